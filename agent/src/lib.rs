@@ -1,1 +1,14 @@
-//! (being written)
+//! The Ingot agent: runs executors in containers, enforces their limits, measures what they use. One folder a concern;
+//! `node` and `accounting` decide, the others do.
+
+pub mod accounting;
+pub mod bpf;
+pub mod cgroup;
+pub mod checkpoint;
+pub mod containerizer;
+pub mod executor_api;
+pub mod link;
+pub mod node;
+pub mod runtime;
+pub mod sampler;
+pub mod sys;

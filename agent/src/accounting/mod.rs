@@ -1,0 +1,3 @@
+//! Counters to usage: what a container used, from whichever source tells it best. Decides; reads nothing.
+
+pub mod sample;
