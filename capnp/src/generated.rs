@@ -1,0 +1,1 @@
+//! What `cargo xtask codegen` wrote from the schema.
