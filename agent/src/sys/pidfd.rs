@@ -1,0 +1,154 @@
+//! Pidfds: a handle on a process that can never come to mean another one, unlike its number.
+#![expect(
+    unsafe_code,
+    reason = "pidfd_open and pidfd_send_signal have no wrapper in nix, its waitid no real-time signals"
+)]
+
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+use super::SysError;
+
+/// A handle on the process that has this number now. The caller checks that it is the one it means (its start time),
+/// after this call: from here on the handle cannot change its meaning.
+pub fn open(pid: i32) -> Result<OwnedFd, SysError> {
+    // SAFETY: takes two integers, touches no memory of ours; a result >= 0 is a fresh descriptor that nobody else owns.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0u32);
+        if fd < 0 {
+            return Err(SysError::last("pidfd_open"));
+        }
+        Ok(OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// `ESRCH` when the process has been reaped.
+pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<(), SysError> {
+    // SAFETY: the descriptor is open for the length of the borrow; a null `siginfo` is allowed (as kill(2) would fill it).
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_fd().as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0u32,
+        )
+    };
+    if sent < 0 { Err(SysError::last("pidfd_send_signal")) } else { Ok(()) }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Code(i32),
+    Signal {
+        number: i32,
+        core_dumped: bool,
+    },
+    /// It has ended, but it is not our child (it was started by an earlier life of the agent), or somebody else reaped it.
+    Unknown,
+}
+
+/// Reaps the process if it has ended. `None` while it runs. Never blocks.
+pub fn try_reap(pidfd: impl AsFd) -> Result<Option<Exit>, SysError> {
+    let fd = pidfd.as_fd().as_raw_fd() as libc::id_t;
+    // SAFETY: all-zero is a valid `siginfo_t` (integers and a union of integers and pointers), and it is what a child that
+    // still runs leaves in it. The call writes only into that value; the union's `si_status` is read only after the kernel
+    // said by `si_code` that a child changed state, which is when it is the valid member.
+    // (nix's waitid reaps a child killed by a real-time signal and then has no name for it.)
+    let (code, status) = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        if libc::waitid(libc::P_PIDFD, fd, &mut info, libc::WEXITED | libc::WNOHANG) < 0 {
+            return match SysError::last("waitid") {
+                SysError { errno: Errno::ECHILD, .. } => Ok(has_ended(pidfd)?.then_some(Exit::Unknown)),
+                error => Err(error),
+            };
+        }
+        if info.si_signo == 0 {
+            return Ok(None);
+        }
+        (info.si_code, info.si_status())
+    };
+    Ok(Some(match code {
+        libc::CLD_EXITED => Exit::Code(status),
+        code => Exit::Signal { number: status, core_dumped: code == libc::CLD_DUMPED },
+    }))
+}
+
+/// True once the process has ended, whoever's child it is. Never blocks.
+pub fn has_ended(pidfd: impl AsFd) -> Result<bool, SysError> {
+    wait_for_end(&[pidfd.as_fd()], Some(std::time::Duration::ZERO)).map(|ended| ended == 1)
+}
+
+/// Blocks until one of these processes has ended or the time is over; returns how many have ended.
+pub fn wait_for_end(
+    pidfds: &[std::os::fd::BorrowedFd<'_>],
+    at_most: Option<std::time::Duration>,
+) -> Result<usize, SysError> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut fds: Vec<_> = pidfds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    let timeout = at_most.map_or(PollTimeout::NONE, |t| PollTimeout::try_from(t).unwrap_or(PollTimeout::MAX));
+    loop {
+        match poll(&mut fds, timeout) {
+            Ok(count) => return Ok(count.unsigned_abs() as usize),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(SysError { call: "poll", errno }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_child_is_signalled_and_reaped_through_its_pidfd() {
+        let child = Command::new("sleep").arg("1000").spawn().expect("sleep exists");
+        let pidfd = open(child.id() as i32).expect("it runs");
+        assert_eq!(try_reap(&pidfd), Ok(None));
+        send_signal(&pidfd, libc::SIGKILL).expect("it is ours");
+        assert_eq!(wait_for_end(&[pidfd.as_fd()], None), Ok(1));
+        let killed = Exit::Signal { number: libc::SIGKILL, core_dumped: false };
+        assert_eq!(try_reap(&pidfd), Ok(Some(killed)));
+        // Reaped: its status can be had once only, and a signal finds nobody.
+        assert_eq!(try_reap(&pidfd), Ok(Some(Exit::Unknown)));
+        let gone = send_signal(&pidfd, libc::SIGKILL).expect_err("it was reaped");
+        assert_eq!((gone.call, gone.errno), ("pidfd_send_signal", Errno::ESRCH));
+    }
+
+    #[test]
+    fn a_strangers_process_is_waited_for_but_its_status_is_unknown() {
+        // The shell ends at once and prints the number of its child, which is then not ours.
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "sleep 1000 >&2 & echo $!"]).stderr(std::process::Stdio::null());
+        let output = shell.output().expect("sh exists");
+        let pid: i32 = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number");
+        let pidfd = open(pid).expect("it runs");
+        assert_eq!(try_reap(&pidfd), Ok(None));
+        send_signal(&pidfd, libc::SIGKILL).expect("same user");
+        wait_for_end(&[pidfd.as_fd()], None).expect("poll");
+        assert_eq!(try_reap(&pidfd), Ok(Some(Exit::Unknown)));
+    }
+
+    #[test]
+    fn exit_codes_and_real_time_signals_are_told_as_they_are() {
+        for (script, expect) in [
+            ("exit 7", Exit::Code(7)),
+            ("kill -34 $$", Exit::Signal { number: 34, core_dumped: false }),
+            ("exit 0", Exit::Code(0)),
+        ] {
+            let child = Command::new("sh").args(["-c", script]).spawn().expect("sh exists");
+            let pidfd = open(child.id() as i32).expect("not reaped yet");
+            wait_for_end(&[pidfd.as_fd()], None).expect("poll");
+            assert_eq!(try_reap(&pidfd), Ok(Some(expect)), "{script}");
+        }
+    }
+
+    #[test]
+    fn no_process_has_the_largest_number() {
+        let error = open(i32::MAX).expect_err("pid_max is lower");
+        assert_eq!(error.to_string(), "pidfd_open: No such process");
+    }
+}
