@@ -1,3 +1,34 @@
-//! (being written)
+//! `cargo xtask`: the project's own chores, one file each. Depends on no crate of the workspace, so it builds first
+//! and alone, and no chore can be broken by the code it looks after.
 
-fn main() {}
+use clap::Parser;
+
+mod ci;
+mod codegen;
+mod needs;
+mod sh;
+mod test;
+mod tidy;
+
+/// The project's chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+enum Chore {
+    /// Run the tests; as root on Debian, install first what they need.
+    Test(test::Args),
+    /// Check the rules of the house: file heads and sizes, who may import what, manifests.
+    Tidy,
+    /// Generate the Cap'n Proto code in capnp/generated from capnp/schema.
+    Codegen(codegen::Args),
+    /// Everything that CI runs.
+    Ci(ci::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Chore::parse() {
+        Chore::Test(args) => test::run(&args),
+        Chore::Tidy => tidy::run(),
+        Chore::Codegen(args) => codegen::run(&args),
+        Chore::Ci(args) => ci::run(&args),
+    }
+}

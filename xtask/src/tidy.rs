@@ -1,0 +1,131 @@
+//! `cargo xtask tidy`, also a test: the rules of the house that no compiler checks. This file is the table of the rules;
+//! `tidy/` reads the tree and holds it against them. A rule that no longer fits is changed here, with a note in
+//! docs/decisions, never worked around.
+
+use anyhow::{Result, bail};
+
+use crate::sh;
+
+mod check;
+mod names;
+mod tree;
+
+/// Which crates of the workspace a crate may depend on, build and test dependencies included.
+pub(crate) const EDGES: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("agent-ebpf", &[]),
+    ("wire", &["model"]),
+    ("api", &["model"]),
+    ("client", &["api"]),
+    ("leader", &["model", "api", "wire"]),
+    ("master", &["model", "api", "wire", "leader"]),
+    ("agent", &["model", "api", "wire", "leader", "agent-ebpf"]),
+    ("cli", &["api", "client", "leader"]),
+    ("examples", &["api", "client"]),
+    ("sim", &["model", "api", "wire", "leader", "client", "master", "agent"]),
+    ("bench", &["model", "api", "wire", "leader", "client", "master", "agent", "sim"]),
+    ("xtask", &[]),
+];
+
+/// The only folders that may name a foreign crate. What else uses it goes through them.
+pub(crate) const HOMES: &[(&str, &[&str])] = &[
+    ("mio", &["master/src/net"]),
+    ("aya", &["agent/src/bpf"]),
+    ("aya_ebpf", &["agent-ebpf"]),
+    ("cgroups_rs", &["agent/src/cgroup"]),
+    ("io_uring", &["agent/src/sampler"]),
+    // The runtime owns the ring; the shells it drives do their file and socket work on it.
+    ("tokio_uring", &["agent/src/runtime", "agent/src/checkpoint", "agent/src/link", "agent/src/main.rs"]),
+    ("capnp", &["capnp"]),
+    ("capnpc", &["xtask/src/codegen.rs"]),
+    ("prost", &["api"]),
+    ("redb", &["master/src/registrar/storage"]),
+    ("loom", &["master/src/allocator"]),
+    ("axum", &["master/src/http", "agent/src/executor_api"]),
+];
+
+/// Modules that decide and never do: no I/O, clock, thread or lock, so that a simulator can run them.
+pub(crate) const CORES: &[&str] = &[
+    "model/src",
+    "master/src/cluster",
+    "master/src/allocator/role_tree.rs",
+    "master/src/allocator/share.rs",
+    "master/src/allocator/policy",
+    "master/src/allocator/cycle.rs",
+    "master/src/allocator/filter.rs",
+    "master/src/registrar/registry.rs",
+    "master/src/registrar/change.rs",
+    "master/src/registrar/batch.rs",
+    "agent/src/node",
+    "agent/src/containerizer/plan.rs",
+    "agent/src/cgroup/knobs.rs",
+    "agent/src/accounting",
+    "agent/src/estimator",
+];
+
+/// Crates that a core may name: vocabulary and pure helpers.
+pub(crate) const CORE_CRATES: &[&str] = &["agent_ebpf", "api", "bytes", "model", "thiserror", "wire"];
+
+/// Parts of `std` that block, observe the world, or differ from run to run. An address is a value; a socket is not.
+pub(crate) const NOT_IN_CORES: &[&str] = &[
+    "std::collections::HashMap",
+    "std::collections::HashSet",
+    "std::env",
+    "std::fs",
+    "std::io",
+    "std::net::TcpListener",
+    "std::net::TcpStream",
+    "std::net::ToSocketAddrs",
+    "std::net::UdpSocket",
+    "std::os",
+    "std::process",
+    "std::sync::Condvar",
+    "std::sync::Mutex",
+    "std::sync::RwLock",
+    "std::thread",
+    "std::time::Instant",
+    "std::time::SystemTime",
+];
+
+/// Words that may not stand in a folder at all: what waits for a lock stalls every framework.
+pub(crate) const BANNED_WORDS: &[(&str, &[&str])] =
+    &[("master/src/allocator", &["Mutex", "RwLock", "Condvar"])];
+
+/// A file this long fails.
+pub(crate) const LINES_MAX: usize = 1_000;
+/// A file longer than this says why in its head, in a line that begins with [`LONG_BECAUSE`].
+pub(crate) const LINES_WITHOUT_REASON_MAX: usize = 600;
+pub(crate) const LONG_BECAUSE: &str = "//! Long because";
+
+/// Folders whose files a tool wrote.
+pub(crate) const GENERATED: &[&str] = &["capnp/generated"];
+
+/// One broken rule: where, and what to do about it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Violation {
+    /// Path from the root, with a line where there is one.
+    place: String,
+    message: String,
+}
+
+pub(crate) fn run() -> Result<()> {
+    let tree = tree::Tree::read(&sh::root())?;
+    let violations = check::all(&tree);
+    for violation in &violations {
+        eprintln!("{}: {}", violation.place, violation.message);
+    }
+    if !violations.is_empty() {
+        bail!("{} of the house's rules broken (the table is xtask/src/tidy.rs)", violations.len());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_tree_is_tidy() {
+        if let Err(error) = super::run() {
+            panic!("{error:#}");
+        }
+    }
+}
