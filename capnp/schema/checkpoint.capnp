@@ -1,0 +1,48 @@
+@0xe83b61d05c7f4a92;
+# What an agent keeps on disk, so that it knows its tasks when it comes back. Each file is one message.
+
+using Common = import "common.capnp";
+
+struct AgentFile {
+  version @0 :UInt16;
+  agentId @1 :Text;
+  masterId @2 :Text;
+  bootId @3 :Text;
+  info @4 :Common.AgentInfo;
+}
+
+struct FrameworkFile {
+  version @0 :UInt16;
+  framework @1 :Common.FrameworkInfo;
+}
+
+struct ExecutorFile {
+  version @0 :UInt16;
+  executor @1 :Common.ExecutorInfo;
+  isCommand @2 :Bool;
+  containerId @3 :Text;
+}
+
+struct ProcessFile {
+  # Which process is the container's first: a pid alone may be another's by now.
+  version @0 :UInt16;
+  pid @1 :UInt32;
+  startTicks @2 :UInt64;
+  # Field 22 of /proc/PID/stat.
+  cgroup @3 :Text;
+  # Directory, empty without one.
+}
+
+struct TaskFile {
+  version @0 :UInt16;
+  task @1 :Common.TaskInfo;
+}
+
+struct UpdateRecord {
+  # One entry of a task's log of updates, length-prefixed as frames are.
+  union {
+    update @0 :Common.TaskStatus;
+    acknowledged @1 :Data;
+    # The update's id.
+  }
+}

@@ -1,0 +1,183 @@
+//! What an agent writes down for its later self. Each file is one message; a task's updates are a log of frames.
+//!
+//! Every file begins with the version that wrote it. A newer version reads older files; an older one refuses newer files.
+
+use crate::convert::{arc, id, info, read_slice, status, text, update_id, write_message};
+use crate::error::WireError;
+use crate::frame::{FrameError, HEADER_BYTES, seal};
+use crate::generated::checkpoint_capnp::{
+    agent_file, executor_file, framework_file, process_file, task_file, update_record,
+};
+use model::agent_info::AgentInfo;
+use model::executor::ExecutorInfo;
+use model::framework::FrameworkInfo;
+use model::id::{AgentId, ContainerId, MasterId, UpdateId};
+use model::task::{TaskInfo, TaskStatus};
+use std::sync::Arc;
+
+/// The version that is written.
+pub const VERSION: u16 = 1;
+
+/// Who this agent is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentFile {
+    pub agent_id: AgentId,
+    pub master_id: MasterId,
+    pub boot_id: Arc<str>,
+    pub info: AgentInfo,
+}
+
+/// One executor and the container it runs in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExecutorFile {
+    pub executor: ExecutorInfo,
+    pub is_command: bool,
+    pub container_id: ContainerId,
+}
+
+/// The first process of a container: a pid alone may be another's by now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessFile {
+    pub pid: u32,
+    /// Field 22 of `/proc/PID/stat`, clock ticks after boot.
+    pub start_ticks: u64,
+    pub cgroup: Option<String>,
+}
+
+/// One entry of a task's log of updates.
+#[derive(Clone, Debug, PartialEq)]
+pub enum UpdateRecord {
+    Update(Box<TaskStatus>),
+    Acknowledged(UpdateId),
+}
+
+fn check_version(found: u16) -> Result<(), WireError> {
+    if found > VERSION { Err(WireError::Version { found, known: VERSION }) } else { Ok(()) }
+}
+
+impl AgentFile {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut builder = capnp::message::Builder::new_default();
+        let mut file = builder.init_root::<agent_file::Builder<'_>>();
+        file.set_version(VERSION);
+        file.set_agent_id(self.agent_id.as_str());
+        file.set_master_id(self.master_id.as_str());
+        file.set_boot_id(&self.boot_id);
+        info::write_agent(&self.info, file.init_info());
+        write_message(&builder, 0)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let reader = read_slice(bytes)?;
+        let file: agent_file::Reader<'_> = reader.get_root()?;
+        check_version(file.get_version())?;
+        Ok(Self {
+            agent_id: id(file.get_agent_id(), "agentId")?,
+            master_id: id(file.get_master_id(), "masterId")?,
+            boot_id: arc(file.get_boot_id(), "bootId")?,
+            info: info::read_agent(file.get_info()?)?,
+        })
+    }
+}
+
+/// A framework's file.
+pub fn encode_framework(framework: &FrameworkInfo) -> Vec<u8> {
+    let mut builder = capnp::message::Builder::new_default();
+    let mut file = builder.init_root::<framework_file::Builder<'_>>();
+    file.set_version(VERSION);
+    info::write_framework(framework, file.init_framework());
+    write_message(&builder, 0)
+}
+
+pub fn decode_framework(bytes: &[u8]) -> Result<FrameworkInfo, WireError> {
+    let reader = read_slice(bytes)?;
+    let file: framework_file::Reader<'_> = reader.get_root()?;
+    check_version(file.get_version())?;
+    info::read_framework(file.get_framework()?)
+}
+
+impl ExecutorFile {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut builder = capnp::message::Builder::new_default();
+        let mut file = builder.init_root::<executor_file::Builder<'_>>();
+        file.set_version(VERSION);
+        file.set_is_command(self.is_command);
+        file.set_container_id(self.container_id.as_str());
+        info::write_executor(&self.executor, file.init_executor());
+        write_message(&builder, 0)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let reader = read_slice(bytes)?;
+        let file: executor_file::Reader<'_> = reader.get_root()?;
+        check_version(file.get_version())?;
+        Ok(Self {
+            executor: info::read_executor(file.get_executor()?)?,
+            is_command: file.get_is_command(),
+            container_id: id(file.get_container_id(), "containerId")?,
+        })
+    }
+}
+
+impl ProcessFile {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut builder = capnp::message::Builder::new_default();
+        let mut file = builder.init_root::<process_file::Builder<'_>>();
+        file.set_version(VERSION);
+        file.set_pid(self.pid);
+        file.set_start_ticks(self.start_ticks);
+        file.set_cgroup(self.cgroup.as_deref().unwrap_or_default());
+        write_message(&builder, 0)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let reader = read_slice(bytes)?;
+        let file: process_file::Reader<'_> = reader.get_root()?;
+        check_version(file.get_version())?;
+        let cgroup = text(file.get_cgroup(), "cgroup")?;
+        Ok(Self {
+            pid: file.get_pid(),
+            start_ticks: file.get_start_ticks(),
+            cgroup: Some(cgroup).filter(|path| !path.is_empty()).map(str::to_owned),
+        })
+    }
+}
+
+/// A task's file.
+pub fn encode_task(task: &TaskInfo) -> Vec<u8> {
+    let mut builder = capnp::message::Builder::new_default();
+    let mut file = builder.init_root::<task_file::Builder<'_>>();
+    file.set_version(VERSION);
+    info::write_task(task, file.init_task());
+    write_message(&builder, 0)
+}
+
+pub fn decode_task(bytes: &[u8]) -> Result<TaskInfo, WireError> {
+    let reader = read_slice(bytes)?;
+    let file: task_file::Reader<'_> = reader.get_root()?;
+    check_version(file.get_version())?;
+    info::read_task(file.get_task()?)
+}
+
+impl UpdateRecord {
+    /// A whole frame, to be appended to the task's log.
+    pub fn encode(&self) -> Result<Vec<u8>, FrameError> {
+        let mut builder = capnp::message::Builder::new_default();
+        let mut record = builder.init_root::<update_record::Builder<'_>>();
+        match self {
+            Self::Update(it) => status::write(it, record.init_update()),
+            Self::Acknowledged(id) => record.set_acknowledged(&id.0),
+        }
+        seal(write_message(&builder, HEADER_BYTES))
+    }
+
+    /// `payload` is a frame without its header.
+    pub fn decode(payload: &[u8]) -> Result<Self, WireError> {
+        let reader = read_slice(payload)?;
+        let record: update_record::Reader<'_> = reader.get_root()?;
+        Ok(match record.which()? {
+            update_record::Update(it) => Self::Update(Box::new(status::read(it?)?)),
+            update_record::Acknowledged(id) => Self::Acknowledged(update_id(id?, "acknowledged")?),
+        })
+    }
+}
