@@ -1,5 +1,12 @@
 //! What `cargo xtask codegen` wrote from `schema/`. Nothing here is edited by hand, so nothing here is linted.
-#![allow(clippy::all, clippy::unwrap_used, dead_code, elided_lifetimes_in_paths, reason = "generated")]
+#![allow(
+    clippy::all,
+    clippy::unwrap_used,
+    dead_code,
+    elided_lifetimes_in_paths,
+    unreachable_pub,
+    reason = "generated"
+)]
 
 macro_rules! generated {
     ($($name:ident)*) => {$(
