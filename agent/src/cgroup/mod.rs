@@ -1,1 +1,99 @@
-//! (being written)
+//! Cgroup v2: what a container may use, told to the kernel, and everything it forked found again. `knobs` decides the
+//! values; `mounts` reads where things are; `hierarchy` and `container` do, over cgroups-rs, at any root.
+//! Mounts of cgroup v1 are never touched.
+
+pub mod container;
+pub mod hierarchy;
+pub mod knobs;
+pub mod mounts;
+
+use std::path::PathBuf;
+
+/// Whether the kernel holds containers to their share of one resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Enforced {
+    Yes,
+    No { reason: String },
+}
+
+impl Enforced {
+    pub fn is_yes(&self) -> bool {
+        *self == Self::Yes
+    }
+}
+
+/// What is enforced on this host and, where something is not, why. Found out once, at the agent's start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enforcement {
+    pub cpu: Enforced,
+    pub memory: Enforced,
+    pub pids: Enforced,
+}
+
+impl Enforcement {
+    /// Nothing is, for one reason: there are no cgroups to use.
+    pub fn none(reason: &str) -> Self {
+        let no = Enforced::No { reason: reason.to_owned() };
+        Self { cpu: no.clone(), memory: no.clone(), pids: no }
+    }
+
+    pub fn of(&self, controller: knobs::Controller) -> &Enforced {
+        match controller {
+            knobs::Controller::Cpu => &self.cpu,
+            knobs::Controller::Memory => &self.memory,
+            knobs::Controller::Pids => &self.pids,
+        }
+    }
+
+    /// One line for the operator; `None` when everything is enforced.
+    pub fn warning(&self) -> Option<String> {
+        let mut by_reason: Vec<(&str, Vec<&str>)> = Vec::new();
+        for controller in knobs::Controller::ALL {
+            if let Enforced::No { reason } = self.of(controller) {
+                match by_reason.iter_mut().find(|(r, _)| r == reason) {
+                    Some((_, names)) => names.push(controller.as_str()),
+                    None => by_reason.push((reason, vec![controller.as_str()])),
+                }
+            }
+        }
+        let parts: Vec<_> =
+            by_reason.iter().map(|(why, what)| format!("{} ({why})", what.join(", "))).collect();
+        (!parts.is_empty()).then(|| format!("limits are not enforced: {}", parts.join("; ")))
+    }
+}
+
+/// A step on the cgroup tree that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    #[error("no cgroup2 file system is mounted")]
+    NotMounted,
+    #[error("create cgroup {}", path.display())]
+    Create { path: PathBuf, source: std::io::Error },
+    #[error("open cgroup {}", path.display())]
+    Open { path: PathBuf, source: std::io::Error },
+    #[error("write \"{value}\" to {}", path.display())]
+    Set { path: PathBuf, value: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("read {}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("kill everything in cgroup {}", path.display())]
+    Kill { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("remove cgroup {}", path.display())]
+    Remove { path: PathBuf, source: std::io::Error },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_warning_groups_controllers_by_reason() {
+        let none = Enforcement::none("cgroup2 is not mounted");
+        let expect = "limits are not enforced: cpu, memory, pids (cgroup2 is not mounted)";
+        assert_eq!(none.warning().as_deref(), Some(expect));
+        let some = Enforcement { cpu: Enforced::Yes, ..none };
+        let expect = "limits are not enforced: memory, pids (cgroup2 is not mounted)";
+        assert_eq!(some.warning().as_deref(), Some(expect));
+        let all = Enforcement { cpu: Enforced::Yes, memory: Enforced::Yes, pids: Enforced::Yes };
+        assert_eq!(all.warning(), None);
+    }
+}

@@ -99,6 +99,7 @@ pub fn wait_for_end(
 }
 
 #[cfg(test)]
+#[expect(clippy::zombie_processes, reason = "they are reaped through their pidfds: that is the test")]
 mod tests {
     use super::*;
     use std::process::Command;

@@ -1,0 +1,297 @@
+//! One container's cgroup: made, limited, entered, killed as a whole, waited for, removed.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use cgroups_rs::fs::cpu::CpuController;
+use cgroups_rs::fs::freezer::FreezerController;
+use cgroups_rs::fs::memory::{MemController, SetMemory};
+use cgroups_rs::fs::pid::PidController;
+use cgroups_rs::fs::{Cgroup, MaxValue};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::hierarchy::Tree;
+use super::knobs::{Knob, Limits, changes, knobs};
+use super::{CgroupError, Enforcement};
+
+/// A container's group. Dropping it leaves the group as it is.
+#[derive(Debug)]
+pub struct Container {
+    cgroup: Cgroup,
+    enforcement: Enforcement,
+    path: PathBuf,
+    id: u64,
+    directory: File,
+}
+
+impl Container {
+    /// Makes the group and sets its limits. What was made is removed again if a limit cannot be set.
+    pub fn create(tree: &Tree, name: &str, limits: &Limits) -> Result<Self, CgroupError> {
+        let cgroup = tree.cgroup(name);
+        let path = tree.root().join(name);
+        cgroup
+            .create()
+            .map_err(|error| CgroupError::Create { path, source: std::io::Error::other(error) })?;
+        let container = Self::open(tree, name)?;
+        match container.set(&knobs(limits)) {
+            Ok(()) => Ok(container),
+            Err(error) => {
+                let _ = container.remove();
+                Err(error)
+            }
+        }
+    }
+
+    /// The group that is there already, from an earlier life of the agent.
+    pub fn open(tree: &Tree, name: &str) -> Result<Self, CgroupError> {
+        let path = tree.root().join(name);
+        let open = || -> std::io::Result<(File, u64)> {
+            let directory = File::open(&path)?;
+            let id = directory.metadata()?.ino();
+            Ok((directory, id))
+        };
+        let (directory, id) = open().map_err(|source| CgroupError::Open { path: path.clone(), source })?;
+        Ok(Self { cgroup: tree.cgroup(name), enforcement: tree.enforcement().clone(), path, id, directory })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The kernel's id of the group, as BPF programs see it: the inode of its directory.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// For `CLONE_INTO_CGROUP`.
+    pub fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// Adapts the limits of a running container.
+    pub fn change(&self, before: &Limits, after: &Limits) -> Result<(), CgroupError> {
+        self.set(&changes(before, after))
+    }
+
+    /// Sets those knobs whose controller is there.
+    fn set(&self, knobs: &[Knob]) -> Result<(), CgroupError> {
+        knobs
+            .iter()
+            .filter(|knob| self.enforcement.of(knob.controller()).is_yes())
+            .try_for_each(|&k| self.turn(k))
+    }
+
+    fn turn(&self, knob: Knob) -> Result<(), CgroupError> {
+        let path = self.path.join(knob.file());
+        if knob.may_be_missing() && !path.exists() {
+            return Ok(());
+        }
+        let max = |limit: Option<u64>| limit.map_or(MaxValue::Max, |n| MaxValue::Value(n.cast_signed()));
+        let cpu = || {
+            self.cgroup.controller_of::<CpuController>().expect("only knobs of enabled controllers come here")
+        };
+        let memory = || self.cgroup.controller_of::<MemController>().expect("as above");
+        let pids = || self.cgroup.controller_of::<PidController>().expect("as above");
+        let result = match knob {
+            Knob::CpuWeight(weight) => cpu().set_shares(weight),
+            Knob::CpuMax { quota_us, period_us } => {
+                cpu().set_cfs_quota_and_period(Some(quota_us.map_or(-1, u64::cast_signed)), Some(period_us))
+            }
+            Knob::MemoryMax(limit) => {
+                memory().set_mem(SetMemory { max: Some(max(limit)), ..SetMemory::default() })
+            }
+            Knob::MemoryLow(bytes) => {
+                memory().set_mem(SetMemory { low: Some(max(Some(bytes))), ..SetMemory::default() })
+            }
+            Knob::SwapMax(bytes) => memory().set_memswap_limit(bytes.cast_signed()),
+            Knob::PidsMax(limit) => pids().set_pid_max(max(limit)),
+            // cgroups-rs has no name for it.
+            Knob::OomGroup => {
+                let set = std::fs::write(&path, knob.value());
+                return set.map_err(|source| CgroupError::Set {
+                    path,
+                    value: knob.value(),
+                    source: source.into(),
+                });
+            }
+        };
+        result.map_err(|source| CgroupError::Set { path, value: knob.value(), source: source.into() })
+    }
+
+    /// Numbers of the processes that are in this very group (not those of groups that a task made below it).
+    pub fn processes(&self) -> Vec<i32> {
+        self.cgroup.procs().into_iter().filter_map(|p| i32::try_from(p.pid).ok()).collect()
+    }
+
+    /// Kills everything in the group and below, atomically against forks. They are gone when `wait_empty` returns.
+    ///
+    /// Blocks only on kernels before 5.14, which have no `cgroup.kill`.
+    pub fn kill(&self) -> Result<(), CgroupError> {
+        match self.path.join("cgroup.kill").exists() {
+            true => self
+                .cgroup
+                .kill()
+                .map_err(|e| CgroupError::Kill { path: self.path.clone(), source: e.into() }),
+            false => self.kill_frozen(),
+        }
+    }
+
+    /// Freezes the group, so that nothing can fork, and kills what is in it; a frozen process dies all the same.
+    /// Those that were just being born are caught by the next round. Blocks until the group is empty.
+    fn kill_frozen(&self) -> Result<(), CgroupError> {
+        let error = |source| CgroupError::Kill { path: self.path.clone(), source };
+        let freezer =
+            self.cgroup.controller_of::<FreezerController>().expect("AtRoot gives one to every group");
+        freezer.freeze().map_err(|e| error(e.into()))?;
+        let events = self.events()?;
+        loop {
+            let mut groups = vec![self.path.clone()];
+            while let Some(group) = groups.pop() {
+                let text = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+                for pid in text.lines().filter_map(|line| line.parse().ok()) {
+                    // ESRCH: it has ended meanwhile.
+                    let _ = nix::sys::signal::kill(
+                        nix::unistd::Pid::from_raw(pid),
+                        nix::sys::signal::Signal::SIGKILL,
+                    );
+                }
+                groups.extend(subgroups(&group));
+            }
+            if !is_populated(&read_events(&events, &self.path)?) {
+                let _ = freezer.thaw();
+                return Ok(());
+            }
+            let mut poll = [nix::poll::PollFd::new(events.as_fd(), nix::poll::PollFlags::POLLPRI)];
+            // A child that was born after the list was read makes no event: hence the time.
+            nix::poll::poll(&mut poll, 10_u8).map_err(|errno| error(errno.into()))?;
+        }
+    }
+
+    /// Returns when no process is left in the group and below (a zombie is none). Waits as long as that takes: a process
+    /// in an uninterruptible call stays.
+    pub async fn wait_empty(&self) -> Result<(), CgroupError> {
+        let events = AsyncFd::with_interest(self.events()?, Interest::PRIORITY)
+            .map_err(|source| CgroupError::Open { path: self.path.join("cgroup.events"), source })?;
+        while is_populated(&read_events(events.get_ref(), &self.path)?) {
+            // The kernel marks the file with POLLPRI whenever it has changed since it was last read through this descriptor.
+            let ready = events.ready(Interest::PRIORITY).await;
+            let mut ready = ready.map_err(|source| CgroupError::Read { path: self.path.clone(), source })?;
+            ready.clear_ready();
+        }
+        Ok(())
+    }
+
+    fn events(&self) -> Result<File, CgroupError> {
+        let path = self.path.join("cgroup.events");
+        File::open(&path).map_err(|source| CgroupError::Open { path, source })
+    }
+
+    /// Removes the group and those that tasks made below it. An error (`EBUSY`) while anything lives in one of them.
+    pub fn remove(&self) -> Result<(), CgroupError> {
+        remove(&self.path)
+    }
+}
+
+fn subgroups(group: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(group).into_iter().flatten().flatten();
+    entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+}
+
+fn remove(group: &Path) -> Result<(), CgroupError> {
+    subgroups(group).iter().try_for_each(|below| remove(below))?;
+    match std::fs::remove_dir(group) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(CgroupError::Remove { path: group.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The text of `cgroup.events`; empty when the group is gone.
+fn read_events(file: &File, path: &Path) -> Result<String, CgroupError> {
+    let mut buffer = [0; 256];
+    match file.read_at(&mut buffer, 0) {
+        Ok(length) => Ok(String::from_utf8_lossy(&buffer[..length]).into_owned()),
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(String::new()),
+        Err(source) => Err(CgroupError::Read { path: path.join("cgroup.events"), source }),
+    }
+}
+
+fn is_populated(events: &str) -> bool {
+    events.lines().any(|line| line == "populated 1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::knobs::MEMORY_MIN_BYTES;
+
+    #[test]
+    fn populated_is_read_among_other_lines() {
+        assert!(is_populated("populated 1\nfrozen 0\n"));
+        assert!(!is_populated("populated 0\nfrozen 1\n"));
+        assert!(!is_populated(""));
+    }
+
+    /// A plain folder in place of a cgroup root: what cgroups-rs writes must be what the knobs say.
+    #[test]
+    fn the_files_hold_what_the_knobs_say() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let root = folder.path();
+        std::fs::write(root.join("cgroup.subtree_control"), "cpu memory\n").expect("write");
+        // cgroups-rs reads the old quota first, and two files are only written where the kernel has them.
+        let group = root.join("c1");
+        std::fs::create_dir(&group).expect("mkdir");
+        std::fs::write(group.join("cpu.max"), "max 100000\n").expect("write");
+        std::fs::write(group.join("memory.oom.group"), "0\n").expect("write");
+
+        let tree = Tree::at(root.to_owned());
+        let limits = Limits {
+            cpus_milli: 250,
+            cpus_max_milli: Some(500),
+            memory_bytes: 64 << 20,
+            memory_max_bytes: Some(1),
+            swap_max_bytes: 0,
+            pids_max: Some(7),
+        };
+        let container = Container::create(&tree, "c1", &limits).expect("it can be made");
+        let read = |file: &str| std::fs::read_to_string(group.join(file)).ok();
+        for knob in knobs(&limits) {
+            let expect = match knob {
+                Knob::PidsMax(_) | Knob::SwapMax(_) => None,
+                knob => Some(knob.value()),
+            };
+            assert_eq!(read(knob.file()), expect, "{}", knob.file());
+        }
+        assert_eq!(read("memory.max"), Some(MEMORY_MIN_BYTES.to_string()));
+        assert_eq!(read("cpu.max").as_deref(), Some("50000 100000"));
+
+        let more = Limits { cpus_max_milli: None, memory_max_bytes: None, ..limits };
+        container.change(&limits, &more).expect("it can be changed");
+        assert_eq!(read("cpu.max").as_deref(), Some("max 100000"));
+        assert_eq!(read("memory.max").as_deref(), Some("max"));
+        assert_eq!(container.id(), std::fs::metadata(&group).expect("there").ino());
+    }
+
+    #[test]
+    fn a_limit_that_cannot_be_set_names_file_and_value() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("cgroup.subtree_control"), "cpu\n").expect("write");
+        let tree = Tree::at(folder.path().to_owned());
+        let limits = Limits {
+            cpus_milli: 1000,
+            cpus_max_milli: None,
+            memory_bytes: 0,
+            memory_max_bytes: None,
+            swap_max_bytes: 0,
+            pids_max: None,
+        };
+        // There is no cpu.max to read in a plain folder.
+        let error = Container::create(&tree, "c1", &limits).expect_err("no cpu.max");
+        let expect = format!("write \"max 100000\" to {}/c1/cpu.max", folder.path().display());
+        assert_eq!(error.to_string(), expect);
+    }
+}

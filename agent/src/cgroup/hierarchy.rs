@@ -1,0 +1,270 @@
+//! The agent's own part of the cgroup2 tree: where it is, which controllers it has, and why it lacks the others.
+//!
+//! ```text
+//! <mount>/                       or, for an ordinary user, the group that was delegated to it
+//!   <name>/                      this tree: only groups in it, never a process (so controllers may be enabled in it)
+//!     <container id>/            one container
+//!   <name>.agent/                the agent itself, where it had to step aside for the controllers' sake
+//! ```
+
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use cgroups_rs::fs::cpu::CpuController;
+use cgroups_rs::fs::freezer::FreezerController;
+use cgroups_rs::fs::memory::MemController;
+use cgroups_rs::fs::pid::PidController;
+use cgroups_rs::fs::{Cgroup, Hierarchy, Subsystem};
+
+use super::knobs::Controller;
+use super::mounts::{self, Mount};
+use super::{CgroupError, Enforced, Enforcement};
+
+/// Where the agent's subtree is to be.
+#[derive(Clone, Debug, Default)]
+pub struct TreeConfig {
+    /// Name of the agent's group, such as `ingot-5051`: two agents of one machine must differ in it.
+    pub name: String,
+    /// The group to make it in. `None`: the top of the cgroup2 mount or, where that may not be written, our own group.
+    pub parent: Option<PathBuf>,
+}
+
+/// The agent's subtree, ready for containers.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    root: AtRoot,
+    enforcement: Enforcement,
+}
+
+impl Tree {
+    /// Finds the place, makes the group there and enables the controllers that can be had. Calling it again, after the
+    /// agent's restart, finds the same group with the containers that are in it.
+    pub fn open(config: &TreeConfig) -> Result<Self, CgroupError> {
+        let read = |path: &str| {
+            std::fs::read_to_string(path).map_err(|source| CgroupError::Read { path: path.into(), source })
+        };
+        let mounts = mounts::mounts(&read("/proc/self/mountinfo")?);
+        let own = mounts::cgroup2(&mounts).and_then(|mount| {
+            mounts::own_directory(&std::fs::read_to_string("/proc/self/cgroup").ok()?, mount)
+        });
+        let parents = match (&config.parent, mounts::cgroup2(&mounts)) {
+            (Some(parent), _) => vec![parent.clone()],
+            (None, Some(mount)) => std::iter::once(mount.point.clone()).chain(own.clone()).collect(),
+            (None, None) => return Err(CgroupError::NotMounted),
+        };
+        let mut refused = CgroupError::NotMounted;
+        for parent in parents {
+            let root = parent.join(&config.name);
+            match std::fs::create_dir(&root) {
+                Err(source) if source.kind() != ErrorKind::AlreadyExists => {
+                    refused = CgroupError::Create { path: root, source };
+                }
+                // That it can be made does not mean that processes can be put into it, as an ordinary user knows.
+                _ => match std::fs::File::options().write(true).open(root.join("cgroup.procs")) {
+                    Ok(_) => {
+                        let own = own.as_deref().filter(|own| *own == parent);
+                        return Ok(Self::prepare(&parent, root, own, &mounts));
+                    }
+                    Err(source) => refused = CgroupError::Open { path: root, source },
+                },
+            }
+        }
+        Err(refused)
+    }
+
+    fn prepare(parent: &Path, root: PathBuf, own: Option<&Path>, mounts: &[Mount]) -> Self {
+        let aside = root.with_added_extension("agent");
+        let enable =
+            |controller: Controller| match enable(controller, parent, own.map(|_| aside.as_path()), mounts)
+                .and_then(|()| self::enable(controller, &root, None, mounts))
+            {
+                Ok(()) => Enforced::Yes,
+                Err(reason) => Enforced::No { reason },
+            };
+        let enforcement = Enforcement {
+            cpu: enable(Controller::Cpu),
+            memory: enable(Controller::Memory),
+            pids: enable(Controller::Pids),
+        };
+        if enforcement.memory.is_yes() {
+            // A container's protection reaches as far as its parent's; the tree itself holds no memory to protect.
+            // Without this, guarantees hold between containers but not against the rest of the machine.
+            let _ = std::fs::write(root.join("memory.low"), "max");
+        }
+        Self { root: AtRoot::new(root, &enforcement), enforcement }
+    }
+
+    /// A tree at a directory that is there already, with whatever controllers are enabled for its children.
+    pub fn at(root: PathBuf) -> Self {
+        let enable = |controller| match enable(controller, &root, None, &[]) {
+            Ok(()) => Enforced::Yes,
+            Err(reason) => Enforced::No { reason },
+        };
+        let enforcement = Enforcement {
+            cpu: enable(Controller::Cpu),
+            memory: enable(Controller::Memory),
+            pids: enable(Controller::Pids),
+        };
+        Self { root: AtRoot::new(root, &enforcement), enforcement }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root.path
+    }
+
+    pub fn enforcement(&self) -> &Enforcement {
+        &self.enforcement
+    }
+
+    /// Names of the groups that are in the tree: after a restart, the containers of the agent's earlier life.
+    pub fn names(&self) -> Result<Vec<String>, CgroupError> {
+        let error = |source| CgroupError::Read { path: self.root.path.clone(), source };
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.root.path).map_err(error)? {
+            let entry = entry.map_err(error)?;
+            if entry.file_type().map_err(error)?.is_dir() {
+                names.extend(entry.file_name().into_string().ok());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Removes the agent's group if no container is left in it; that one is left is no error.
+    pub fn remove_if_empty(&self) {
+        let _ = std::fs::remove_dir(&self.root.path);
+        let _ = std::fs::remove_dir(self.root.path.with_added_extension("agent"));
+    }
+
+    pub(super) fn cgroup(&self, name: &str) -> Cgroup {
+        Cgroup::load(Box::new(self.root.clone()), name)
+    }
+}
+
+/// Enables a controller for the children of `directory`. The error is a reason for people.
+fn enable(
+    controller: Controller,
+    directory: &Path,
+    aside: Option<&Path>,
+    mounts: &[Mount],
+) -> Result<(), String> {
+    let name = controller.as_str();
+    let has = |file: &str| {
+        let text = std::fs::read_to_string(directory.join(file)).unwrap_or_default();
+        text.split_ascii_whitespace().any(|word| word == name)
+    };
+    if has("cgroup.subtree_control") {
+        return Ok(());
+    }
+    if !has("cgroup.controllers") {
+        return Err(match mounts::v1_point(mounts, name) {
+            Some(point) => format!("cgroup v1 holds the controller at {}", point.display()),
+            None => format!("{} has no such controller", directory.display()),
+        });
+    }
+    let file = directory.join("cgroup.subtree_control");
+    let write = || {
+        let mut file = std::fs::File::options().write(true).open(&file)?;
+        file.write_all(format!("+{name}").as_bytes())
+    };
+    let mut result = write();
+    // EBUSY: there are processes in the group. If it is only us, stepping aside helps.
+    if let (Err(error), Some(aside)) = (&result, aside)
+        && error.kind() == ErrorKind::ResourceBusy
+        && step_aside(aside).is_ok()
+    {
+        result = write();
+    }
+    result.map_err(|error| format!("{}: {error}", file.display()))
+}
+
+/// Moves the agent itself into a group of its own.
+fn step_aside(group: &Path) -> std::io::Result<()> {
+    match std::fs::create_dir(group) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => std::fs::write(group.join("cgroup.procs"), "0"),
+    }
+}
+
+/// cgroups-rs' idea of a hierarchy, at a root of our choice (its own is always /sys/fs/cgroup).
+#[derive(Clone, Debug)]
+struct AtRoot {
+    path: PathBuf,
+    controllers: Vec<Controller>,
+}
+
+impl AtRoot {
+    fn new(path: PathBuf, enforcement: &Enforcement) -> Self {
+        let enforced = Controller::ALL.into_iter().filter(|&c| enforcement.of(c).is_yes());
+        Self { path, controllers: enforced.collect() }
+    }
+}
+
+impl Hierarchy for AtRoot {
+    fn subsystems(&self) -> Vec<Subsystem> {
+        let (root, below) = (self.path.clone(), PathBuf::new());
+        let controllers = self.controllers.iter().map(|controller| match controller {
+            Controller::Cpu => Subsystem::Cpu(CpuController::new(root.clone(), below.clone(), true)),
+            Controller::Memory => Subsystem::Mem(MemController::new(root.clone(), below.clone(), true)),
+            Controller::Pids => Subsystem::Pid(PidController::new(root.clone(), below.clone(), true)),
+        });
+        // Freezing belongs to every version 2 group, without a controller.
+        let freezer = Subsystem::Freezer(FreezerController::new(root.clone(), below.clone(), true));
+        controllers.chain([freezer]).collect()
+    }
+
+    fn root(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    fn root_control_group(&self) -> Cgroup {
+        Cgroup::load(Box::new(self.clone()), "")
+    }
+
+    fn parent_control_group(&self, path: &str) -> Cgroup {
+        let parent = Path::new(path).parent().unwrap_or_else(|| Path::new(""));
+        Cgroup::load(Box::new(self.clone()), parent)
+    }
+
+    fn v2(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_controller_that_cannot_be_had_says_why() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let write = |file: &str, text: &str| std::fs::write(folder.path().join(file), text).expect("write");
+        write("cgroup.controllers", "cpuset cpu io memory\n");
+        write("cgroup.subtree_control", "cpu\n");
+        let mounts = mounts::mounts("1 1 0:1 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n");
+        let enable = |controller| enable(controller, folder.path(), None, &mounts);
+        assert_eq!(enable(Controller::Cpu), Ok(()));
+        assert_eq!(
+            enable(Controller::Pids),
+            Err("cgroup v1 holds the controller at /sys/fs/cgroup/pids".to_owned())
+        );
+        assert_eq!(enable(Controller::Memory), Ok(()));
+        let control = std::fs::read_to_string(folder.path().join("cgroup.subtree_control"));
+        assert!(control.expect("readable").starts_with("+memory"));
+    }
+
+    #[test]
+    fn a_folder_that_is_no_cgroup_enforces_nothing() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let tree = Tree::at(folder.path().to_owned());
+        let reason = format!("{} has no such controller", folder.path().display());
+        assert_eq!(*tree.enforcement(), Enforcement::none(&reason));
+        assert_eq!(tree.names().expect("readable"), [String::new(); 0]);
+    }
+
+    #[test]
+    fn a_parent_that_is_not_there_is_named() {
+        let config = TreeConfig { name: "x".to_owned(), parent: Some("/no/such/parent".into()) };
+        let error = Tree::open(&config).expect_err("it is not there");
+        assert_eq!(error.to_string(), "create cgroup /no/such/parent/x");
+    }
+}

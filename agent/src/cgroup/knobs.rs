@@ -1,0 +1,231 @@
+//! What a container's resources mean as values of cgroup v2 files. Decides; reads and writes nothing.
+//! (Kernel doc: Documentation/admin-guide/cgroup-v2.rst; the numbers of a share and the minima are Mesos'.)
+
+/// A cgroup v2 controller that holds a container to something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Controller {
+    Cpu,
+    Memory,
+    Pids,
+}
+
+impl Controller {
+    pub const ALL: [Self; 3] = [Self::Cpu, Self::Memory, Self::Pids];
+
+    /// Its name in `cgroup.controllers`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Pids => "pids",
+        }
+    }
+}
+
+/// What one container is promised and what it must not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Its guarantee: under contention it gets CPU in this proportion.
+    pub cpus_milli: u64,
+    /// `None`: idle CPUs are its to use, beyond the guarantee.
+    pub cpus_max_milli: Option<u64>,
+    /// Its guarantee: memory that is not reclaimed for others' sake.
+    pub memory_bytes: u64,
+    /// `None`: no limit but the machine's.
+    pub memory_max_bytes: Option<u64>,
+    /// On top of memory. Zero, as is usual: a task that is over its limit dies rather than thrashes.
+    pub swap_max_bytes: u64,
+    /// Processes and threads; `None`: no limit but the machine's.
+    pub pids_max: Option<u64>,
+}
+
+/// cpu.weight of one CPU: the kernel's default weight, so a container of one CPU weighs what an ordinary group does.
+const WEIGHT_PER_CPU: u64 = 100;
+const WEIGHT_MIN: u64 = 1;
+const WEIGHT_MAX: u64 = 10_000;
+/// The kernel's default period.
+const PERIOD_US: u64 = 100_000;
+/// The kernel refuses less.
+const QUOTA_MIN_US: u64 = 1_000;
+/// No executor starts in less; a smaller wish means this.
+pub const MEMORY_MIN_BYTES: u64 = 32 << 20;
+
+/// One file of a cgroup directory and what belongs in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knob {
+    CpuWeight(u64),
+    CpuMax {
+        quota_us: Option<u64>,
+        period_us: u64,
+    },
+    MemoryMax(Option<u64>),
+    MemoryLow(u64),
+    SwapMax(u64),
+    /// When memory runs out the whole container dies, not one process that the rest then waits for.
+    OomGroup,
+    PidsMax(Option<u64>),
+}
+
+impl Knob {
+    pub const fn controller(self) -> Controller {
+        match self {
+            Self::CpuWeight(_) | Self::CpuMax { .. } => Controller::Cpu,
+            Self::MemoryMax(_) | Self::MemoryLow(_) | Self::SwapMax(_) | Self::OomGroup => Controller::Memory,
+            Self::PidsMax(_) => Controller::Pids,
+        }
+    }
+
+    pub const fn file(self) -> &'static str {
+        match self {
+            Self::CpuWeight(_) => "cpu.weight",
+            Self::CpuMax { .. } => "cpu.max",
+            Self::MemoryMax(_) => "memory.max",
+            Self::MemoryLow(_) => "memory.low",
+            Self::SwapMax(_) => "memory.swap.max",
+            Self::OomGroup => "memory.oom.group",
+            Self::PidsMax(_) => "pids.max",
+        }
+    }
+
+    pub fn value(self) -> String {
+        let or_max = |limit: Option<u64>| limit.map_or_else(|| "max".to_owned(), |n| n.to_string());
+        match self {
+            Self::CpuWeight(weight) => weight.to_string(),
+            Self::CpuMax { quota_us, period_us } => format!("{} {period_us}", or_max(quota_us)),
+            Self::MemoryMax(limit) | Self::PidsMax(limit) => or_max(limit),
+            Self::MemoryLow(bytes) | Self::SwapMax(bytes) => bytes.to_string(),
+            Self::OomGroup => "1".to_owned(),
+        }
+    }
+
+    /// Kernels built or booted without the feature lack the file; everything else then still holds.
+    pub const fn may_be_missing(self) -> bool {
+        matches!(self, Self::SwapMax(_) | Self::OomGroup)
+    }
+}
+
+/// Everything to be set in a new container's directory, in the order in which it is to be set.
+pub fn knobs(limits: &Limits) -> Vec<Knob> {
+    let weight = (limits.cpus_milli * WEIGHT_PER_CPU / 1000).clamp(WEIGHT_MIN, WEIGHT_MAX);
+    let quota_us = limits.cpus_max_milli.map(|milli| (milli * PERIOD_US / 1000).max(QUOTA_MIN_US));
+    let at_least_min = |bytes: u64| bytes.max(MEMORY_MIN_BYTES);
+    vec![
+        Knob::CpuWeight(weight),
+        Knob::CpuMax { quota_us, period_us: PERIOD_US },
+        Knob::OomGroup,
+        Knob::SwapMax(limits.swap_max_bytes),
+        Knob::MemoryLow(at_least_min(limits.memory_bytes)),
+        Knob::MemoryMax(limits.memory_max_bytes.map(at_least_min)),
+        Knob::PidsMax(limits.pids_max),
+    ]
+}
+
+/// What to set when a running container's resources change, because a task joined its executor or left it.
+/// `memory.max` is only ever raised here: lowered below what is in use, it would kill what is left.
+pub fn changes(before: &Limits, after: &Limits) -> Vec<Knob> {
+    let before = knobs(before);
+    let lowers = |old: Knob, new: Knob| match (old, new) {
+        (Knob::MemoryMax(None), Knob::MemoryMax(Some(_))) => true,
+        (Knob::MemoryMax(Some(old)), Knob::MemoryMax(Some(new))) => new < old,
+        _ => false,
+    };
+    let pairs = before.into_iter().zip(knobs(after));
+    pairs.filter(|&(old, new)| old != new && !lowers(old, new)).map(|(_, new)| new).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn limits() -> Limits {
+        Limits {
+            cpus_milli: 1500,
+            cpus_max_milli: None,
+            memory_bytes: 256 * MIB,
+            memory_max_bytes: Some(256 * MIB),
+            swap_max_bytes: 0,
+            pids_max: None,
+        }
+    }
+
+    fn check(limits: &Limits, expect: &[(&str, &str)]) {
+        let knobs: Vec<_> = knobs(limits).into_iter().map(|k| (k.file(), k.value())).collect();
+        let expect: Vec<_> = expect.iter().map(|(file, value)| (*file, (*value).to_owned())).collect();
+        assert_eq!(knobs, expect);
+    }
+
+    #[test]
+    fn a_guarantee_becomes_weight_and_protection_and_memory_is_a_hard_limit() {
+        check(
+            &limits(),
+            &[
+                ("cpu.weight", "150"),
+                ("cpu.max", "max 100000"),
+                ("memory.oom.group", "1"),
+                ("memory.swap.max", "0"),
+                ("memory.low", "268435456"),
+                ("memory.max", "268435456"),
+                ("pids.max", "max"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_cpu_limit_is_a_quota_of_the_period_and_other_limits_follow_the_wish() {
+        let limits = Limits {
+            cpus_max_milli: Some(2500),
+            memory_max_bytes: None,
+            swap_max_bytes: 5,
+            pids_max: Some(64),
+            ..limits()
+        };
+        check(
+            &limits,
+            &[
+                ("cpu.weight", "150"),
+                ("cpu.max", "250000 100000"),
+                ("memory.oom.group", "1"),
+                ("memory.swap.max", "5"),
+                ("memory.low", "268435456"),
+                ("memory.max", "max"),
+                ("pids.max", "64"),
+            ],
+        );
+    }
+
+    #[test]
+    fn tiny_and_huge_wishes_meet_the_kernels_bounds() {
+        let tiny = Limits {
+            cpus_milli: 1,
+            cpus_max_milli: Some(1),
+            memory_bytes: 1,
+            memory_max_bytes: Some(1),
+            ..limits()
+        };
+        let tiny = knobs(&tiny);
+        assert!(tiny.contains(&Knob::CpuWeight(1)));
+        assert!(tiny.contains(&Knob::CpuMax { quota_us: Some(1000), period_us: 100_000 }));
+        assert!(tiny.contains(&Knob::MemoryMax(Some(32 * MIB))));
+        let huge = knobs(&Limits { cpus_milli: 1_000_000, ..limits() });
+        assert!(huge.contains(&Knob::CpuWeight(10_000)));
+    }
+
+    #[test]
+    fn a_change_sets_what_differs_and_never_lowers_memory_max() {
+        let more = Limits {
+            cpus_milli: 2000,
+            memory_bytes: 512 * MIB,
+            memory_max_bytes: Some(512 * MIB),
+            ..limits()
+        };
+        let expect = [Knob::CpuWeight(200), Knob::MemoryLow(512 * MIB), Knob::MemoryMax(Some(512 * MIB))];
+        assert_eq!(changes(&limits(), &more), expect);
+        assert_eq!(changes(&more, &limits()), [Knob::CpuWeight(150), Knob::MemoryLow(256 * MIB)]);
+        let unlimited = Limits { memory_max_bytes: None, ..limits() };
+        assert_eq!(changes(&limits(), &unlimited), [Knob::MemoryMax(None)]);
+        assert_eq!(changes(&unlimited, &limits()), []);
+        assert_eq!(changes(&more, &more), []);
+    }
+}
