@@ -11,11 +11,11 @@ use cgroups_rs::fs::memory::{MemController, SetMemory};
 use cgroups_rs::fs::pid::PidController;
 use cgroups_rs::fs::{Cgroup, MaxValue};
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::hierarchy::Tree;
 use super::knobs::{Knob, Limits, changes, knobs};
 use super::{CgroupError, Enforcement};
+use crate::sys::watch::Watch;
 
 /// A container's group. Dropping it leaves the group as it is.
 #[derive(Debug)]
@@ -173,13 +173,13 @@ impl Container {
     /// Returns when no process is left in the group and below (a zombie is none). Waits as long as that takes: a process
     /// in an uninterruptible call stays.
     pub async fn wait_empty(&self) -> Result<(), CgroupError> {
-        let events = AsyncFd::with_interest(self.events()?, Interest::PRIORITY)
-            .map_err(|source| CgroupError::Open { path: self.path.join("cgroup.events"), source })?;
-        while is_populated(&read_events(events.get_ref(), &self.path)?) {
-            // The kernel marks the file with POLLPRI whenever it has changed since it was last read through this descriptor.
-            let ready = events.ready(Interest::PRIORITY).await;
-            let mut ready = ready.map_err(|source| CgroupError::Read { path: self.path.clone(), source })?;
-            ready.clear_ready();
+        let error = |source| CgroupError::Read { path: self.path.join("cgroup.events"), source };
+        let events = self.events()?;
+        let watch =
+            Watch::new(events.try_clone().map_err(error)?.into(), Interest::PRIORITY).map_err(error)?;
+        while is_populated(&read_events(&events, &self.path)?) {
+            // The kernel marks the file with POLLPRI whenever it has changed since it was last read through this open file.
+            watch.event().await.map_err(error)?;
         }
         Ok(())
     }

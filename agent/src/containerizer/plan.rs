@@ -1,0 +1,609 @@
+//! From what a framework asks for to what will be run: program, environment, folder, user, files, limits. Decides; does
+//! not look at the machine. What cannot be given is refused by name here, before anything is made.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use api::v1;
+use model::id::{AgentId, ContainerId, FrameworkId};
+use model::quantity::Quantity;
+use model::resources::{CPUS, MEM, Resources};
+
+use crate::cgroup::knobs::Limits;
+
+/// What the agent knows of itself that an executor is told or measured by. The same for all containers.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// Absolute.
+    pub work_dir: PathBuf,
+    pub agent_id: AgentId,
+    /// Where executors reach the agent; not the unspecified address.
+    pub address: SocketAddr,
+    /// The agent's own program, which is the command executor too. Absolute.
+    pub program: PathBuf,
+    /// Run executors as the user that the framework names. Only root can.
+    pub switch_user: bool,
+    pub shutdown_grace_ms: u64,
+    /// How long an executor waits for a restarted agent.
+    pub recovery_timeout_ms: u64,
+    /// The longest pause between two attempts of a disconnected executor to subscribe again.
+    pub subscription_backoff_max_ms: u64,
+    /// The operator's, for every executor; the framework's own override them.
+    pub environment: BTreeMap<String, String>,
+    /// CPUs are a limit as well as a guarantee (Mesos: `--cgroups_enable_cfs`).
+    pub cpus_are_limits: bool,
+    pub pids_max: Option<u64>,
+}
+
+/// One executor to be run.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    pub container_id: &'a ContainerId,
+    pub framework_id: &'a FrameworkId,
+    /// For commands that name no user.
+    pub framework_user: &'a str,
+    /// The framework wants its executors to outlive the agent.
+    pub checkpoint: bool,
+    pub executor: &'a v1::ExecutorInfo,
+    /// What the executor may use: its own share and one for each of its tasks.
+    pub shares: &'a [Share],
+}
+
+/// What one task, or the executor itself, was given.
+#[derive(Clone, Debug, Default)]
+pub struct Share {
+    pub resources: Resources,
+    /// Where a task names a limit other than what it was given.
+    pub cpus_max: Option<Ceiling>,
+    pub memory_max: Option<Ceiling>,
+}
+
+/// A limit that a task wishes for itself (`TaskInfo.limits`); `memory` in MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ceiling {
+    Unlimited,
+    At(Quantity),
+}
+
+/// Everything that launching needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub container_id: ContainerId,
+    /// The folder the program runs in and writes to; made by the launch.
+    pub sandbox: PathBuf,
+    /// A link to the sandbox of an executor's latest run.
+    pub latest: PathBuf,
+    /// Files to try to execute, in this order.
+    pub programs: Vec<CString>,
+    pub args: Vec<CString>,
+    /// Sorted by name.
+    pub environment: BTreeMap<String, String>,
+    /// `None`: the agent's own.
+    pub user: Option<String>,
+    pub uris: Vec<v1::command_info::Uri>,
+    pub limits: Limits,
+}
+
+/// What a framework asked for and cannot have. Becomes the message of TASK_FAILED.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    #[error("the executor has no command")]
+    NoCommand,
+    #[error("Shell command is not specified")]
+    NoShellCommand,
+    #[error("Executable is not specified")]
+    NoExecutable,
+    #[error("{field} contains a NUL byte")]
+    Nul { field: &'static str },
+    #[error("environment variable name '{name}' is empty or contains '=' or a NUL byte")]
+    VariableName { name: String },
+    #[error("environment variable '{name}': only secrets given by value are supported")]
+    Secret { name: String },
+    #[error("{field} is not supported")]
+    Unsupported { field: &'static str },
+}
+
+/// Searched for a program when the framework gives no other: the agent's own environment is not inherited.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where the sandboxes of an executor's runs are (Mesos' tree, which its users' tools know).
+pub fn executor_directory(
+    work_dir: &Path,
+    agent: &AgentId,
+    framework: &FrameworkId,
+    executor: &str,
+) -> PathBuf {
+    let parts = ["slaves", agent.as_str(), "frameworks", framework.as_str(), "executors", executor];
+    parts.iter().fold(work_dir.to_owned(), |path, part| path.join(part))
+}
+
+pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
+    let executor = request.executor;
+    refuse_unsupported(executor.container.as_ref())?;
+    let command = executor.command.as_ref().ok_or(PlanError::NoCommand)?;
+    let executor_id = &executor.executor_id.value;
+    let runs =
+        executor_directory(&agent.work_dir, &agent.agent_id, request.framework_id, executor_id).join("runs");
+    let sandbox = runs.join(request.container_id.as_str());
+    let environment = environment(agent, request, command, &sandbox)?;
+    let (programs, args) = program(command, &environment["PATH"])?;
+    let user = command.user.as_deref().filter(|user| !user.is_empty()).unwrap_or(request.framework_user);
+    Ok(Plan {
+        container_id: request.container_id.clone(),
+        latest: runs.join("latest"),
+        sandbox,
+        programs,
+        args,
+        environment,
+        user: agent.switch_user.then(|| user.to_owned()),
+        uris: command.uris.clone(),
+        limits: limits(agent, request.shares),
+    })
+}
+
+/// What containers come with later releases must not be silently left out of a task that asks for it.
+fn refuse_unsupported(container: Option<&v1::ContainerInfo>) -> Result<(), PlanError> {
+    let Some(container) = container else { return Ok(()) };
+    let asked = [
+        (container.r#type() == v1::container_info::Type::Docker, "container.type DOCKER"),
+        (container.docker.is_some(), "container.docker"),
+        (container.mesos.as_ref().is_some_and(|m| m.image.is_some()), "container.mesos.image"),
+        (!container.volumes.is_empty(), "container.volumes"),
+        (container.hostname.is_some(), "container.hostname"),
+        (container.network_infos.iter().any(|n| n.name.is_some()), "container.network_infos.name"),
+        (container.linux_info.is_some(), "container.linux_info"),
+        (container.rlimit_info.is_some(), "container.rlimit_info"),
+        (container.tty_info.is_some(), "container.tty_info"),
+    ];
+    match asked.iter().find(|(is_asked, _)| *is_asked) {
+        Some((_, field)) => Err(PlanError::Unsupported { field }),
+        None => Ok(()),
+    }
+}
+
+/// What every Mesos executor finds in its environment (names and forms: Mesos' docs/executor-http-api.md), the operator's
+/// variables below it, the framework's own above.
+fn environment(
+    agent: &Agent,
+    request: &Request<'_>,
+    command: &v1::CommandInfo,
+    sandbox: &Path,
+) -> Result<BTreeMap<String, String>, PlanError> {
+    let executor = request.executor;
+    let grace_ms = match &executor.shutdown_grace_period {
+        Some(period) => period.nanoseconds.max(0).cast_unsigned() / 1_000_000,
+        None => agent.shutdown_grace_ms,
+    };
+    let sandbox = sandbox.display().to_string();
+    let mut environment = agent.environment.clone();
+    let mut set = |name: &str, value: String| environment.insert(name.to_owned(), value);
+    set("LIBPROCESS_IP", agent.address.ip().to_string());
+    // An executor that listens must not take the agent's port.
+    set("LIBPROCESS_PORT", "0".to_owned());
+    set("MESOS_AGENT_ENDPOINT", agent.address.to_string());
+    set("MESOS_CHECKPOINT", u8::from(request.checkpoint).to_string());
+    set("MESOS_DIRECTORY", sandbox.clone());
+    set("MESOS_EXECUTOR_ID", executor.executor_id.value.clone());
+    set("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", duration(grace_ms));
+    set("MESOS_FRAMEWORK_ID", request.framework_id.to_string());
+    set("MESOS_HTTP_COMMAND_EXECUTOR", "1".to_owned());
+    set("MESOS_SANDBOX", sandbox);
+    set("MESOS_SLAVE_ID", agent.agent_id.to_string());
+    set("MESOS_SLAVE_PID", format!("slave(1)@{}", agent.address));
+    if request.checkpoint {
+        set("MESOS_RECOVERY_TIMEOUT", duration(agent.recovery_timeout_ms));
+        set("MESOS_SUBSCRIPTION_BACKOFF_MAX", duration(agent.subscription_backoff_max_ms));
+    }
+    for variable in command.environment.iter().flat_map(|e| &e.variables) {
+        environment.insert(variable.name.clone(), variable_value(variable)?);
+    }
+    environment.entry("PATH".to_owned()).or_insert_with(|| PATH.to_owned());
+    for (name, value) in &environment {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(PlanError::VariableName { name: name.clone() });
+        }
+        if value.contains('\0') {
+            return Err(PlanError::Nul { field: "the value of an environment variable" });
+        }
+    }
+    Ok(environment)
+}
+
+fn variable_value(variable: &v1::environment::Variable) -> Result<String, PlanError> {
+    let refused = || PlanError::Secret { name: variable.name.clone() };
+    if variable.r#type() != v1::environment::variable::Type::Secret {
+        return Ok(variable.value().to_owned());
+    }
+    let value = variable.secret.as_ref().and_then(|secret| secret.value.as_ref()).ok_or_else(refused)?;
+    String::from_utf8(value.data.to_vec()).map_err(|_| refused())
+}
+
+/// The files to try and the arguments: a shell line, or a program that is searched for as `execvp` does.
+fn program(command: &v1::CommandInfo, path: &str) -> Result<(Vec<CString>, Vec<CString>), PlanError> {
+    let text = |field: &'static str, text: &str| CString::new(text).map_err(|_| PlanError::Nul { field });
+    let value = command.value.as_deref().filter(|value| !value.is_empty());
+    if command.shell() {
+        let line = text("command.value", value.ok_or(PlanError::NoShellCommand)?)?;
+        return Ok((vec![c"/bin/sh".into()], vec![c"sh".into(), c"-c".into(), line]));
+    }
+    let value = value.ok_or(PlanError::NoExecutable)?;
+    let programs = if value.contains('/') {
+        vec![text("command.value", value)?]
+    } else {
+        // An empty part of PATH is the current folder, as it has always been.
+        let folders = path.split(':').map(|folder| if folder.is_empty() { "." } else { folder });
+        folders.map(|folder| text("command.value", &format!("{folder}/{value}"))).collect::<Result<_, _>>()?
+    };
+    let args: Vec<_> =
+        command.arguments.iter().map(|arg| text("command.arguments", arg)).collect::<Result<_, _>>()?;
+    // The first argument is the program's own name, by Mesos' convention given by the framework.
+    let args = if args.is_empty() { vec![text("command.value", value)?] } else { args };
+    Ok((programs, args))
+}
+
+/// The sum of what an executor and its tasks were given. A limit holds where any of them has one: those without one then
+/// count with what they were given, and one without bounds frees all (Mesos: `computeExecutorLimits` in slave.cpp).
+pub fn limits(agent: &Agent, shares: &[Share]) -> Limits {
+    let sum = |name: &str| shares.iter().map(|share| share.resources.scalar(name)).sum::<Quantity>();
+    let ceiling = |name: &str, of: fn(&Share) -> Option<Ceiling>| {
+        shares.iter().try_fold(Quantity::ZERO, |total, share| match of(share) {
+            Some(Ceiling::Unlimited) => None,
+            Some(Ceiling::At(limit)) => Some(total + limit),
+            None => Some(total + share.resources.scalar(name)),
+        })
+    };
+    let cpus_are_limited = agent.cpus_are_limits || shares.iter().any(|share| share.cpus_max.is_some());
+    let cpus_max = ceiling(CPUS, |share| share.cpus_max).filter(|_| cpus_are_limited);
+    Limits {
+        cpus_milli: sum(CPUS).milli(),
+        cpus_max_milli: cpus_max.map(Quantity::milli),
+        memory_bytes: mebibytes(sum(MEM)),
+        memory_max_bytes: ceiling(MEM, |share| share.memory_max).map(mebibytes),
+        swap_max_bytes: 0,
+        pids_max: agent.pids_max,
+    }
+}
+
+fn mebibytes(amount: Quantity) -> u64 {
+    // Largest amount: 2^43 thousandths, times 2^20, fits in 64 bits.
+    amount.milli() * (1 << 20) / 1000
+}
+
+/// A length of time in Mesos' text form: in the largest unit that it reaches or, if it is no whole number of those, in
+/// the next smaller one (`5secs`, `15mins`, `1500ms`).
+pub fn duration(ms: u64) -> String {
+    if ms == 0 {
+        return "0ns".to_owned();
+    }
+    const UNITS: [(u64, &str); 6] = [
+        (604_800_000, "weeks"),
+        (86_400_000, "days"),
+        (3_600_000, "hrs"),
+        (60_000, "mins"),
+        (1000, "secs"),
+        (1, "ms"),
+    ];
+    let reached = UNITS.iter().position(|(unit, _)| ms >= *unit).unwrap_or(UNITS.len() - 1);
+    let (unit, name) = UNITS[reached];
+    match UNITS.get(reached + 1) {
+        Some((smaller, smaller_name)) if !ms.is_multiple_of(unit) && ms.is_multiple_of(*smaller) => {
+            format!("{}{smaller_name}", ms / smaller)
+        }
+        // A fraction, with the 15 digits that a double holds for sure.
+        _ if !ms.is_multiple_of(unit) => {
+            let value = ms as f64 / unit as f64;
+            let decimals = 14 - value.log10().floor() as usize;
+            format!("{}{name}", format!("{value:.decimals$}").trim_end_matches('0'))
+        }
+        _ => format!("{}{name}", ms / unit),
+    }
+}
+
+/// The executor that the agent provides for a task which brings a command and none of its own
+/// (Mesos: `Slave::getExecutorInfo`). It carries the task's id, user, environment and files.
+pub fn command_executor(agent: &Agent, framework_id: &FrameworkId, task: &v1::TaskInfo) -> v1::ExecutorInfo {
+    let command = task.command.clone().unwrap_or_default();
+    let line = match (command.shell(), command.value.as_deref()) {
+        (true, None) => "(Command: NO COMMAND)".to_owned(),
+        (true, Some(line)) => format!("(Command: sh -c '{}')", shorten(line)),
+        (false, None) => "(Command: NO EXECUTABLE)".to_owned(),
+        (false, Some(value)) => {
+            format!("(Command: [{}])", shorten(&format!("{value}, {}", command.arguments.join(", "))))
+        }
+    };
+    let task_id = &task.task_id.value;
+    // The executor needs a moment beyond the task's own grace to report that the task is dead.
+    let grace = task.kill_policy.as_ref().and_then(|policy| policy.grace_period.as_ref());
+    let grace = grace
+        .map(|g| v1::DurationInfo { nanoseconds: g.nanoseconds.saturating_add(COMMAND_EXECUTOR_EXTRA_NS) });
+    v1::ExecutorInfo {
+        executor_id: v1::ExecutorId { value: task_id.clone() },
+        framework_id: Some(v1::FrameworkId { value: framework_id.to_string() }),
+        name: Some(format!("Command Executor (Task: {task_id}) {line}")),
+        source: Some(task_id.clone()),
+        container: task.container.clone(),
+        labels: task.labels.clone(),
+        discovery: task.discovery.clone(),
+        shutdown_grace_period: grace,
+        command: Some(v1::CommandInfo {
+            uris: command.uris,
+            environment: command.environment,
+            user: command.user,
+            shell: Some(false),
+            value: Some(agent.program.display().to_string()),
+            arguments: vec!["ingot-agent".to_owned(), "command-executor".to_owned()],
+        }),
+        ..v1::ExecutorInfo::default()
+    }
+}
+
+/// Mesos adds its reaper's interval and one second.
+const COMMAND_EXECUTOR_EXTRA_NS: i64 = 2_000_000_000;
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(12) {
+        Some((at, _)) if text.len() > 15 => format!("{}...", &text[..at]),
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::v1::environment::{Variable, variable::Type};
+    use model::resources::Resource;
+
+    fn agent() -> Agent {
+        Agent {
+            work_dir: "/var/lib/mesos/agents/0".into(),
+            agent_id: "c90d5607-S0".into(),
+            address: "127.0.0.1:5050".parse().expect("an address"),
+            program: "/usr/bin/ingot-agent".into(),
+            switch_user: true,
+            shutdown_grace_ms: 5000,
+            recovery_timeout_ms: 900_000,
+            subscription_backoff_max_ms: 2000,
+            environment: BTreeMap::new(),
+            cpus_are_limits: false,
+            pids_max: None,
+        }
+    }
+
+    fn executor(command: v1::CommandInfo) -> v1::ExecutorInfo {
+        let executor_id = v1::ExecutorId { value: "e1".to_owned() };
+        v1::ExecutorInfo { executor_id, command: Some(command), ..v1::ExecutorInfo::default() }
+    }
+
+    fn shell(line: &str) -> v1::CommandInfo {
+        v1::CommandInfo { value: Some(line.to_owned()), ..v1::CommandInfo::default() }
+    }
+
+    fn plan_of(agent: &Agent, executor: &v1::ExecutorInfo, checkpoint: bool) -> Result<Plan, PlanError> {
+        let (container_id, framework_id) = ("705c2cc1".into(), "c90d5607-0002".into());
+        let request = Request {
+            container_id: &container_id,
+            framework_id: &framework_id,
+            framework_user: "nobody",
+            checkpoint,
+            executor,
+            shares: &[],
+        };
+        plan(agent, &request)
+    }
+
+    fn variable(name: &str, value: &str) -> Variable {
+        Variable { name: name.to_owned(), value: Some(value.to_owned()), ..Variable::default() }
+    }
+
+    fn lines(environment: &BTreeMap<String, String>) -> Vec<String> {
+        environment.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    }
+
+    const SANDBOX: &str =
+        "/var/lib/mesos/agents/0/slaves/c90d5607-S0/frameworks/c90d5607-0002/executors/e1/runs/705c2cc1";
+
+    /// The lines that a real Mesos 1.11 gave an executor, less what its shell and its Python added.
+    #[test]
+    fn the_environment_is_that_of_mesos() {
+        let plan = plan_of(&agent(), &executor(shell("./run")), false).expect("it can be run");
+        let expect = [
+            "LIBPROCESS_IP=127.0.0.1".to_owned(),
+            "LIBPROCESS_PORT=0".to_owned(),
+            "MESOS_AGENT_ENDPOINT=127.0.0.1:5050".to_owned(),
+            "MESOS_CHECKPOINT=0".to_owned(),
+            format!("MESOS_DIRECTORY={SANDBOX}"),
+            "MESOS_EXECUTOR_ID=e1".to_owned(),
+            "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD=5secs".to_owned(),
+            "MESOS_FRAMEWORK_ID=c90d5607-0002".to_owned(),
+            "MESOS_HTTP_COMMAND_EXECUTOR=1".to_owned(),
+            format!("MESOS_SANDBOX={SANDBOX}"),
+            "MESOS_SLAVE_ID=c90d5607-S0".to_owned(),
+            "MESOS_SLAVE_PID=slave(1)@127.0.0.1:5050".to_owned(),
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+        ];
+        assert_eq!(lines(&plan.environment), expect);
+        assert_eq!(plan.sandbox, Path::new(SANDBOX));
+        assert_eq!(plan.latest, Path::new(SANDBOX).with_file_name("latest"));
+        assert_eq!(plan.user.as_deref(), Some("nobody"));
+    }
+
+    #[test]
+    fn a_checkpointing_framework_and_an_executors_own_grace_are_told() {
+        let mut executor = executor(shell("./run"));
+        executor.shutdown_grace_period = Some(v1::DurationInfo { nanoseconds: 90_000_000_000 });
+        let environment = plan_of(&agent(), &executor, true).expect("it can be run").environment;
+        assert_eq!(environment["MESOS_CHECKPOINT"], "1");
+        assert_eq!(environment["MESOS_RECOVERY_TIMEOUT"], "15mins");
+        assert_eq!(environment["MESOS_SUBSCRIPTION_BACKOFF_MAX"], "2secs");
+        assert_eq!(environment["MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD"], "90secs");
+    }
+
+    #[test]
+    fn the_framework_overrides_mesos_which_overrides_the_operator() {
+        let mut agent = agent();
+        for name in ["A", "B", "MESOS_SLAVE_ID"] {
+            agent.environment.insert(name.to_owned(), "operator".to_owned());
+        }
+        let mut command = shell("true");
+        let variables =
+            vec![variable("B", "framework"), variable("MESOS_DIRECTORY", "/mine"), variable("PATH", "/p")];
+        command.environment = Some(v1::Environment { variables });
+        let environment = plan_of(&agent, &executor(command), false).expect("it can be run").environment;
+        let expect =
+            [("A", "operator"), ("B", "framework"), ("MESOS_SLAVE_ID", "c90d5607-S0"), ("PATH", "/p")];
+        for (name, value) in
+            expect.into_iter().chain([("MESOS_DIRECTORY", "/mine"), ("MESOS_SANDBOX", SANDBOX)])
+        {
+            assert_eq!(environment[name], value, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_program_is_a_shell_line_a_path_or_searched_for() {
+        let check = |shell: bool, value: &str, arguments: &[&str], programs: &[&str], args: &[&str]| {
+            let arguments = arguments.iter().map(|&a| a.to_owned()).collect();
+            let value = Some(value.to_owned());
+            let mut command =
+                v1::CommandInfo { shell: Some(shell), value, arguments, ..v1::CommandInfo::default() };
+            command.environment = Some(v1::Environment { variables: vec![variable("PATH", "/a::/b")] });
+            let plan = plan_of(&agent(), &executor(command), false).expect("it can be run");
+            let texts = |texts: &[CString]| {
+                texts.iter().map(|t| t.to_string_lossy().into_owned()).collect::<Vec<_>>()
+            };
+            assert_eq!(
+                (texts(&plan.programs), texts(&plan.args)),
+                (
+                    programs.iter().map(|&p| p.to_owned()).collect(),
+                    args.iter().map(|&a| a.to_owned()).collect()
+                )
+            );
+        };
+        check(true, "echo $A | wc", &["ignored"], &["/bin/sh"], &["sh", "-c", "echo $A | wc"]);
+        check(false, "/bin/echo", &["echo", "a b"], &["/bin/echo"], &["echo", "a b"]);
+        check(false, "./run", &[], &["./run"], &["./run"]);
+        check(false, "echo", &["echo"], &["/a/echo", "./echo", "/b/echo"], &["echo"]);
+    }
+
+    #[test]
+    fn what_cannot_be_given_is_refused_by_name() {
+        let check = |executor: &v1::ExecutorInfo, expect: &str| {
+            let error = plan_of(&agent(), executor, false).expect_err(expect);
+            assert_eq!(error.to_string(), expect);
+        };
+        let with_variable = |variable| {
+            let environment = Some(v1::Environment { variables: vec![variable] });
+            executor(v1::CommandInfo { environment, ..shell("true") })
+        };
+        check(&v1::ExecutorInfo { command: None, ..executor(shell("")) }, "the executor has no command");
+        check(&executor(shell("")), "Shell command is not specified");
+        check(&executor(v1::CommandInfo { shell: Some(false), ..shell("") }), "Executable is not specified");
+        check(&executor(shell("echo \0")), "command.value contains a NUL byte");
+        let bad_name = "environment variable name 'A=B' is empty or contains '=' or a NUL byte";
+        check(&with_variable(variable("A=B", "")), bad_name);
+        check(
+            &with_variable(variable("A", "\0")),
+            "the value of an environment variable contains a NUL byte",
+        );
+        let secret = Variable { r#type: Some(Type::Secret.into()), ..variable("A", "not this") };
+        check(&with_variable(secret), "environment variable 'A': only secrets given by value are supported");
+        let hostname = Some("h".to_owned());
+        let container = Some(v1::ContainerInfo { hostname, ..mesos_container() });
+        check(
+            &v1::ExecutorInfo { container, ..executor(shell("true")) },
+            "container.hostname is not supported",
+        );
+    }
+
+    fn mesos_container() -> v1::ContainerInfo {
+        v1::ContainerInfo { r#type: v1::container_info::Type::Mesos.into(), ..v1::ContainerInfo::default() }
+    }
+
+    #[test]
+    fn a_plain_mesos_container_is_what_every_executor_gets_anyway() {
+        let container = Some(mesos_container());
+        assert!(plan_of(&agent(), &v1::ExecutorInfo { container, ..executor(shell("true")) }, false).is_ok());
+    }
+
+    #[test]
+    fn the_commands_user_goes_before_the_frameworks_and_neither_counts_without_root() {
+        let command = v1::CommandInfo { user: Some("daemon".to_owned()), ..shell("true") };
+        let user =
+            |agent: &Agent| plan_of(agent, &executor(command.clone()), false).expect("it can be run").user;
+        assert_eq!(user(&agent()).as_deref(), Some("daemon"));
+        assert_eq!(user(&Agent { switch_user: false, ..agent() }), None);
+    }
+
+    fn share(cpus_milli: u64, mem: u64) -> Share {
+        let mut share = Share::default();
+        share.resources.add_part(&Resource::scalar(CPUS, Quantity::from_milli(cpus_milli)));
+        share.resources.add_part(&Resource::scalar(MEM, Quantity::from_units(mem)));
+        share
+    }
+
+    #[test]
+    fn shares_add_up_and_cpus_are_a_limit_only_where_somebody_says_so() {
+        let plain = limits(&agent(), &[share(100, 32), share(1000, 128)]);
+        assert_eq!((plain.cpus_milli, plain.cpus_max_milli), (1100, None));
+        assert_eq!((plain.memory_bytes, plain.memory_max_bytes), (160 << 20, Some(160 << 20)));
+        let strict = limits(&Agent { cpus_are_limits: true, ..agent() }, &[share(100, 32), share(1000, 128)]);
+        assert_eq!(strict.cpus_max_milli, Some(1100));
+    }
+
+    #[test]
+    fn a_tasks_own_limit_counts_instead_of_what_it_was_given_and_one_without_bounds_frees_all() {
+        let two = Ceiling::At(Quantity::from_units(2));
+        let limited = Share { cpus_max: Some(two), memory_max: Some(Ceiling::Unlimited), ..share(1000, 128) };
+        let both = limits(&agent(), &[share(100, 32), limited.clone()]);
+        assert_eq!((both.cpus_milli, both.cpus_max_milli), (1100, Some(2100)));
+        assert_eq!((both.memory_bytes, both.memory_max_bytes), (160 << 20, None));
+        let free = Share { cpus_max: Some(Ceiling::Unlimited), ..limited };
+        assert_eq!(limits(&Agent { cpus_are_limits: true, ..agent() }, &[free]).cpus_max_milli, None);
+    }
+
+    #[test]
+    fn durations_read_as_mesos_writes_them() {
+        let expect = [
+            (0, "0ns"),
+            (999, "999ms"),
+            (1500, "1500ms"),
+            (5000, "5secs"),
+            (90_000, "90secs"),
+            (90_500, "1.50833333333333mins"),
+            (900_000, "15mins"),
+            (5_400_000, "90mins"),
+            (864_000_000, "10days"),
+            (1_209_600_000, "2weeks"),
+        ];
+        for (ms, text) in expect {
+            assert_eq!(duration(ms), text);
+        }
+    }
+
+    #[test]
+    fn a_bare_command_gets_the_agents_own_executor() {
+        let task = v1::TaskInfo {
+            task_id: v1::TaskId { value: "t1".to_owned() },
+            command: Some(v1::CommandInfo {
+                user: Some("daemon".to_owned()),
+                ..shell("sleep 1000000000000")
+            }),
+            kill_policy: Some(v1::KillPolicy {
+                grace_period: Some(v1::DurationInfo { nanoseconds: 3_000_000_000 }),
+            }),
+            ..v1::TaskInfo::default()
+        };
+        let executor = command_executor(&agent(), &"f1".into(), &task);
+        assert_eq!(executor.executor_id.value, "t1");
+        assert_eq!(
+            executor.name.as_deref(),
+            Some("Command Executor (Task: t1) (Command: sh -c 'sleep 100000...')")
+        );
+        assert_eq!(executor.shutdown_grace_period.map(|g| g.nanoseconds), Some(5_000_000_000));
+        let command = executor.command.expect("it has one");
+        assert_eq!(command.user.as_deref(), Some("daemon"));
+        assert_eq!(command.value.as_deref(), Some("/usr/bin/ingot-agent"));
+        assert_eq!(command.arguments, ["ingot-agent", "command-executor"]);
+    }
+}
