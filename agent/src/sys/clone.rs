@@ -439,7 +439,7 @@ mod tests {
         // Only what the shell itself reads: while it starts a program, it blocks signals for a moment.
         let script = r#"read _ _ _ ppid pgrp session rest < /proc/$$/stat
             [ $pgrp = $$ ] && [ $session = $$ ] && echo session
-            pwd; umask; env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OLDPWD=; ls /proc/$$/fd | tr '\n' ' '
+            pwd; umask; env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OLDPWD=; for fd in /proc/$$/fd/*; do [ -h $fd ] && printf '%s ' ${fd##*/}; done
             while read -r line; do case $line in SigBlk*|SigIgn*) echo "$line" ;; esac; done < /proc/$$/status
             exit 3"#;
         // A descriptor that is not close-on-exec, as a careless library may leave one.
