@@ -5,3 +5,4 @@ pub mod allocator;
 pub mod cluster;
 pub mod http;
 pub mod net;
+pub mod usage;
