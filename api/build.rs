@@ -17,9 +17,11 @@ fn main() {
     let mut files = Vec::new();
     collect(Path::new("proto"), &mut files);
     files.sort();
-    let set = protox::compile(&files, ["proto"]).expect("the proto files compile");
+    let mut set = protox::compile(&files, ["proto"]).expect("the proto files compile");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     std::fs::write(out.join("tables.rs"), Tables::of(&set).render()).expect("OUT_DIR is writable");
+    // The mark has done its work in the tables; on the types it would only make every use of them warn.
+    set.file.iter_mut().flat_map(|file| &mut file.message_type).for_each(undeprecate);
     prost_build::Config::new()
         .bytes(["."])
         .enable_type_names()
@@ -37,6 +39,13 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
             files.push(path);
         }
     }
+}
+
+fn undeprecate(message: &mut DescriptorProto) {
+    for options in message.field.iter_mut().filter_map(|field| field.options.as_mut()) {
+        options.deprecated = None;
+    }
+    message.nested_type.iter_mut().for_each(undeprecate);
 }
 
 /// All messages and enums by full name (with the leading dot that `type_name` carries).

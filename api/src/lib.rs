@@ -3,10 +3,14 @@
 //! - [`v1`]: the messages as plain prost types, compiled from `proto/`.
 //! - [`json`] and [`protobuf`]: the two encodings. Both refuse a message that lacks a required field.
 //! - [`recordio`]: records in a byte stream. [`media`]: which encoding a request speaks and wants.
+//! - [`refusal`]: what is refused, with which status and words. [`convert`]: model values from messages and back.
 
+pub mod convert;
 pub mod json;
+pub mod media;
 pub mod protobuf;
 pub mod recordio;
+pub mod refusal;
 mod schema;
 
 pub use schema::V1;
