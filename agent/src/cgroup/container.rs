@@ -72,8 +72,10 @@ impl Container {
     }
 
     /// Adapts the limits of a running container.
-    pub fn change(&self, before: &Limits, after: &Limits) -> Result<(), CgroupError> {
-        self.set(&changes(before, after))
+    pub fn change(&self, limits: &Limits) -> Result<(), CgroupError> {
+        // Without the controller there is no file, and nothing of it is set.
+        let now = std::fs::read_to_string(self.path.join("memory.max")).unwrap_or_default();
+        self.set(&changes(limits, &now))
     }
 
     /// Sets those knobs whose controller is there.
@@ -270,8 +272,11 @@ mod tests {
         assert_eq!(read("cpu.max").as_deref(), Some("50000 100000"));
 
         let more = Limits { cpus_max_milli: None, memory_max_bytes: None, ..limits };
-        container.change(&limits, &more).expect("it can be changed");
+        container.change(&more).expect("it can be changed");
         assert_eq!(read("cpu.max").as_deref(), Some("max 100000"));
+        assert_eq!(read("memory.max").as_deref(), Some("max"));
+        container.change(&limits).expect("it can be changed");
+        assert_eq!(read("cpu.max").as_deref(), Some("50000 100000"));
         assert_eq!(read("memory.max").as_deref(), Some("max"));
         assert_eq!(container.id(), std::fs::metadata(&group).expect("there").ino());
     }

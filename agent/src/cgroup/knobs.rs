@@ -121,16 +121,15 @@ pub fn knobs(limits: &Limits) -> Vec<Knob> {
 }
 
 /// What to set when a running container's resources change, because a task joined its executor or left it.
-/// `memory.max` is only ever raised here: lowered below what is in use, it would kill what is left.
-pub fn changes(before: &Limits, after: &Limits) -> Vec<Knob> {
-    let before = knobs(before);
-    let lowers = |old: Knob, new: Knob| match (old, new) {
-        (Knob::MemoryMax(None), Knob::MemoryMax(Some(_))) => true,
-        (Knob::MemoryMax(Some(old)), Knob::MemoryMax(Some(new))) => new < old,
+/// `memory.max` is only ever raised here (`now`: the file's text): lowered below what is in use, it would kill what is left.
+pub fn changes(limits: &Limits, now: &str) -> Vec<Knob> {
+    let lowers = |knob: &Knob| match (knob, now.trim()) {
+        (Knob::MemoryMax(None), _) => false,
+        (Knob::MemoryMax(Some(_)), "max") => true,
+        (Knob::MemoryMax(Some(new)), now) => now.parse::<u64>().is_ok_and(|now| *new < now),
         _ => false,
     };
-    let pairs = before.into_iter().zip(knobs(after));
-    pairs.filter(|&(old, new)| old != new && !lowers(old, new)).map(|(_, new)| new).collect()
+    knobs(limits).into_iter().filter(|knob| !lowers(knob)).collect()
 }
 
 #[cfg(test)]
@@ -213,19 +212,18 @@ mod tests {
     }
 
     #[test]
-    fn a_change_sets_what_differs_and_never_lowers_memory_max() {
-        let more = Limits {
-            cpus_milli: 2000,
-            memory_bytes: 512 * MIB,
-            memory_max_bytes: Some(512 * MIB),
-            ..limits()
+    fn a_change_never_lowers_memory_max() {
+        let check = |limit: Option<u64>, now: &str, expect: Option<Knob>| {
+            let changes = changes(&Limits { memory_max_bytes: limit, ..limits() }, now);
+            let max = changes.iter().copied().find(|knob| knob.file() == "memory.max");
+            assert_eq!(max, expect, "{limit:?} after {now}");
+            assert_eq!(changes.len(), if max.is_some() { 7 } else { 6 });
         };
-        let expect = [Knob::CpuWeight(200), Knob::MemoryLow(512 * MIB), Knob::MemoryMax(Some(512 * MIB))];
-        assert_eq!(changes(&limits(), &more), expect);
-        assert_eq!(changes(&more, &limits()), [Knob::CpuWeight(150), Knob::MemoryLow(256 * MIB)]);
-        let unlimited = Limits { memory_max_bytes: None, ..limits() };
-        assert_eq!(changes(&limits(), &unlimited), [Knob::MemoryMax(None)]);
-        assert_eq!(changes(&unlimited, &limits()), []);
-        assert_eq!(changes(&more, &more), []);
+        let raised = Knob::MemoryMax(Some(512 * MIB));
+        check(Some(512 * MIB), "268435456\n", Some(raised));
+        check(Some(512 * MIB), "1073741824\n", None);
+        check(Some(512 * MIB), "max\n", None);
+        check(None, "268435456\n", Some(Knob::MemoryMax(None)));
+        check(None, "max\n", Some(Knob::MemoryMax(None)));
     }
 }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use api::v1;
-use model::id::{AgentId, ContainerId, FrameworkId};
+use model::id::{AgentId, BadId, ContainerId, FrameworkId, check_id};
 use model::quantity::Quantity;
 use model::resources::{CPUS, MEM, Resources};
 
@@ -89,6 +89,8 @@ pub struct Plan {
 /// What a framework asked for and cannot have. Becomes the message of TASK_FAILED.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
+    #[error("executor id '{id}': {why}")]
+    ExecutorId { id: String, why: BadId },
     #[error("the executor has no command")]
     NoCommand,
     #[error("Shell command is not specified")]
@@ -124,6 +126,8 @@ pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
     refuse_unsupported(executor.container.as_ref())?;
     let command = executor.command.as_ref().ok_or(PlanError::NoCommand)?;
     let executor_id = &executor.executor_id.value;
+    // The master has checked it; but it becomes a path here, and what follows runs as root.
+    check_id(executor_id).map_err(|why| PlanError::ExecutorId { id: executor_id.clone(), why })?;
     let runs =
         executor_directory(&agent.work_dir, &agent.agent_id, request.framework_id, executor_id).join("runs");
     let sandbox = runs.join(request.container_id.as_str());
@@ -496,6 +500,9 @@ mod tests {
             let environment = Some(v1::Environment { variables: vec![variable] });
             executor(v1::CommandInfo { environment, ..shell("true") })
         };
+        let executor_id = v1::ExecutorId { value: "..".to_owned() };
+        let escaping = v1::ExecutorInfo { executor_id, ..executor(shell("true")) };
+        check(&escaping, "executor id '..': '.' and '..' are disallowed");
         check(&v1::ExecutorInfo { command: None, ..executor(shell("")) }, "the executor has no command");
         check(&executor(shell("")), "Shell command is not specified");
         check(&executor(v1::CommandInfo { shell: Some(false), ..shell("") }), "Executable is not specified");

@@ -50,6 +50,42 @@ pub enum Exit {
     Unknown,
 }
 
+/// In Mesos' words: `exited with status 1`, `terminated with signal Killed (core dumped)`.
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exited with status {code}"),
+            Self::Signal { number, core_dumped } => {
+                let name = SIGNAL_NAMES.iter().find(|(n, _)| n == number).map_or("", |(_, name)| name);
+                let core = if *core_dumped { " (core dumped)" } else { "" };
+                match name {
+                    "" => write!(f, "terminated with signal {number}{core}"),
+                    name => write!(f, "terminated with signal {name}{core}"),
+                }
+            }
+            Self::Unknown => write!(f, "ended, nobody knows how"),
+        }
+    }
+}
+
+/// Those that end processes in practice, as strsignal(3) calls them.
+const SIGNAL_NAMES: [(i32, &str); 14] = [
+    (libc::SIGHUP, "Hangup"),
+    (libc::SIGINT, "Interrupt"),
+    (libc::SIGQUIT, "Quit"),
+    (libc::SIGILL, "Illegal instruction"),
+    (libc::SIGTRAP, "Trace/breakpoint trap"),
+    (libc::SIGABRT, "Aborted"),
+    (libc::SIGBUS, "Bus error"),
+    (libc::SIGFPE, "Floating point exception"),
+    (libc::SIGKILL, "Killed"),
+    (libc::SIGSEGV, "Segmentation fault"),
+    (libc::SIGPIPE, "Broken pipe"),
+    (libc::SIGALRM, "Alarm clock"),
+    (libc::SIGTERM, "Terminated"),
+    (libc::SIGSYS, "Bad system call"),
+];
+
 /// Reaps the process if it has ended. `None` while it runs. Never blocks.
 pub fn try_reap(pidfd: impl AsFd) -> Result<Option<Exit>, SysError> {
     let fd = pidfd.as_fd().as_raw_fd() as libc::id_t;
@@ -145,6 +181,15 @@ mod tests {
             wait_for_end(&[pidfd.as_fd()], None).expect("poll");
             assert_eq!(try_reap(&pidfd), Ok(Some(expect)), "{script}");
         }
+    }
+
+    #[test]
+    fn an_end_reads_as_mesos_writes_it() {
+        assert_eq!(Exit::Code(7).to_string(), "exited with status 7");
+        let killed = Exit::Signal { number: libc::SIGKILL, core_dumped: false };
+        assert_eq!(killed.to_string(), "terminated with signal Killed");
+        let real_time = Exit::Signal { number: 34, core_dumped: true };
+        assert_eq!(real_time.to_string(), "terminated with signal 34 (core dumped)");
     }
 
     #[test]

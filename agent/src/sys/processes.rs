@@ -56,8 +56,9 @@ pub fn stat(pid: i32) -> Option<Stat> {
 }
 
 /// By what the processes of a container without a cgroup are known.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
+    /// Its first process, which may have ended; zero when nobody remembers which that was.
     pub leader: i32,
     /// The leader's start, so that another process that got its number later is not taken for it.
     pub leader_start_ticks: u64,
@@ -88,7 +89,8 @@ impl Table {
         let leader_is = |s: &Stat| s.pid == mark.leader && s.start_ticks == mark.leader_start_ticks;
         // A session keeps its number as long as it has members, so the number cannot have been given to another one while
         // they live; but once it is empty it can: then the new leader is in the table, and is not ours.
-        let session_is_ours = self.stats.get(&mark.leader).is_none_or(leader_is);
+        // Session zero is the kernel's own.
+        let session_is_ours = mark.leader > 0 && self.stats.get(&mark.leader).is_none_or(leader_is);
         let mut found = BTreeMap::new();
         let mut queue: Vec<i32> = Vec::new();
         for stat in self.stats.values() {
@@ -192,6 +194,14 @@ mod tests {
         let table = table(&[(10, 1, 10, b'S', 9000), (11, 10, 10, b'S', 9001), (14, 1, 14, b'S', 600)]);
         assert_eq!(members(&table, &[14]), [14]);
         assert_eq!(members(&table, &[]), [0; 0]);
+    }
+
+    #[test]
+    fn without_a_leader_only_the_mark_counts() {
+        let table = table(&[(2, 0, 0, b'S', 600), (9, 2, 0, b'S', 601), (14, 1, 14, b'S', 600)]);
+        let mark = Mark { leader: 0, leader_start_ticks: 0, environment: "M=1".to_owned() };
+        let members: Vec<_> = table.members_where(&mark, |pid| pid == 14).iter().map(|s| s.pid).collect();
+        assert_eq!(members, [14]);
     }
 
     #[test]

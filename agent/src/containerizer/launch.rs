@@ -1,0 +1,189 @@
+//! From a plan to a running process, in two steps with a pause between them: `prepare` makes the sandbox and the cgroup,
+//! so that the caller can register the cgroup with BPF and have files fetched; `start` then runs the program in them.
+//!
+//! All of this blocks (file systems, the kernel's cgroup lock, exec), so it happens on one thread of its own. One is
+//! enough: a launch takes well under a millisecond of it, most of which the kernel would serialize anyway.
+
+use std::ffi::CString;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use model::id::ContainerId;
+use tokio::sync::oneshot;
+
+use super::plan::Plan;
+use super::sandbox::{self, SandboxError};
+use crate::cgroup::CgroupError;
+use crate::cgroup::container::Container;
+use crate::cgroup::hierarchy::Tree;
+use crate::sys::clone::{Child, Command, spawn};
+use crate::sys::identity::Identity;
+use crate::sys::processes::{self, Mark};
+use crate::sys::{SysError, pidfd};
+
+/// Why a container could not be launched. Becomes the message of TASK_FAILED.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    #[error("no such user '{user}'")]
+    NoSuchUser { user: String },
+    #[error("look up user '{user}'")]
+    User { user: String, source: SysError },
+    #[error("the sandbox cannot be made")]
+    Sandbox(#[from] SandboxError),
+    #[error("the cgroup cannot be made")]
+    Cgroup(#[from] CgroupError),
+    #[error("execute {program}")]
+    Execute { program: String, source: SysError },
+    #[error("watch process {pid}")]
+    Watch { pid: i32, source: std::io::Error },
+}
+
+/// The thread on which launches block.
+#[derive(Debug)]
+pub(super) struct Launcher {
+    jobs: mpsc::Sender<Box<dyn FnOnce() + Send>>,
+}
+
+impl Launcher {
+    /// The thread ends with the handle.
+    pub(super) fn start() -> std::io::Result<Self> {
+        let (jobs, queue) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        std::thread::Builder::new().name("launcher".to_owned()).spawn(move || {
+            for job in queue {
+                job();
+            }
+        })?;
+        Ok(Self { jobs })
+    }
+
+    /// Does `work` there, after what was asked before. It is done even if the caller stops waiting.
+    pub(super) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(move || drop(reply.send(work())));
+        self.jobs.send(job).expect("the launcher ends only with its handle");
+        answer.await.expect("the launcher does every job it takes")
+    }
+}
+
+/// A container that is ready for its program: the sandbox is there, the cgroup is there and limited, nothing runs.
+/// It is to be started or abandoned; dropped, it leaves both behind.
+#[derive(Debug)]
+pub struct Prepared {
+    pub container_id: ContainerId,
+    pub sandbox: PathBuf,
+    pub(super) cgroup: Option<Arc<Container>>,
+    pub(super) identity: Option<Identity>,
+    plan: Plan,
+    stdio: [OwnedFd; 3],
+}
+
+impl Prepared {
+    /// Under which BPF programs will see what the container does; `None` without a cgroup.
+    pub fn cgroup_id(&self) -> Option<u64> {
+        self.cgroup.as_ref().map(|cgroup| cgroup.id())
+    }
+
+    pub(super) fn uris(&self) -> &[api::v1::command_info::Uri] {
+        &self.plan.uris
+    }
+}
+
+/// A program that was started, and its container.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) prepared: Prepared,
+    pub(super) child: Child,
+    pub(super) start_ticks: u64,
+}
+
+/// The variable that tells a container's processes from all others: its value ends in the container's random id.
+pub(super) const MARK_VARIABLE: &str = "MESOS_SANDBOX";
+
+impl Started {
+    pub(super) fn mark(&self) -> Mark {
+        mark(self.child.pid, self.start_ticks, &self.prepared.sandbox)
+    }
+}
+
+pub(super) fn mark(leader: i32, leader_start_ticks: u64, sandbox: &std::path::Path) -> Mark {
+    Mark { leader, leader_start_ticks, environment: format!("{MARK_VARIABLE}={}", sandbox.display()) }
+}
+
+/// Blocks. What was made when a later step fails is removed, but for the sandbox, which is collected with others.
+pub(super) fn prepare(plan: Plan, tree: Option<&Tree>) -> Result<Prepared, LaunchError> {
+    let identity = plan.user.as_deref().map(find_user).transpose()?.flatten();
+    sandbox::create(&plan.sandbox, &plan.latest, identity.as_ref())?;
+    let stdio = sandbox::open_stdio(&plan.sandbox, identity.as_ref())?;
+    let create = |tree| Container::create(tree, plan.container_id.as_str(), &plan.limits).map(Arc::new);
+    Ok(Prepared {
+        container_id: plan.container_id.clone(),
+        sandbox: plan.sandbox.clone(),
+        cgroup: tree.map(create).transpose()?,
+        identity,
+        plan,
+        stdio,
+    })
+}
+
+/// `None`: it is who we are, and nothing is to be switched.
+fn find_user(user: &str) -> Result<Option<Identity>, LaunchError> {
+    let found = Identity::find(user).map_err(|source| LaunchError::User { user: user.to_owned(), source })?;
+    let identity = found.ok_or_else(|| LaunchError::NoSuchUser { user: user.to_owned() })?;
+    Ok(Some(identity).filter(|i| i.uid != nix::unistd::geteuid().as_raw()))
+}
+
+/// Blocks until the program runs. On an error nothing runs and the cgroup is removed; the error stands in the sandbox's
+/// `stderr` as well, where people look.
+pub(super) fn start(prepared: Prepared) -> Result<Started, LaunchError> {
+    let Prepared { plan, stdio, identity, .. } = &prepared;
+    let environment = plan.environment.iter().map(|(name, value)| {
+        CString::new(format!("{name}={value}")).expect("the plan holds no variable with a NUL")
+    });
+    let clone = |fd: &OwnedFd| {
+        fd.try_clone().map_err(|source| SandboxError { action: "open", path: plan.sandbox.clone(), source })
+    };
+    let directory = CString::new(plan.sandbox.as_os_str().as_bytes()).expect("ids hold no NUL");
+    let command = Command {
+        programs: plan.programs.clone(),
+        args: plan.args.clone(),
+        env: environment.collect(),
+        directory,
+        stdio: [clone(&stdio[0])?, clone(&stdio[1])?, clone(&stdio[2])?],
+        identity: identity.clone(),
+    };
+    let cgroup = prepared.cgroup.as_ref();
+    let failed = |error| {
+        if let Some(Err(error)) = cgroup.map(|cgroup| cgroup.remove()) {
+            tracing::warn!(%error, "a cgroup that was never used cannot be removed");
+        }
+        Err(error)
+    };
+    match spawn(&command, cgroup.map(|cgroup| cgroup.directory())) {
+        Ok(child) => match processes::stat(child.pid) {
+            Some(stat) => Ok(Started { prepared, child, start_ticks: stat.start_ticks }),
+            // It is not reaped, so it has an entry, unless /proc is not mounted or hides it.
+            None => {
+                end(&child);
+                let source = std::io::Error::other("it has no entry in /proc");
+                failed(LaunchError::Watch { pid: child.pid, source })
+            }
+        },
+        Err(source) => {
+            let program = plan.programs.first().map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
+            let mut stderr = std::fs::File::from(clone(&stdio[2])?);
+            let _ = writeln!(stderr, "Failed to execute {program}: {source}");
+            failed(LaunchError::Execute { program, source })
+        }
+    }
+}
+
+/// Kills and reaps a child that just began.
+fn end(child: &Child) {
+    let _ = pidfd::send_signal(&child.pidfd, libc::SIGKILL);
+    let _ = pidfd::wait_for_end(&[child.pidfd.as_fd()], None);
+    let _ = pidfd::try_reap(&child.pidfd);
+}

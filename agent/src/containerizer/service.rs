@@ -1,0 +1,249 @@
+//! What the agent calls: containers prepared, started, waited for, changed, destroyed, found again after a restart.
+//! Every call is asynchronous and none blocks the runtime.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::id::ContainerId;
+
+use super::destroy;
+use super::fetch::{self, FetchError};
+use super::launch::{self, LaunchError, Launcher, Prepared, mark};
+use super::plan::Plan;
+use super::reaper::Reaper;
+use crate::cgroup::container::Container;
+use crate::cgroup::hierarchy::{Tree, TreeConfig};
+use crate::cgroup::knobs::Limits;
+use crate::cgroup::{CgroupError, Enforcement};
+use crate::sys::SysError;
+use crate::sys::pidfd::{self, Exit};
+use crate::sys::processes::{self, Mark};
+
+/// The agent's containers.
+#[derive(Debug)]
+pub struct Containerizer {
+    launcher: Launcher,
+    tree: Option<Arc<Tree>>,
+    enforcement: Enforcement,
+    fetches: Arc<tokio::sync::Semaphore>,
+}
+
+/// Containers for whom files are fetched at the same time; others wait. Each has a thread while it lasts.
+const FETCHES_MAX: usize = 8;
+
+#[derive(Debug, thiserror::Error)]
+pub enum DestroyError {
+    #[error("container {container_id}")]
+    Cgroup { container_id: ContainerId, source: CgroupError },
+    #[error("kill the processes of container {container_id}")]
+    Processes { container_id: ContainerId, source: std::io::Error },
+}
+
+/// A container whose program was started. The figures of its use can be read until it is removed.
+#[derive(Debug)]
+pub struct Running {
+    pub container_id: ContainerId,
+    pub sandbox: PathBuf,
+    /// Of its first process, which is the executor. It may have ended: signals go by its pidfd, never by this number.
+    pub pid: i32,
+    start_ticks: u64,
+    cgroup: Option<Arc<Container>>,
+    reaper: Reaper,
+}
+
+/// What has to be known of a running container to find it again in the agent's next life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    pub container_id: ContainerId,
+    pub sandbox: PathBuf,
+    pub pid: i32,
+    /// Clock ticks after boot; with the pid and the boot it names a process for good.
+    pub start_ticks: u64,
+}
+
+impl Running {
+    /// Under which BPF programs see it; `None` without a cgroup.
+    pub fn cgroup_id(&self) -> Option<u64> {
+        self.cgroup.as_ref().map(|cgroup| cgroup.id())
+    }
+
+    pub fn cgroup_path(&self) -> Option<&Path> {
+        self.cgroup.as_ref().map(|cgroup| cgroup.path())
+    }
+
+    /// By what its processes are found where it has no cgroup.
+    pub fn mark(&self) -> Mark {
+        mark(self.pid, self.start_ticks, &self.sandbox)
+    }
+
+    pub fn remember(&self) -> Remembered {
+        Remembered {
+            container_id: self.container_id.clone(),
+            sandbox: self.sandbox.clone(),
+            pid: self.pid,
+            start_ticks: self.start_ticks,
+        }
+    }
+
+    /// Returns when its first process has ended, with how; any number may wait. Others of the container may still run.
+    pub async fn wait(&self) -> Exit {
+        self.reaper.wait().await
+    }
+
+    /// Sends a signal to its first process; that this has ended already is no error.
+    pub fn signal(&self, number: i32) -> Result<(), SysError> {
+        self.reaper.signal(number)
+    }
+}
+
+impl Containerizer {
+    /// `None`: without cgroups. If they are wanted and cannot be had, `enforcement` says so: that is no error, because an
+    /// ordinary user's agent works without them.
+    pub fn new(cgroups: Option<&TreeConfig>) -> std::io::Result<Self> {
+        let tree = cgroups.map(|config| Tree::open(config).map(Arc::new));
+        let (tree, enforcement) = match tree {
+            Some(Ok(tree)) => (Some(tree.clone()), tree.enforcement().clone()),
+            Some(Err(error)) => (None, Enforcement::none(&chain(&error))),
+            None => (None, Enforcement::none("cgroups are switched off")),
+        };
+        let fetches = Arc::new(tokio::sync::Semaphore::new(FETCHES_MAX));
+        Ok(Self { launcher: Launcher::start()?, tree, enforcement, fetches })
+    }
+
+    /// The agent's own group, above those of all its containers; `None` where it has none.
+    pub fn cgroup_root(&self) -> Option<&Path> {
+        self.tree.as_ref().map(|tree| tree.root())
+    }
+
+    pub fn enforcement(&self) -> &Enforcement {
+        &self.enforcement
+    }
+
+    /// Makes sandbox and cgroup. Nothing runs yet: the caller registers the cgroup's id, has files fetched, then starts.
+    pub async fn prepare(&self, plan: Plan) -> Result<Prepared, LaunchError> {
+        let tree = self.tree.clone();
+        self.launcher.run(move || launch::prepare(plan, tree.as_deref())).await
+    }
+
+    /// Brings the files that the command asks for into the sandbox, as the executor's user. Dropping the future ends it.
+    pub async fn fetch(&self, prepared: &Prepared) -> Result<(), FetchError> {
+        if prepared.uris().is_empty() {
+            return Ok(());
+        }
+        let _permit = self.fetches.acquire().await.expect("the semaphore is never closed");
+        fetch::fetch(prepared.uris(), &prepared.sandbox, prepared.identity.clone()).await
+    }
+
+    /// Runs the program. On an error nothing runs and no cgroup is left.
+    pub async fn start(&self, prepared: Prepared) -> Result<Running, LaunchError> {
+        let started = self.launcher.run(move || launch::start(prepared)).await?;
+        let mark = started.mark();
+        let launch::Started { prepared, child, start_ticks } = started;
+        match Reaper::of(child.pidfd) {
+            Ok(reaper) => Ok(Running {
+                container_id: prepared.container_id,
+                sandbox: prepared.sandbox,
+                pid: child.pid,
+                start_ticks,
+                cgroup: prepared.cgroup,
+                reaper,
+            }),
+            Err(source) => {
+                // Out of descriptors, most likely. What cannot be watched must not run.
+                self.end(prepared.cgroup.as_ref(), &mark).await;
+                Err(LaunchError::Watch { pid: child.pid, source })
+            }
+        }
+    }
+
+    async fn end(&self, cgroup: Option<&Arc<Container>>, mark: &Mark) {
+        let killed = match cgroup {
+            Some(cgroup) => cgroup.kill().map_err(|error| std::io::Error::other(chain(&error))),
+            None => destroy::kill_marked(&self.launcher, mark).await,
+        };
+        if let Err(error) = killed {
+            tracing::error!(%error, "cannot end a container that could not be watched");
+        }
+    }
+
+    /// Undoes `prepare`, but for the sandbox.
+    pub async fn abandon(&self, prepared: Prepared) -> Result<(), CgroupError> {
+        match prepared.cgroup.clone() {
+            Some(cgroup) => self.launcher.run(move || cgroup.remove()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Adapts the limits of a running container to what its executor and its tasks have now.
+    pub async fn set_limits(&self, running: &Running, limits: Limits) -> Result<(), CgroupError> {
+        let Some(cgroup) = running.cgroup.clone() else { return Ok(()) };
+        self.launcher.run(move || cgroup.change(&limits)).await
+    }
+
+    /// Kills everything that the container has started and returns when all of it has ended and its first process is
+    /// reaped. Its figures can still be read: it has to be removed afterwards. Calling it again is harmless.
+    pub async fn destroy(&self, running: &Running) -> Result<Exit, DestroyError> {
+        let container_id = || running.container_id.clone();
+        match &running.cgroup {
+            Some(cgroup) => {
+                let error = |source| DestroyError::Cgroup { container_id: container_id(), source };
+                let killed = cgroup.clone();
+                self.launcher.run(move || killed.kill()).await.map_err(error)?;
+                cgroup.wait_empty().await.map_err(error)?;
+            }
+            None => destroy::kill_marked(&self.launcher, &running.mark())
+                .await
+                .map_err(|source| DestroyError::Processes { container_id: container_id(), source })?,
+        }
+        Ok(running.wait().await)
+    }
+
+    /// Removes the container's cgroup; an error while anything lives in it. The sandbox stays until it is collected.
+    pub async fn remove(&self, running: &Running) -> Result<(), CgroupError> {
+        match running.cgroup.clone() {
+            Some(cgroup) => self.launcher.run(move || cgroup.remove()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Finds a container of the agent's earlier life, of the same boot. If its first process has ended meanwhile, `wait`
+    /// says so at once, and the rest of it is there to be destroyed and removed.
+    pub async fn reattach(&self, remembered: &Remembered) -> Result<Running, LaunchError> {
+        let Remembered { container_id, sandbox, pid, start_ticks } = remembered.clone();
+        let (tree, name) = (self.tree.clone(), container_id.clone());
+        let look = move || {
+            let cgroup = tree.and_then(|tree| Container::open(&tree, name.as_str()).ok()).map(Arc::new);
+            // First the handle, then the look: whatever the number means afterwards, the handle means what was looked at.
+            let process = if pid > 0 { pidfd::open(pid).ok() } else { None };
+            (
+                cgroup,
+                process.filter(|_| processes::stat(pid).is_some_and(|stat| stat.start_ticks == start_ticks)),
+            )
+        };
+        let (cgroup, process) = self.launcher.run(look).await;
+        let reaper = process.map_or_else(|| Ok(Reaper::of_nobody()), Reaper::of);
+        let reaper = reaper.map_err(|source| LaunchError::Watch { pid, source })?;
+        Ok(Running { container_id, sandbox, pid, start_ticks, cgroup, reaper })
+    }
+
+    /// Containers whose cgroup is there, whoever remembers them. After a restart, those that nobody remembers are to be
+    /// reattached (with pid zero), destroyed and removed.
+    pub async fn leftovers(&self) -> Result<Vec<ContainerId>, CgroupError> {
+        let Some(tree) = self.tree.clone() else { return Ok(Vec::new()) };
+        let names = self.launcher.run(move || tree.names()).await?;
+        Ok(names.iter().map(ContainerId::new).collect())
+    }
+
+    /// Removes the agent's own group if no container is left in it.
+    pub fn close(self) {
+        if let Some(tree) = &self.tree {
+            tree.remove_if_empty();
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
