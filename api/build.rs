@@ -45,6 +45,10 @@ fn undeprecate(message: &mut DescriptorProto) {
     for options in message.field.iter_mut().filter_map(|field| field.options.as_mut()) {
         options.deprecated = None;
     }
+    for options in message.enum_type.iter_mut().flat_map(|e| &mut e.value).filter_map(|v| v.options.as_mut())
+    {
+        options.deprecated = None;
+    }
     message.nested_type.iter_mut().for_each(undeprecate);
 }
 

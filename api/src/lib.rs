@@ -3,6 +3,7 @@
 //! - [`v1`]: the messages as plain prost types, compiled from `proto/`.
 //! - [`json`] and [`protobuf`]: the two encodings. Both refuse a message that lacks a required field.
 //! - [`recordio`]: records in a byte stream. [`media`]: which encoding a request speaks and wants.
+//! - [`validate`]: calls that miss what their type needs.
 //! - [`refusal`]: what is refused, with which status and words. [`convert`]: model values from messages and back.
 
 pub mod convert;
@@ -12,6 +13,7 @@ pub mod protobuf;
 pub mod recordio;
 pub mod refusal;
 mod schema;
+pub mod validate;
 
 pub use schema::V1;
 

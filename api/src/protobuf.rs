@@ -163,6 +163,11 @@ pub(crate) fn check(message: &'static Message, bytes: &[u8]) -> Result<(), Error
     if missing.is_empty() { Ok(()) } else { Err(Error::Missing(missing)) }
 }
 
+/// Whether a field stands in encoded bytes of our own.
+pub(crate) fn has(message: &'static Message, bytes: &[u8], number: u32) -> bool {
+    Fields::of(message, bytes).filter_map(Result::ok).any(|(_, field, _)| field.number == number)
+}
+
 /// Where the walk stands; becomes text only when something is missing there.
 #[derive(Default)]
 struct Path(Vec<(&'static str, Option<usize>)>);

@@ -63,3 +63,42 @@ fn recorded_answers_survive_a_round_trip() {
     }
     assert!((masters, agents) == (15, 8), "{masters} and {agents} recordings found");
 }
+
+fn lines(name: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(golden().join(name)).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// One of each shape that a pymesos job and a Spark job sent and were sent; the sloppy parts are theirs.
+#[test]
+fn what_real_frameworks_sent_is_understood_and_valid() {
+    for line in lines("trace-scheduler-calls.jsonl") {
+        let call: v1::scheduler::Call = json::from_slice(line.as_bytes()).unwrap();
+        api::validate::scheduler(&call, None).unwrap();
+        for operation in call.accept.iter().flat_map(|accept| &accept.operations) {
+            for task in operation.launch.iter().flat_map(|launch| &launch.task_infos) {
+                api::convert::task::from_v1(task).unwrap();
+            }
+        }
+        if let Some(subscribe) = call.subscribe {
+            api::convert::framework::from_v1(&subscribe.framework_info).unwrap();
+        }
+    }
+    for line in lines("trace-executor-calls.jsonl") {
+        let call: v1::executor::Call = json::from_slice(line.as_bytes()).unwrap();
+        api::validate::executor(&call).unwrap();
+        if let Some(update) = call.update {
+            api::convert::status::from_v1(&update.status).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_mesos_sent_them_is_what_we_would_have_sent() {
+    for line in lines("trace-scheduler-events.jsonl") {
+        check::<v1::scheduler::Event>("scheduler event", &line);
+    }
+    for line in lines("trace-executor-events.jsonl") {
+        check::<v1::executor::Event>("executor event", &line);
+    }
+}
