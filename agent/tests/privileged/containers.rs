@@ -1,0 +1,208 @@
+//! Containers in cgroups of their own, as root.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use agent::containerizer::launch::LaunchError;
+use agent::sys::pidfd::Exit;
+use api::v1;
+
+use crate::needs::{self, Need};
+use crate::ordinary::DAEMON;
+use crate::scene::{Scene, block_on, is_alive, read_when_written, shell, within};
+
+const CGROUP: [Need; 2] = [Need::Root, Need::Cgroup2];
+
+#[test]
+fn a_program_is_born_in_its_cgroup() {
+    if !needs::met("a_program_is_born_in_its_cgroup", &CGROUP) {
+        return;
+    }
+    let scene = Scene::with_cgroup();
+    block_on(async {
+        let prepared =
+            scene.containerizer.prepare(scene.plan("c1", shell("cat /proc/self/cgroup"))).await.unwrap();
+        let path = scene.containerizer.cgroup_root().unwrap().join("c1");
+        // The caller can tell BPF of it while nothing runs in it yet.
+        assert_eq!(prepared.cgroup_id(), Some(std::fs::metadata(&path).unwrap().ino()));
+        assert_eq!(std::fs::read_to_string(path.join("cgroup.procs")).unwrap(), "");
+        let running = scene.containerizer.start(prepared).await.unwrap();
+        assert_eq!(within(running.wait()).await, Exit::Code(0));
+        let output = scene.output(&running);
+        let group = output.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
+        assert!(path.ends_with(group.trim_start_matches('/')), "{group}");
+        // Ended, but not removed: its figures can still be read.
+        assert!(std::fs::read_to_string(path.join("cpu.stat")).unwrap().starts_with("usage_usec"));
+        assert_eq!(scene.end(&running).await, Exit::Code(0));
+    });
+}
+
+#[test]
+fn nothing_that_was_forked_survives_destroy() {
+    if !needs::met("nothing_that_was_forked_survives_destroy", &CGROUP) {
+        return;
+    }
+    let scene = Scene::with_cgroup();
+    // The daemon wipes its environment as well, and one more forks without end.
+    let line = format!("(env -i setsid sh -c 'while :; do (:) ; done' &); {DAEMON}");
+    block_on(async {
+        let running = scene.run("c1", &line).await;
+        read_when_written(&running.sandbox.join("ready"));
+        let daemon: i32 = read_when_written(&running.sandbox.join("daemon")).trim().parse().unwrap();
+        let group = running.cgroup_path().unwrap().to_owned();
+        assert!(is_alive(daemon));
+        let exit = within(scene.containerizer.destroy(&running)).await.unwrap();
+        assert_eq!(exit, Exit::Signal { number: libc::SIGKILL, core_dumped: false });
+        assert!(!is_alive(daemon), "the daemon survived");
+        assert_eq!(std::fs::read_to_string(group.join("cgroup.procs")).unwrap(), "");
+        scene.containerizer.remove(&running).await.unwrap();
+        assert!(!group.exists());
+    });
+}
+
+#[test]
+fn groups_that_a_task_made_are_removed_with_its_own() {
+    if !needs::met("groups_that_a_task_made_are_removed_with_its_own", &CGROUP) {
+        return;
+    }
+    let scene = Scene::with_cgroup();
+    let group = scene.containerizer.cgroup_root().unwrap().join("c1");
+    let line = format!(
+        "mkdir -p {0}/a/b && (echo 0 > {0}/a/b/cgroup.procs; echo $$ > ready; exec sleep 1000) & wait",
+        group.display()
+    );
+    block_on(async {
+        let running = scene.run("c1", &line).await;
+        read_when_written(&running.sandbox.join("ready"));
+        let busy = scene.containerizer.remove(&running).await.unwrap_err();
+        assert_eq!(busy.to_string(), format!("remove cgroup {}/a/b", group.display()));
+        scene.end(&running).await;
+    });
+}
+
+#[test]
+fn a_failed_launch_leaves_no_group() {
+    if !needs::met("a_failed_launch_leaves_no_group", &CGROUP) {
+        return;
+    }
+    let scene = Scene::with_cgroup();
+    block_on(async {
+        let missing = v1::CommandInfo { shell: Some(false), ..shell("/no/such/program") };
+        let prepared = scene.containerizer.prepare(scene.plan("c1", missing)).await.unwrap();
+        assert_eq!(scene.containerizer.leftovers().await.unwrap(), ["c1".into()]);
+        scene.containerizer.start(prepared).await.unwrap_err();
+        assert_eq!(scene.containerizer.leftovers().await.unwrap(), []);
+        let prepared = scene.containerizer.prepare(scene.plan("c2", shell("true"))).await.unwrap();
+        scene.containerizer.abandon(prepared).await.unwrap();
+        assert_eq!(scene.containerizer.leftovers().await.unwrap(), []);
+    });
+}
+
+#[test]
+fn a_forgotten_container_is_found_by_its_group() {
+    if !needs::met("a_forgotten_container_is_found_by_its_group", &CGROUP) {
+        return;
+    }
+    let scene = Scene::with_cgroup();
+    block_on(async {
+        let running = scene.run("c1", "exec sleep 1000").await;
+        let mut remembered = running.remember();
+        (remembered.pid, remembered.start_ticks) = (0, 0);
+        let found = scene.containerizer.reattach(&remembered).await.unwrap();
+        assert_eq!(found.cgroup_id(), running.cgroup_id());
+        assert_eq!(within(scene.containerizer.destroy(&found)).await.unwrap(), Exit::Unknown);
+        assert_eq!(within(running.wait()).await, Exit::Signal { number: libc::SIGKILL, core_dumped: false });
+        scene.containerizer.remove(&found).await.unwrap();
+    });
+}
+
+fn as_nobody(scene: &mut Scene) {
+    scene.agent.switch_user = true;
+}
+
+#[test]
+fn a_user_gets_a_sandbox_of_his_own_and_no_more_rights() {
+    if !needs::met("a_user_gets_a_sandbox_of_his_own_and_no_more_rights", &CGROUP) {
+        return;
+    }
+    let mut scene = Scene::with_cgroup();
+    as_nobody(&mut scene);
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    let line = "grep -E '^(Uid|Gid|Groups|CapEff)' /proc/self/status; echo x > mine; cat /etc/shadow";
+    block_on(async {
+        let running = scene.run("c1", line).await;
+        assert_eq!(within(running.wait()).await, Exit::Code(1));
+        let (uid, gid) = (nobody.uid.as_raw(), nobody.gid.as_raw());
+        let four = |id: u32| format!("{id}\t{id}\t{id}\t{id}");
+        let expect =
+            format!("Uid:\t{}\nGid:\t{}\nGroups:\t{gid} \nCapEff:\t0000000000000000\n", four(uid), four(gid));
+        assert_eq!(scene.output(&running), expect);
+        for name in ["", "stdout", "stderr", "mine"] {
+            let metadata = std::fs::metadata(running.sandbox.join(name)).unwrap();
+            assert_eq!((metadata.uid(), metadata.gid()), (uid, gid), "{name}");
+        }
+        scene.end(&running).await;
+    });
+}
+
+#[test]
+fn an_unknown_user_is_an_error() {
+    if !needs::met("an_unknown_user_is_an_error", &CGROUP) {
+        return;
+    }
+    let mut scene = Scene::with_cgroup();
+    as_nobody(&mut scene);
+    let command = v1::CommandInfo { user: Some("no-such-user".to_owned()), ..shell("true") };
+    block_on(async {
+        let error = scene.containerizer.prepare(scene.plan("c1", command)).await.unwrap_err();
+        assert!(matches!(error, LaunchError::NoSuchUser { .. }));
+        assert_eq!(error.to_string(), "no such user 'no-such-user'");
+        assert_eq!(scene.containerizer.leftovers().await.unwrap(), []);
+    });
+}
+
+#[test]
+fn a_user_cannot_have_a_file_fetched_that_he_may_not_read() {
+    if !needs::met("a_user_cannot_have_a_file_fetched_that_he_may_not_read", &CGROUP) {
+        return;
+    }
+    let mut scene = Scene::with_cgroup();
+    as_nobody(&mut scene);
+    let file = |name: &str, mode: u32| {
+        let path = scene.folder().join(name);
+        std::fs::write(&path, "content").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let value = path.to_str().unwrap().to_owned();
+        v1::command_info::Uri { value, ..v1::command_info::Uri::default() }
+    };
+    let (open, private) = (file("open", 0o644), file("private", 0o600));
+    block_on(async {
+        let command = v1::CommandInfo { uris: vec![open, private], ..shell("true") };
+        let prepared = scene.containerizer.prepare(scene.plan("c1", command)).await.unwrap();
+        let error = within(scene.containerizer.fetch(&prepared)).await.unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(cause, "Permission denied (os error 13)");
+        let open = std::fs::metadata(prepared.sandbox.join("open")).unwrap();
+        assert_eq!(open.uid(), nix::unistd::User::from_name("nobody").unwrap().unwrap().uid.as_raw());
+        // Only the fetcher's thread was somebody else.
+        assert_eq!(nix::unistd::setfsuid(nix::unistd::geteuid()), nix::unistd::geteuid());
+        scene.containerizer.abandon(prepared).await.unwrap();
+    });
+}
+
+#[test]
+fn an_ordinary_user_has_everything_but_cgroups() {
+    if !needs::met("an_ordinary_user_has_everything_but_cgroups", &[Need::Root]) {
+        return;
+    }
+    // Where this program lies may be closed to others.
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("tests");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let mut setpriv = std::process::Command::new("setpriv");
+    setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program).args(["ordinary::"]);
+    let output = setpriv.current_dir("/").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!text.contains("running 0 tests"), "{text}");
+}

@@ -1,0 +1,9 @@
+//! Tests that need the real kernel: BPF and cgroups, natively as root. Each says what it needs; where that is missing it
+//! prints why it is skipped, and fails instead when `REQUIRE=all`.
+#![allow(clippy::unwrap_used, reason = "a test's broken premise is its failure")]
+
+mod needs;
+mod scene;
+
+mod containers;
+mod ordinary;

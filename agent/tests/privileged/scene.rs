@@ -1,0 +1,148 @@
+//! A containerizer with a work folder and, where wanted, a cgroup of its own; and plans for what tests run in it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use agent::cgroup::hierarchy::TreeConfig;
+use agent::containerizer::plan::{self, Agent, Plan, Request};
+use agent::containerizer::service::{Containerizer, Running};
+use agent::sys::pidfd::Exit;
+use api::v1;
+use model::id::ContainerId;
+
+/// Longer than anything takes, so that a hang is a failure and not a hang.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+static MADE: AtomicU32 = AtomicU32::new(0);
+
+pub struct Scene {
+    pub containerizer: Containerizer,
+    pub agent: Agent,
+    cgroup: Option<PathBuf>,
+    folder: tempfile::TempDir,
+}
+
+impl Scene {
+    pub fn with_cgroup() -> Self {
+        let name = format!("ingot-test-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        Self::new(Some(&TreeConfig { name, parent: None }))
+    }
+
+    pub fn without_cgroup() -> Self {
+        Self::new(None)
+    }
+
+    fn new(cgroups: Option<&TreeConfig>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // Users that tasks run as have to get through it.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), open).unwrap();
+        let containerizer = Containerizer::new(cgroups).unwrap();
+        let agent = Agent {
+            work_dir: folder.path().to_owned(),
+            agent_id: "master-S0".into(),
+            address: "127.0.0.1:5051".parse().unwrap(),
+            program: "/no/such/agent".into(),
+            switch_user: false,
+            shutdown_grace_ms: 5000,
+            recovery_timeout_ms: 900_000,
+            subscription_backoff_max_ms: 2000,
+            environment: BTreeMap::new(),
+            cpus_are_limits: false,
+            pids_max: None,
+        };
+        let cgroup = containerizer.cgroup_root().map(Path::to_owned);
+        Self { containerizer, agent, cgroup, folder }
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn plan(&self, container_id: &str, command: v1::CommandInfo) -> Plan {
+        let executor = v1::ExecutorInfo {
+            executor_id: v1::ExecutorId { value: "executor".to_owned() },
+            command: Some(command),
+            ..v1::ExecutorInfo::default()
+        };
+        let request = Request {
+            container_id: &ContainerId::new(container_id),
+            framework_id: &"framework".into(),
+            framework_user: "nobody",
+            checkpoint: false,
+            executor: &executor,
+            shares: &[],
+        };
+        plan::plan(&self.agent, &request).unwrap()
+    }
+
+    pub async fn run(&self, container_id: &str, line: &str) -> Running {
+        let prepared = self.containerizer.prepare(self.plan(container_id, shell(line))).await.unwrap();
+        self.containerizer.start(prepared).await.unwrap()
+    }
+
+    /// What it has written so far.
+    pub fn output(&self, running: &Running) -> String {
+        std::fs::read_to_string(running.sandbox.join("stdout")).unwrap()
+    }
+
+    pub async fn end(&self, running: &Running) -> Exit {
+        let exit = within(self.containerizer.destroy(running)).await.unwrap();
+        self.containerizer.remove(running).await.unwrap();
+        assert!(running.cgroup_path().is_none_or(|path| !path.exists()));
+        exit
+    }
+}
+
+impl Drop for Scene {
+    /// A failed test must not leave its processes and groups behind.
+    fn drop(&mut self) {
+        let Some(root) = &self.cgroup else { return };
+        let _ = std::fs::write(root.join("cgroup.kill"), "1");
+        let empty = || {
+            !std::fs::read_to_string(root.join("cgroup.events")).unwrap_or_default().contains("populated 1")
+        };
+        while !empty() {
+            std::thread::yield_now();
+        }
+        remove_tree(root);
+    }
+}
+
+fn remove_tree(group: &Path) {
+    let below = std::fs::read_dir(group).into_iter().flatten().flatten();
+    below.filter(|entry| entry.path().is_dir()).for_each(|entry| remove_tree(&entry.path()));
+    let _ = std::fs::remove_dir(group);
+}
+
+pub fn shell(line: &str) -> v1::CommandInfo {
+    v1::CommandInfo { value: Some(line.to_owned()), ..v1::CommandInfo::default() }
+}
+
+/// A test's asynchronous part, on the kind of runtime that the agent has.
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(work)
+}
+
+pub async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, work).await.expect("it hangs")
+}
+
+/// Waits until a file is there and ends in a newline: what a script of the test says when it is ready.
+pub fn read_when_written(path: &Path) -> String {
+    let start = std::time::Instant::now();
+    loop {
+        match std::fs::read_to_string(path) {
+            Ok(text) if text.ends_with('\n') => return text,
+            _ => assert!(start.elapsed() < DEADLINE, "{} is never written", path.display()),
+        }
+        std::thread::yield_now();
+    }
+}
+
+pub fn is_alive(pid: i32) -> bool {
+    agent::sys::processes::stat(pid).is_some_and(|stat| !stat.is_zombie())
+}
