@@ -12,6 +12,20 @@ use protox::prost_reflect::prost_types::{
     DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet,
 };
 
+/// Lists that JSON shows even when they are empty, by message: Mesos writes these answers by hand.
+const SHOWN_EMPTY: &[(&str, &[&str])] = &[
+    ("mesos.v1.agent.Response.GetExecutors", &["executors", "completed_executors"]),
+    ("mesos.v1.agent.Response.GetFrameworks", &["frameworks", "completed_frameworks"]),
+    (
+        "mesos.v1.agent.Response.GetTasks",
+        &["pending_tasks", "queued_tasks", "launched_tasks", "terminated_tasks", "completed_tasks"],
+    ),
+    ("mesos.v1.master.Response.GetAgents", &["agents", "recovered_agents"]),
+    ("mesos.v1.master.Response.GetExecutors", &["executors"]),
+    ("mesos.v1.master.Response.GetFrameworks", &["frameworks", "completed_frameworks"]),
+    ("mesos.v1.master.Response.GetTasks", &["tasks", "unreachable_tasks", "completed_tasks"]),
+];
+
 fn main() {
     println!("cargo:rerun-if-changed=proto");
     let mut files = Vec::new();
@@ -97,9 +111,10 @@ impl<'a> Tables<'a> {
         for (name, message) in &self.messages {
             let mut fields: Vec<_> = message.field.iter().collect();
             fields.sort_by_key(|field| field.number());
-            let fields: Vec<_> = fields.into_iter().map(|field| self.field(field)).collect();
-            let symbol = symbol('M', name);
             let full = &name[1..];
+            let shown = SHOWN_EMPTY.iter().find(|(message, _)| *message == full).map_or(&[][..], |(_, f)| f);
+            let fields: Vec<_> = fields.into_iter().map(|field| self.field(field, shown)).collect();
+            let symbol = symbol('M', name);
             let fields = fields.join(", ");
             writeln!(out, "static {symbol}: Message = Message {{ name: {full:?}, fields: &[{fields}] }};")
                 .expect("String");
@@ -110,7 +125,7 @@ impl<'a> Tables<'a> {
         out
     }
 
-    fn field(&self, field: &FieldDescriptorProto) -> String {
+    fn field(&self, field: &FieldDescriptorProto, shown_empty: &[&str]) -> String {
         let label = match field.label() {
             Label::Optional => "Optional",
             Label::Required => "Required",
@@ -135,7 +150,8 @@ impl<'a> Tables<'a> {
             other => panic!("{}: the API has no fields of type {other:?}", field.name()),
         };
         let (name, number) = (field.name(), field.number());
-        let default = default(field);
+        let default =
+            if shown_empty.contains(&name) { "Some(Default::List)".to_owned() } else { default(field) };
         format!(
             "Field {{ name: {name:?}, number: {number}, label: Label::{label}, kind: {kind}, default: {default} }}"
         )

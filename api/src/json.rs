@@ -13,7 +13,7 @@ mod write;
 use crate::protobuf;
 use crate::schema::{Message, V1};
 
-pub use write::{Encoded, View};
+pub use write::{Encoded, Value, View};
 
 /// Why a text is not a message. The texts are those that Mesos puts after its prefix.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]

@@ -61,6 +61,8 @@ pub(crate) enum Default {
     Bool(bool),
     /// A string, or an enum's name: JSON shows both as text.
     Text(&'static str),
+    /// An empty list.
+    List,
 }
 
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! Model values from v1 messages and back: nothing is lost, and what has no meaning is refused by name.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use api::convert::resources::Form;
 use api::convert::{Error, framework, resources, status, task};
 use api::{json, v1};
 use model::framework::Capabilities;
@@ -114,17 +115,19 @@ fn both_forms_of_a_reservation_are_one_thing() {
     let statics = with(json!({"role": "eng"})).unwrap();
     assert_ne!(statics, old);
 
-    let out = |resources: &_, is_old| {
-        written(&resources::to_v1(resources, resources::Format { is_old, has_allocation: false })[0])
+    let out = |resources: &_, form| {
+        written(&resources::to_v1(resources, resources::Format { form, has_allocation: false })[0])
     };
-    assert_eq!(out(&old, true)["role"], "eng");
-    assert_eq!(out(&old, true)["reservation"], json!({"principal": "p"}));
+    assert_eq!(out(&old, Form::Old)["role"], "eng");
+    assert_eq!(out(&old, Form::Old)["reservation"], json!({"principal": "p"}));
     assert_eq!(
-        out(&statics, true),
+        out(&statics, Form::Old),
         json!({"name": "cpus", "type": "SCALAR", "scalar": {"value": 2.0}, "role": "eng"})
     );
-    assert_eq!(out(&statics, false)["reservations"], json!([{"type": "STATIC", "role": "eng"}]));
-    assert_eq!(out(&statics, false).get("role"), None);
+    assert_eq!(out(&statics, Form::New)["reservations"], json!([{"type": "STATIC", "role": "eng"}]));
+    assert_eq!(out(&statics, Form::New).get("role"), None);
+    assert_eq!(out(&old, Form::Both)["reservation"], json!({"principal": "p"}));
+    assert_eq!(out(&old, Form::Both)["reservations"][0]["type"], "DYNAMIC");
 
     for (more, expect) in [
         (json!({"role": "*", "reservation": {}}), "role \"*\" cannot be dynamically reserved"),

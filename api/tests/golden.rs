@@ -12,20 +12,15 @@ fn golden() -> PathBuf {
 }
 
 /// The first place where two documents differ; `None` if they don't.
-///
-/// Mesos writes some lists of its state replies by hand, and shows them even when empty: an empty list
-/// that one side lacks is no difference.
 fn difference(path: &str, expect: &Value, got: &Value) -> Option<String> {
     match (expect, got) {
         (Value::Object(a), Value::Object(b)) => {
             let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
-            keys.filter(|key| a.get(*key).or(b.get(*key)) != Some(&Value::Array(Vec::new()))).find_map(
-                |key| {
-                    let null = Value::Null;
-                    let (a, b) = (a.get(key).unwrap_or(&null), b.get(key).unwrap_or(&null));
-                    difference(&format!("{path}.{key}"), a, b)
-                },
-            )
+            keys.into_iter().find_map(|key| {
+                let null = Value::Null;
+                let (a, b) = (a.get(key).unwrap_or(&null), b.get(key).unwrap_or(&null));
+                difference(&format!("{path}.{key}"), a, b)
+            })
         }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
             let pairs = a.iter().zip(b).enumerate();

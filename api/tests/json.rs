@@ -168,6 +168,13 @@ fn an_opaque_body_is_shown_without_decoding_it() {
     let body = protobuf::encode(&info);
     let document = json!({"info": json::view::<v1::FrameworkInfo>(&body)});
     assert_eq!(document["info"], shown(&info));
+
+    let view = json::view::<v1::FrameworkInfo>(&body);
+    assert_eq!(view.get("user").and_then(|user| user.text()), Some("u"));
+    assert!(view.get("principal").is_none() && view.get("no such field").is_none());
+    let labels = view.get("labels").and_then(|labels| labels.message()).unwrap();
+    let labels: Vec<_> = labels.list("labels").collect();
+    assert_eq!(serde_json::to_value(labels).unwrap(), json!([{"key": "k"}]));
 }
 
 proptest! {

@@ -15,27 +15,38 @@ use crate::v1::resource::reservation_info::Type as ReservationType;
 use crate::v1::resource::{AllocationInfo, DiskInfo, ReservationInfo, RevocableInfo, SharedInfo};
 use crate::v1::{self, value};
 
+/// Which form a reservation takes on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `reservations`; nothing for what is unreserved. Agents and executors.
+    New,
+    /// `role` always (`*` if unreserved), `reservation` for a dynamic one: frameworks without
+    /// RESERVATION_REFINEMENT. A refined reservation has no old form and keeps the new.
+    Old,
+    /// Both; a refined reservation's old form is that of its innermost layer. Operators.
+    Both,
+}
+
 /// How resources are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Format {
-    /// The old form: `role` always (`*` if unreserved), `reservation` for a dynamic one. For frameworks without
-    /// RESERVATION_REFINEMENT, and for the operator API. A refined reservation has no old form and keeps the new.
-    pub is_old: bool,
+    pub form: Form,
     /// Write `allocation_info`. Left out of offers to frameworks without MULTI_ROLE.
     pub has_allocation: bool,
 }
 
 impl Format {
     /// What executors and agents see.
-    pub const PLAIN: Self = Self { is_old: false, has_allocation: true };
+    pub const PLAIN: Self = Self { form: Form::New, has_allocation: true };
     /// What operators see.
-    pub const OPERATOR: Self = Self { is_old: true, has_allocation: true };
+    pub const OPERATOR: Self = Self { form: Form::Both, has_allocation: true };
 
     /// What a framework sees in its offers.
     pub fn for_framework(capabilities: model::framework::Capabilities) -> Self {
         use model::framework::Capabilities;
+        let is_refined = capabilities.has(Capabilities::RESERVATION_REFINEMENT);
         Self {
-            is_old: !capabilities.has(Capabilities::RESERVATION_REFINEMENT),
+            form: if is_refined { Form::New } else { Form::Old },
             has_allocation: capabilities.has(Capabilities::MULTI_ROLE),
         }
     }
@@ -323,16 +334,23 @@ pub fn part_to_v1(part: &Resource, format: Format) -> v1::Resource {
     if let (Some(role), true) = (&part.allocation, format.has_allocation) {
         out.allocation_info = Some(AllocationInfo { role: Some(role.to_string()) });
     }
-    match (part.reservations.as_slice(), format.is_old) {
-        ([], true) => out.role = Some("*".into()),
-        ([only], true) => {
-            out.role = Some(only.role.to_string());
-            if only.is_dynamic {
-                out.reservation =
-                    Some(ReservationInfo { r#type: None, role: None, ..reservation_to_v1(only) });
-            }
-        }
-        (stack, _) => out.reservations = stack.iter().map(reservation_to_v1).collect(),
+    let stack = part.reservations.as_slice();
+    let has_old = match format.form {
+        Form::New => false,
+        Form::Old => stack.len() <= 1,
+        Form::Both => true,
+    };
+    if has_old {
+        let inner = stack.last();
+        out.role = Some(inner.map_or_else(|| "*".to_owned(), |inner| inner.role.to_string()));
+        out.reservation = inner.filter(|inner| inner.is_dynamic).map(|inner| ReservationInfo {
+            r#type: None,
+            role: None,
+            ..reservation_to_v1(inner)
+        });
+    }
+    if format.form == Form::Both || !has_old {
+        out.reservations = stack.iter().map(reservation_to_v1).collect();
     }
     out
 }

@@ -39,6 +39,24 @@ impl<'a> View<'a> {
         Self { message, bytes }
     }
 
+    /// The field's value, if it is set: the last one, where a field that is no list stands several times.
+    /// Nothing of a list or map, and nothing where the encoding is damaged.
+    pub fn get(&self, name: &str) -> Option<Value<'a>> {
+        let wanted = self.message.by_name(name).filter(|field| field.label != Label::Repeated)?;
+        let found = Fields::of(self.message, self.bytes)
+            .map_while(Result::ok)
+            .filter(|(_, field, _)| field.number == wanted.number);
+        found.last().map(|(_, field, raw)| Value { kind: field.kind, raw })
+    }
+
+    /// The elements of a list that is set.
+    pub fn list(&self, name: &str) -> impl Iterator<Item = Value<'a>> + use<'a> {
+        let wanted = self.message.by_name(name).map_or(0, |field| field.number);
+        let found = Fields::of(self.message, self.bytes).map_while(Result::ok);
+        let found = found.filter(move |(_, field, _)| field.number == wanted);
+        found.map(|(_, field, raw)| Value { kind: field.kind, raw })
+    }
+
     fn fields(&self) -> Result<Vec<(usize, Raw<'a>)>, crate::protobuf::Error> {
         let mut fields = Vec::with_capacity(self.message.fields.len());
         for item in Fields::of(self.message, self.bytes) {
@@ -85,12 +103,43 @@ fn unset<M: serde::ser::SerializeMap>(out: &mut M, field: &Field) -> Result<(), 
         Some(Default::Int(value)) => out.serialize_entry(field.name, &value),
         Some(Default::Bool(value)) => out.serialize_entry(field.name, &value),
         Some(Default::Text(value)) => out.serialize_entry(field.name, value),
+        Some(Default::List) => out.serialize_entry(field.name, &[(); 0]),
     }
 }
 
-struct Value<'a> {
+/// One value of a field. Serializes as Mesos shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Value<'a> {
     kind: Kind,
     raw: Raw<'a>,
+}
+
+impl<'a> Value<'a> {
+    /// The message, where it is one.
+    pub fn message(&self) -> Option<View<'a>> {
+        match (self.kind, self.raw) {
+            (Kind::Message(message) | Kind::Map(message), Raw::Bytes(bytes)) => {
+                Some(View::new(message, bytes))
+            }
+            _ => None,
+        }
+    }
+
+    /// The text, where it is one.
+    pub fn text(&self) -> Option<&'a str> {
+        match (self.kind, self.raw) {
+            (Kind::String, Raw::Bytes(bytes)) => std::str::from_utf8(bytes).ok(),
+            _ => None,
+        }
+    }
+
+    /// The truth, where it is one.
+    pub fn flag(&self) -> Option<bool> {
+        match (self.kind, self.raw) {
+            (Kind::Bool, Raw::Varint(value)) => Some(value != 0),
+            _ => None,
+        }
+    }
 }
 
 impl Serialize for Value<'_> {
