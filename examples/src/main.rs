@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -74,9 +75,19 @@ fn cpus(text: &str) -> Result<f64, String> {
     if (0.2..=1_024.0).contains(&cpus) { Ok(cpus) } else { Err("expected 0.2 to 1024".to_owned()) }
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run(Cli::parse().role) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wordcount: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(role: Role) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match Cli::parse().role {
+    match role {
         Role::Executor => {
             let ended = runtime.block_on(executor::run(Encoding::Protobuf));
             runtime.shutdown_background(); // A count that was told to stop is not waited for.

@@ -62,25 +62,27 @@ pub async fn run(options: &Options) -> Result<Outcome> {
         mem_mib: options.mem_mib,
         attempts_max: options.attempts_max,
     };
-    let (mut calls, events) =
+    let (mut calls, mut events) =
         scheduler::connect(options.master.clone(), framework(&options.role)?, options.encoding);
     let mut job = Job::new(plan);
     let result = tokio::select! {
-        result = drive(&mut job, &mut calls, events, &progress, started) => result,
+        result = drive(&mut job, &mut calls, &mut events, &progress, started) => result,
         () = interrupted() => Err(anyhow::anyhow!("interrupted")),
     };
     progress.finish_and_clear();
-    // Whatever the outcome, nothing of ours is left running. A master that is gone has nothing left of ours either.
+    // Whatever the outcome, nothing of ours is left running. The stream still stands: a framework without one may not
+    // call.
     let torn_down = calls.teardown().await;
     let tally = result?;
     torn_down.context("cannot tear the framework down")?;
+    drop(events);
     Ok(Outcome { tally, tasks, elapsed: started.elapsed() })
 }
 
 async fn drive(
     job: &mut Job,
     calls: &mut Calls,
-    mut events: scheduler::Events,
+    events: &mut scheduler::Events,
     progress: &ProgressBar,
     started: Instant,
 ) -> Result<Tally> {

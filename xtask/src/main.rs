@@ -1,6 +1,8 @@
 //! `cargo xtask`: the project's own chores, one file each. Depends on no crate of the workspace, so it builds first
 //! and alone, and no chore can be broken by the code it looks after.
 
+use std::process::ExitCode;
+
 use clap::Parser;
 
 mod ci;
@@ -24,11 +26,18 @@ enum Chore {
     Ci(ci::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Chore::parse() {
+fn main() -> ExitCode {
+    let done = match Chore::parse() {
         Chore::Test(args) => test::run(&args),
         Chore::Tidy => tidy::run(),
         Chore::Codegen(args) => codegen::run(&args),
         Chore::Ci(args) => ci::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
