@@ -1,1 +1,192 @@
-//! (being written)
+//! What crosses the boundary between the agent and its programs in the kernel: records, map names, capacities, and the
+//! list of kernel fields whose place the loader looks up. Plain values; neither aya nor the kernel is named here.
+//!
+//! Every record is a row of 64-bit words, so that both sides agree without a shared notion of padding: the programs see
+//! the struct, the loader reads `[u64; WORDS]` and turns it into the struct by name.
+
+#![no_std]
+
+mod event;
+pub mod field;
+
+pub use event::{EVENT_BYTES, Event, EventKind};
+
+/// Names of the maps, as they stand in the object and under a bpffs when pinned.
+pub mod map {
+    /// cgroup id -> [`Counters`](super::Counters), one copy a CPU. Also the list of containers: an id that is not a key
+    /// here is nobody we know, and every program leaves at once.
+    pub const CONTAINERS: &str = "CONTAINERS";
+    /// cgroup id -> [`Memory`](super::Memory), one shared copy, because a peak is a property of the sum.
+    pub const MEMORY: &str = "MEMORY";
+    /// Ring buffer of [`Event`](super::Event).
+    pub const EVENTS: &str = "EVENTS";
+    /// One word a CPU: where the word itself lies in that CPU's memory (see `programs/memory.rs`).
+    pub const ANCHOR: &str = "ANCHOR";
+    /// What must be added to a per-CPU address to reach a CPU's own copy, indexed by CPU; 0 = not known.
+    pub const CPU_OFFSETS: &str = "CPU_OFFSETS";
+}
+
+/// Names of the globals that the loader sets besides the [`field::FIELDS`].
+pub mod global {
+    /// Depth of a container's directory below the root of the cgroup v2 hierarchy (the root is 0).
+    pub const CONTAINER_LEVEL: &str = "CONTAINER_LEVEL";
+    /// CPUs the kernel may ever bring up; how far a sum over CPUs runs. 0 = per-CPU remainders cannot be read.
+    pub const CPUS: &str = "CPUS";
+    /// Distance of one memory counter from the next inside `mm_struct.rss_stat`, bytes.
+    pub const RSS_STRIDE: &str = "RSS_STRIDE";
+}
+
+/// Containers the maps hold unless the loader asks for more. The entries are allocated as containers come, so a high
+/// limit costs nothing but the buckets (16 bytes each).
+pub const CONTAINERS_MAX: usize = 8192;
+/// Size of the ring buffer, bytes: 5,461 events between two drains.
+pub const EVENTS_BYTES: usize = 256 * 1024;
+/// Most CPUs whose remainders a sum can visit (the verifier walks each turn of that loop).
+pub const CPUS_MAX: usize = 512;
+
+/// Declares a record of 64-bit words with its conversions and its sum.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident),+ $(,)? }) => {
+        $(#[$doc])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: u64,)+
+        }
+
+        impl $name {
+            /// How many 64-bit words it is.
+            pub const WORDS: usize = size_of::<Self>() / size_of::<u64>();
+
+            fn take(words: &mut impl Iterator<Item = u64>) -> Self {
+                // Fields are read in the order they are declared, which `repr(C)` makes their order in memory.
+                Self { $($field: words.next().unwrap_or(0),)+ }
+            }
+
+            /// Adds another CPU's copy to this one.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$field = self.$field.wrapping_add(other.$field);)+
+            }
+        }
+    };
+}
+
+words! {
+    /// What the threads of a container did on the CPUs (`programs/cpu.rs`).
+    CpuCounters {
+        /// On-CPU time, nanoseconds: the scheduler's own `sum_exec_runtime`.
+        exec_ns,
+        /// Ticks found in user mode, as nanoseconds. Sampled: only its ratio to `system_ns` means something.
+        user_ns,
+        /// Ticks found in kernel mode, as nanoseconds.
+        system_ns,
+        /// Switches because the thread had to wait.
+        voluntary,
+        /// Switches because another thread was to run.
+        involuntary,
+        /// Switches of threads that were not yet followed; what they ran until then is missing from `exec_ns`.
+        unfollowed,
+    }
+}
+
+words! {
+    /// What happened to the processes and threads of a container (`programs/life.rs`).
+    LifeCounters {
+        /// Processes that began in it or were moved into it.
+        forks,
+        /// Processes that ended in it.
+        exits,
+        /// Processes that the OOM killer chose.
+        oom_kills,
+        /// Threads that have begun to exit.
+        threads_exiting,
+        /// Threads that have left the CPU for the last time. Equal to `threads_exiting` once all CPU time is counted.
+        threads_gone,
+        /// Events that found the ring buffer full.
+        events_lost,
+    }
+}
+
+words! {
+    /// Packets of sockets that were made in the container (`programs/net.rs`). Bytes are counted from the IP header up.
+    NetCounters { rx_bytes, rx_packets, tx_bytes, tx_packets }
+}
+
+words! {
+    /// Resident memory of a container (`programs/memory.rs`): the sum over its processes, so a page that two of them map
+    /// counts twice.
+    Memory {
+        /// Pages now. A signed number: for a moment one CPU may have taken away what another has yet to add.
+        resident_pages,
+        /// Highest `resident_pages` seen, and no less than any one process's own high-water mark.
+        peak_pages,
+    }
+}
+
+/// Everything that is counted per CPU for one container.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub cpu: CpuCounters,
+    pub life: LifeCounters,
+    pub net: NetCounters,
+}
+
+impl Counters {
+    pub const WORDS: usize = CpuCounters::WORDS + LifeCounters::WORDS + NetCounters::WORDS;
+
+    pub fn from_words(words: [u64; Self::WORDS]) -> Self {
+        let words = &mut words.into_iter();
+        Self { cpu: CpuCounters::take(words), life: LifeCounters::take(words), net: NetCounters::take(words) }
+    }
+
+    /// Adds another CPU's copy to this one.
+    pub fn add(&mut self, other: &Self) {
+        self.cpu.add(&other.cpu);
+        self.life.add(&other.life);
+        self.net.add(&other.net);
+    }
+}
+
+impl Memory {
+    pub fn from_words(words: [u64; Self::WORDS]) -> Self {
+        Self::take(&mut words.into_iter())
+    }
+
+    /// Pages resident now, never below zero.
+    pub fn resident(&self) -> u64 {
+        u64::try_from(self.resident_pages.cast_signed()).unwrap_or(0)
+    }
+}
+
+const _: () = assert!(size_of::<Counters>() == 128 && size_of::<Counters>() == 8 * Counters::WORDS);
+const _: () = assert!(size_of::<Memory>() == 16);
+// The kernel wants a ring buffer to be a power of two of whole pages; 64 KiB pages are the largest there are.
+const _: () = assert!(EVENTS_BYTES.is_power_of_two() && EVENTS_BYTES >= 64 * 1024);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_go_to_the_fields_in_their_order() {
+        let counters = Counters::from_words(core::array::from_fn(|index| index as u64));
+        assert_eq!((counters.cpu.exec_ns, counters.cpu.unfollowed), (0, 5));
+        assert_eq!((counters.life.forks, counters.life.events_lost), (6, 11));
+        assert_eq!((counters.net.rx_bytes, counters.net.tx_packets), (12, 15));
+    }
+
+    #[test]
+    fn a_sum_adds_every_word() {
+        let one = Counters::from_words(core::array::from_fn(|index| index as u64 + 1));
+        let mut sum = one;
+        sum.add(&one);
+        assert_eq!(sum, Counters::from_words(core::array::from_fn(|index| 2 * (index as u64 + 1))));
+    }
+
+    #[test]
+    fn resident_pages_are_never_negative() {
+        assert_eq!(Memory { resident_pages: u64::MAX, peak_pages: 3 }.resident(), 0);
+        assert_eq!(Memory { resident_pages: 7, peak_pages: 7 }.resident(), 7);
+    }
+}

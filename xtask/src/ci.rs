@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{codegen, sh, test, tidy};
+use crate::{codegen, ebpf, sh, test, tidy};
 
 /// Which part of CI to run.
 #[derive(clap::Args)]
@@ -23,6 +23,7 @@ const STEPS: &[Step] = &[
     ("formatting", || sh::run(sh::cargo().args(["fmt", "--all", "--check"]))),
     ("tidy", tidy::run),
     ("generated Cap'n Proto code", || codegen::run(&codegen::Args { check: true })),
+    ("BPF object", || ebpf::run(&ebpf::Args { check: true })),
     ("clippy", clippy),
     ("licenses, sources, bans", deny),
 ];

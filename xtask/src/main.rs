@@ -7,6 +7,7 @@ use clap::Parser;
 
 mod ci;
 mod codegen;
+mod ebpf;
 mod needs;
 mod sh;
 mod test;
@@ -22,6 +23,8 @@ enum Chore {
     Tidy,
     /// Generate the Cap'n Proto code in capnp/generated from capnp/schema.
     Codegen(codegen::Args),
+    /// Build the BPF programs into agent-ebpf/object.
+    Ebpf(ebpf::Args),
     /// Everything that CI runs.
     Ci(ci::Args),
 }
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         Chore::Test(args) => test::run(&args),
         Chore::Tidy => tidy::run(),
         Chore::Codegen(args) => codegen::run(&args),
+        Chore::Ebpf(args) => ebpf::run(&args),
         Chore::Ci(args) => ci::run(&args),
     };
     match done {

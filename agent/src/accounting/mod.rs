@@ -1,3 +1,4 @@
 //! Counters to usage: what a container used, from whichever source tells it best. Decides; reads nothing.
 
+pub mod kernel;
 pub mod sample;

@@ -4,6 +4,8 @@
 
 mod needs;
 mod scene;
+mod scratch;
 
+mod bpf_smoke;
 mod containers;
 mod ordinary;

@@ -1,0 +1,237 @@
+//! Resident memory of each container, now and at its highest: for machines whose memory controller is not in the v2 tree.
+//!
+//! | program | hook, least kernel | what for |
+//! |---|---|---|
+//! | `resident` | `tp_btf/rss_stat`, 5.13 (it must pass the `mm`) | a process's counters changed |
+//! | `sweep` | `iter/task`, 5.8; the agent reads it once a tick | makes every process's figure exact, follows tasks it meets unfollowed |
+//!
+//! A process's pages are `mm->rss_stat`: file + anonymous + shared memory, the same three that `VmRSS` sums. Since 6.2 each
+//! is a `percpu_counter`: a shared count, plus a remainder on every CPU that is folded in once it reaches a batch
+//! (max(32, 2 x CPUs) pages). `resident` looks only at the shared counts; when they have changed it sums the remainders
+//! too, so its price is paid once a batch, not once a page. Error: at that moment none but a fold on another CPU that is
+//! half done; until the next fold or sweep, less than a batch for each CPU and counter that the process is changing. At exec
+//! and at exit (where the `mm` is still there: 6.16) the exact sum is taken, and at exit the kernel's own high-water mark,
+//! so that the shortest process has its true peak. Where remainders cannot be read (probe.rs) the shared counts alone are used.
+//!
+//! The change since the process was last looked at goes into the container's one shared sum; the peak is the highest that
+//! sum has been. Pages that two processes map count for both, as in `ps`. Pages that a process has when it comes in from
+//! outside (a launcher forks, enters the cgroup, execs) are not the container's: only what it adds counts, until it execs.
+//!
+//! The process is `mm->owner`, whose storage says whose container it is; so reclaim by kswapd or writes by a debugger are
+//! charged to the right one. Needs CONFIG_MEMCG, where the owner is kept.
+//!
+//! Maps: TASKS, MEMORY, CPU_OFFSETS. Cost of `resident`: foreign, two loads and a storage look-up that finds
+//! none; ours, six loads more, and a batch's end 6 us at 512 CPUs. Loop: over CPUS, at most CPUS_MAX turns. Nothing overflows.
+
+use core::ptr;
+
+use agent_ebpf::{CONTAINERS_MAX, CPUS_MAX, Memory};
+use aya_ebpf::Global;
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::btf_maps::HashMap;
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::macros::{btf_map, btf_tracepoint};
+use aya_ebpf::programs::BtfTracePointContext;
+
+use crate::atomic;
+use crate::probe::CPU_OFFSETS;
+use crate::task::{self, Followed, TASK_MM, Task, load, offsets};
+
+offsets! { MM_OWNER, MM_RSS_STAT, MM_HIWATER_RSS, COUNTER_COUNT, COUNTER_REMAINDERS }
+
+#[unsafe(no_mangle)]
+static CPUS: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
+static RSS_STRIDE: Global<u32> = Global::new(0);
+
+#[btf_map]
+static MEMORY: HashMap<u64, Memory, CONTAINERS_MAX, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
+/// A `struct mm_struct` in the kernel.
+type Mm = *const u8;
+
+/// `MM_FILEPAGES`, `MM_ANONPAGES`, `MM_SHMEMPAGES` of include/linux/mm_types_task.h (v6.1); 2 is swapped-out pages.
+const RESIDENT: [u32; 3] = [0, 1, 3];
+const SWAPPED: u32 = 2;
+
+/// Arguments: the memory, which of its counters.
+#[btf_tracepoint(function = "rss_stat")]
+pub(crate) fn resident(ctx: BtfTracePointContext) -> i32 {
+    if ctx.arg::<u32>(1) == SWAPPED {
+        return 0;
+    }
+    let mm: Mm = ctx.arg(0);
+    // SAFETY: see `load!`.
+    let owner = unsafe { load!(mm, MM_OWNER, Task) };
+    if owner.is_null() {
+        return 0;
+    }
+    let Some(followed) = task::followed(owner) else { return 0 };
+    // During an exec the process owns two; the new one is settled when it has taken over.
+    // SAFETY: see `load!`.
+    if followed.released != 0 || unsafe { load!(owner, TASK_MM, Mm) } != mm {
+        return 0;
+    }
+    let seen = shared_counts(mm);
+    if seen != followed.pages_seen {
+        followed.pages_seen = seen;
+        let pages = exact(mm, seen);
+        set(followed, pages);
+    }
+    0
+}
+
+/// The context of an `iter/task` program (`struct bpf_iter__task`).
+#[repr(C)]
+struct IterTask {
+    meta: *const u8,
+    task: Task,
+}
+
+/// Visits every task of the machine.
+#[unsafe(link_section = "iter/task")]
+#[unsafe(no_mangle)]
+extern "C" fn sweep(ctx: *const IterTask) -> i32 {
+    // SAFETY: the kernel passes this struct; the task is null once, after the last.
+    let task = unsafe { ptr::read_volatile(&raw const (*ctx).task) };
+    if task.is_null() {
+        return 0;
+    }
+    let container = task::container_of(task);
+    if task::counters(container).is_none() {
+        return 0;
+    }
+    let followed = match task::followed(task) {
+        Some(followed) => followed,
+        None => {
+            let Some(followed) = task::follow(task) else { return 0 };
+            task::begin(task, followed, container);
+            followed
+        }
+    };
+    settle(task, followed);
+    0
+}
+
+/// Makes the figure of a process exact, if this task is the one that stands for its memory.
+#[inline(always)]
+pub(crate) fn settle(task: Task, followed: &mut Followed) {
+    enter(task, followed, false);
+}
+
+/// A thread exits: its process's peak is known for good, and its pages are no longer the container's.
+#[inline(always)]
+pub(crate) fn release(task: Task, followed: &mut Followed) {
+    settle(task, followed);
+    if let Some(mm) = owned(task) {
+        // SAFETY: see `load!`.
+        let peak = unsafe { load!(mm, MM_HIWATER_RSS, u64) }.saturating_sub(followed.pages_brought);
+        if let Some(memory) = MEMORY.get_ptr_mut(followed.container) {
+            // SAFETY: a field of a map value.
+            unsafe { atomic::raise(&raw mut (*memory).peak_pages, peak) };
+        }
+    }
+    followed.released = 1;
+    leave(followed);
+}
+
+/// Settles a process that begins in a container. One that `came_in` keeps the pages it brought to itself.
+#[inline(always)]
+pub(crate) fn enter(task: Task, followed: &mut Followed, came_in: bool) {
+    let Some(mm) = owned(task) else { return };
+    let seen = shared_counts(mm);
+    let pages = exact(mm, seen);
+    followed.pages_seen = seen;
+    if came_in {
+        followed.pages_brought = pages;
+    }
+    set(followed, pages);
+}
+
+/// Takes a process's pages out of its container's sum.
+#[inline(always)]
+pub(crate) fn leave(followed: &mut Followed) {
+    // SAFETY: a field of a task's storage.
+    let pages = unsafe { atomic::exchange(&raw mut followed.pages, 0) };
+    if pages != 0 {
+        add(followed.container, pages.wrapping_neg());
+    }
+}
+
+#[inline(always)]
+fn owned(task: Task) -> Option<Mm> {
+    // SAFETY: see `load!`; the verifier proves loads through a null pointer to give 0.
+    unsafe {
+        let mm = load!(task, TASK_MM, Mm);
+        (!mm.is_null() && load!(mm, MM_OWNER, Task) == task).then_some(mm)
+    }
+}
+
+/// Sets the pages of a process. The exchange makes each difference count once, whoever comes first.
+#[inline(always)]
+fn set(followed: &mut Followed, resident: u64) {
+    let pages = resident.saturating_sub(followed.pages_brought);
+    // SAFETY: a field of a task's storage.
+    let old = unsafe { atomic::exchange(&raw mut followed.pages, pages) };
+    if old != pages {
+        add(followed.container, pages.wrapping_sub(old));
+    }
+    // An exit on another CPU may have given the pages back between our look at `released` and the exchange.
+    // SAFETY: a field of a task's storage, read again on purpose.
+    if unsafe { ptr::read_volatile(&raw const followed.released) } != 0 {
+        leave(followed);
+    }
+}
+
+#[inline(always)]
+fn add(container: u64, change: u64) {
+    let Some(memory) = MEMORY.get_ptr_mut(container) else { return };
+    // SAFETY: fields of a map value.
+    unsafe {
+        let pages = atomic::fetch_add(&raw mut (*memory).resident_pages, change).wrapping_add(change);
+        if pages.cast_signed() > 0 {
+            atomic::raise(&raw mut (*memory).peak_pages, pages);
+        }
+    }
+}
+
+/// Sum of the counters without what the CPUs still hold. May be a little below zero.
+#[inline(always)]
+fn shared_counts(mm: Mm) -> u64 {
+    let mut sum = 0;
+    for member in RESIDENT {
+        // SAFETY: see `load!`.
+        sum += unsafe { load!(mm.add(counter(member)), COUNTER_COUNT, u64) };
+    }
+    sum
+}
+
+/// Offset of a counter in the memory's struct.
+#[inline(always)]
+fn counter(member: u32) -> usize {
+    (MM_RSS_STAT.load() + member * RSS_STRIDE.load()) as usize
+}
+
+/// `shared` plus what every CPU still holds; pages, never below zero.
+#[inline(always)]
+fn exact(mm: Mm, shared: u64) -> u64 {
+    let mut sum = shared.cast_signed();
+    // SAFETY: see `load!`. Numbers to the verifier, not pointers: what they lead to is read by the checked helper.
+    let remainders =
+        RESIDENT.map(|member| unsafe { load!(mm.add(counter(member)), COUNTER_REMAINDERS, u64) });
+    for cpu in 0..CPUS_MAX as u32 {
+        if cpu >= CPUS.load() {
+            break;
+        }
+        let offset = CPU_OFFSETS.get(cpu).copied().unwrap_or(0);
+        if offset == 0 {
+            continue;
+        }
+        for remainder in remainders {
+            let at = remainder.wrapping_add(offset) as *const i32;
+            // SAFETY: the helper fails on an address that cannot be read.
+            sum += i64::from(unsafe { bpf_probe_read_kernel(at) }.unwrap_or(0));
+        }
+    }
+    if sum < 0 { 0 } else { sum.cast_unsigned() }
+}

@@ -1,0 +1,187 @@
+//! What every concern needs of a task: its container, what is remembered of it, and how its fields are read. No program
+//! lives here.
+//!
+//! Fields are read by direct loads at offsets that the loader has written into the globals: read-only data is frozen
+//! before the programs are verified, so the verifier takes each offset as a constant and types the load.
+
+use core::ffi::c_void;
+use core::ptr;
+
+use agent_ebpf::{CONTAINERS_MAX, Counters};
+use aya_ebpf::Global;
+use aya_ebpf::bindings::{
+    BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE,
+};
+use aya_ebpf::btf_maps::PerCpuHashMap;
+use aya_ebpf::helpers::{bpf_get_current_ancestor_cgroup_id, bpf_probe_read_kernel, bpf_task_storage_get};
+use aya_ebpf::macros::btf_map;
+
+/// A `struct task_struct` in the kernel.
+pub(crate) type Task = *const u8;
+
+/// Declares globals that hold offsets of kernel fields; the loader sets each by its name.
+macro_rules! offsets {
+    ($($name:ident),+ $(,)?) => {
+        $(#[unsafe(no_mangle)] pub(crate) static $name: aya_ebpf::Global<u32> = aya_ebpf::Global::new(0);)+
+    };
+}
+pub(crate) use offsets;
+
+/// Reads a `T` at the offset that a global holds. Must be inside an unsafe block: the pointer is a kernel pointer whose
+/// type the verifier knows, and the verifier proves the load.
+macro_rules! load {
+    ($pointer:expr, $offset:expr, $type:ty) => {
+        core::ptr::read_volatile($pointer.cast::<u8>().add($offset.load() as usize).cast::<$type>())
+    };
+}
+pub(crate) use load;
+
+offsets! {
+    TASK_EXEC_RUNTIME, TASK_UTIME, TASK_STIME, TASK_NVCSW, TASK_NIVCSW, TASK_PID, TASK_TGID, TASK_MM, TASK_CGROUPS,
+    CSET_DEFAULT_CGROUP, CGROUP_LEVEL, CGROUP_ANCESTORS, CGROUP_KN, KERNFS_ID,
+}
+
+/// Depth of a container's directory in the cgroup v2 hierarchy; what lies deeper counts for the container.
+#[unsafe(no_mangle)]
+pub(crate) static CONTAINER_LEVEL: Global<u32> = Global::new(1);
+
+/// The containers, put in by the agent before their first process starts. Programs change values, never keys.
+#[btf_map]
+pub(crate) static CONTAINERS: PerCpuHashMap<u64, Counters, CONTAINERS_MAX, { BPF_F_NO_PREALLOC as usize }> =
+    PerCpuHashMap::new();
+
+/// What is remembered of one task of a container: how much of its counters has been counted, and for whom.
+#[repr(C)]
+pub(crate) struct Followed {
+    /// Cgroup id of the container; 0 = none (it has moved out).
+    pub(crate) container: u64,
+    pub(crate) exec_ns: u64,
+    pub(crate) user_ns: u64,
+    pub(crate) system_ns: u64,
+    pub(crate) voluntary: u64,
+    pub(crate) involuntary: u64,
+    /// Resident pages that are counted for it in the container's sum. Written by exchange only.
+    pub(crate) pages: u64,
+    /// Sum of its memory counters, remainders left out, when `pages` was last made; a change says it is time again.
+    pub(crate) pages_seen: u64,
+    /// Pages that its memory already had when it came in from outside; they are another's, and not counted.
+    pub(crate) pages_brought: u64,
+    /// Not 0 once its pages have been given back for good.
+    pub(crate) released: u64,
+    /// Not 0 once its process has been reported as ended.
+    pub(crate) reported: u64,
+}
+
+/// Task storage (Linux 5.11); aya has no type for it, and user space never looks into it.
+#[repr(C)]
+struct TaskStorage<T> {
+    r#type: *const [i32; BPF_MAP_TYPE_TASK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
+}
+
+// SAFETY: only the loader reads these pointers, and only their types.
+unsafe impl<T> Sync for TaskStorage<T> {}
+
+#[unsafe(link_section = ".maps")]
+#[unsafe(no_mangle)]
+static TASKS: TaskStorage<Followed> = TaskStorage {
+    r#type: ptr::null(),
+    key: ptr::null(),
+    value: ptr::null(),
+    max_entries: ptr::null(),
+    map_flags: ptr::null(),
+};
+
+/// What is remembered of a task. Allocates nothing: safe under the run-queue lock.
+#[inline(always)]
+pub(crate) fn followed<'a>(task: Task) -> Option<&'a mut Followed> {
+    storage(task, 0)
+}
+
+/// The same, begun if there is none (all zeros). Allocates: never from a scheduler hook, where the allocator could wake
+/// a task and so want the run-queue lock that is held. `None` when the kernel has no memory for it.
+#[inline(always)]
+pub(crate) fn follow<'a>(task: Task) -> Option<&'a mut Followed> {
+    storage(task, u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE))
+}
+
+#[inline(always)]
+fn storage<'a>(task: Task, flags: u64) -> Option<&'a mut Followed> {
+    let map = ptr::from_ref(&TASKS).cast_mut().cast::<c_void>();
+    // SAFETY: the verifier proves `task` to be a task and the result to be a `Followed` or null. Two programs may hold
+    // the same storage at once; the fields they share are changed by exchange, the others by the task's own CPU only.
+    unsafe {
+        bpf_task_storage_get(map, task.cast_mut().cast(), ptr::null_mut(), flags).cast::<Followed>().as_mut()
+    }
+}
+
+/// The counters of a container on this CPU. `None`: not one of ours.
+#[inline(always)]
+pub(crate) fn counters<'a>(container: u64) -> Option<&'a mut Counters> {
+    if container == 0 {
+        return None;
+    }
+    // SAFETY: entries are freed after an RCU grace period, which no program outlives.
+    CONTAINERS.get_ptr_mut(container).and_then(|counters| unsafe { counters.as_mut() })
+}
+
+/// Cgroup id, at the level of containers, of the running task. 0: it sits above that level.
+#[inline(always)]
+pub(crate) fn current_container() -> u64 {
+    // SAFETY: takes no pointer.
+    unsafe { bpf_get_current_ancestor_cgroup_id(CONTAINER_LEVEL.load().cast_signed()) }
+}
+
+/// The same of any task.
+#[inline(always)]
+pub(crate) fn container_of(task: Task) -> u64 {
+    // SAFETY: see `load!`. A cgroup keeps its ancestors alive, and a task its cgroup.
+    unsafe {
+        let cset = load!(task, TASK_CGROUPS, *const u8);
+        let cgroup = load!(cset, CSET_DEFAULT_CGROUP, *const u8);
+        let (level, wanted) = (load!(cgroup, CGROUP_LEVEL, u32), CONTAINER_LEVEL.load());
+        if level == wanted {
+            let node = load!(cgroup, CGROUP_KN, *const u8);
+            return load!(node, KERNFS_ID, u64);
+        }
+        if level < wanted { 0 } else { ancestor(cgroup, wanted).unwrap_or(0) }
+    }
+}
+
+/// Id of a cgroup's ancestor at a level above its own. The ancestors stand behind the struct, where since 6.15 no direct
+/// load may reach, so every step is a checked copy.
+#[inline(always)]
+unsafe fn ancestor(cgroup: *const u8, level: u32) -> Result<u64, i32> {
+    // SAFETY: the helper fails on an address that cannot be read.
+    unsafe {
+        let slot = cgroup.add(CGROUP_ANCESTORS.load() as usize).cast::<*const u8>().add(level as usize);
+        let ancestor = bpf_probe_read_kernel(slot)?;
+        let node = bpf_probe_read_kernel(ancestor.add(CGROUP_KN.load() as usize).cast::<*const u8>())?;
+        bpf_probe_read_kernel(node.add(KERNFS_ID.load() as usize).cast::<u64>())
+    }
+}
+
+/// Whether a task is its process's first thread (or has taken its place).
+#[inline(always)]
+pub(crate) fn is_leader(task: Task) -> bool {
+    // SAFETY: see `load!`.
+    unsafe { load!(task, TASK_PID, u32) == load!(task, TASK_TGID, u32) }
+}
+
+/// Takes the task's counters as they are now for counted, without counting them: what it used before it was the
+/// container's. A thread that never ran has used nothing, whatever its counters are about to say.
+#[inline(always)]
+pub(crate) fn begin(task: Task, followed: &mut Followed, container: u64) {
+    // SAFETY: see `load!`.
+    unsafe {
+        followed.exec_ns = load!(task, TASK_EXEC_RUNTIME, u64);
+        followed.user_ns = load!(task, TASK_UTIME, u64);
+        followed.system_ns = load!(task, TASK_STIME, u64);
+        followed.voluntary = load!(task, TASK_NVCSW, u64);
+        followed.involuntary = load!(task, TASK_NIVCSW, u64);
+    }
+    followed.container = container;
+}

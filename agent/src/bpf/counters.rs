@@ -1,0 +1,112 @@
+//! The containers' counters: entries are made before a container's first process and removed after its last; reading
+//! sums the CPUs. Knows maps, not programs.
+
+use agent_ebpf::{Counters, Memory, map};
+use aya::Ebpf;
+use aya::maps::{HashMap, MapData, MapError, PerCpuHashMap, PerCpuValues};
+use aya::util::nr_cpus;
+
+/// Why a container cannot be counted.
+#[derive(Debug, thiserror::Error)]
+pub enum CountersError {
+    #[error("the object has no map {name} of the expected kind")]
+    NoMap {
+        name: &'static str,
+        #[source]
+        source: Option<MapError>,
+    },
+    #[error("the number of CPUs cannot be read")]
+    Cpus(#[source] std::io::Error),
+    #[error("cannot add container {id} to the counters")]
+    Add {
+        id: u64,
+        #[source]
+        source: MapError,
+    },
+    #[error("cannot read the counters of container {id}")]
+    Read {
+        id: u64,
+        #[source]
+        source: MapError,
+    },
+    #[error("cannot remove the counters of container {id}")]
+    Remove {
+        id: u64,
+        #[source]
+        source: MapError,
+    },
+}
+
+/// The two maps with one entry a container.
+pub(super) struct ContainerMaps {
+    counters: PerCpuHashMap<MapData, u64, [u64; Counters::WORDS]>,
+    memory: HashMap<MapData, u64, [u64; Memory::WORDS]>,
+    cpus: usize,
+}
+
+impl ContainerMaps {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, CountersError> {
+        let no_map = |name| move |source| CountersError::NoMap { name, source: Some(source) };
+        let mut take = |name| ebpf.take_map(name).ok_or(CountersError::NoMap { name, source: None });
+        let counters = PerCpuHashMap::try_from(take(map::CONTAINERS)?).map_err(no_map(map::CONTAINERS))?;
+        let memory = HashMap::try_from(take(map::MEMORY)?).map_err(no_map(map::MEMORY))?;
+        let cpus = nr_cpus().map_err(|(_, error)| CountersError::Cpus(error))?;
+        Ok(Self { counters, memory, cpus })
+    }
+
+    /// From now on `id` is a container. Its counters start at zero; if it is one already, they stay as they are.
+    pub(super) fn add(&mut self, id: u64) -> Result<(), CountersError> {
+        let add = |source| CountersError::Add { id, source };
+        // Memory first: a program that finds the container may want to write there.
+        allow_exists(self.memory.insert(id, [0; Memory::WORDS], NO_EXIST)).map_err(add)?;
+        let zeros =
+            PerCpuValues::try_from(vec![[0; Counters::WORDS]; self.cpus]).map_err(CountersError::Cpus)?;
+        allow_exists(self.counters.insert(id, zeros, NO_EXIST)).map_err(add)
+    }
+
+    /// Everything counted so far. `None`: not a container.
+    pub(super) fn read(&self, id: u64) -> Result<Option<(Counters, Memory)>, CountersError> {
+        let read = |source| CountersError::Read { id, source };
+        let Some(counters) = if_there(self.counters.get(&id, 0)).map_err(read)? else { return Ok(None) };
+        let Some(memory) = if_there(self.memory.get(&id, 0)).map_err(read)? else { return Ok(None) };
+        let mut sum = Counters::default();
+        for words in counters.iter() {
+            sum.add(&Counters::from_words(*words));
+        }
+        Ok(Some((sum, Memory::from_words(memory))))
+    }
+
+    /// From now on `id` is nobody's. Harmless if it never was.
+    pub(super) fn remove(&mut self, id: u64) -> Result<(), CountersError> {
+        let remove = |source| CountersError::Remove { id, source };
+        if_there(self.counters.remove(&id)).map_err(remove)?;
+        if_there(self.memory.remove(&id)).map_err(remove)?;
+        Ok(())
+    }
+}
+
+/// `BPF_NOEXIST` of include/uapi/linux/bpf.h.
+const NO_EXIST: u64 = 1;
+
+fn errno(error: &MapError) -> Option<i32> {
+    match error {
+        MapError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    }
+}
+
+fn allow_exists(done: Result<(), MapError>) -> Result<(), MapError> {
+    match done {
+        Err(error) if errno(&error) == Some(libc::EEXIST) => Ok(()),
+        done => done,
+    }
+}
+
+fn if_there<T>(done: Result<T, MapError>) -> Result<Option<T>, MapError> {
+    match done {
+        Ok(value) => Ok(Some(value)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

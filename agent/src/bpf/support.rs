@@ -1,0 +1,155 @@
+//! What this machine lets the agent measure by BPF: found out once, at start, and then a plain value that is shown and
+//! branched on. Nothing here touches the kernel.
+
+use std::fmt;
+
+use super::btf::BtfError;
+
+/// A group of figures that stands or falls together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Figure {
+    /// On-CPU time and context switches of a container.
+    Cpu,
+    /// The same for threads that are running at the moment they are looked at. Without it their time comes when they
+    /// are next switched out.
+    CpuRunning,
+    /// Resident memory of a container, now and at its highest.
+    Memory,
+    /// The same to the page. Without it each process's figure is off by what the kernel keeps on its CPUs: at most
+    /// 3 x max(32, 2 x CPUs) pages for each CPU it ran on.
+    MemoryExact,
+    /// Bytes and packets of a container.
+    Network,
+    /// Events: a process began, became another program, ended.
+    Life,
+    /// Events and counts of the OOM killer's choices.
+    Oom,
+}
+
+impl Figure {
+    pub const ALL: [Self; 7] =
+        [Self::Cpu, Self::CpuRunning, Self::Memory, Self::MemoryExact, Self::Network, Self::Life, Self::Oom];
+
+    /// A name for logs and endpoints.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::CpuRunning => "cpu_running",
+            Self::Memory => "memory",
+            Self::MemoryExact => "memory_exact",
+            Self::Network => "network",
+            Self::Life => "life",
+            Self::Oom => "oom",
+        }
+    }
+}
+
+/// Why a figure is not measured by BPF here.
+#[derive(Debug, thiserror::Error)]
+pub enum Reason {
+    #[error("this process lacks {}; run the agent as root or give it these", .0.join(", "))]
+    NotPermitted(Vec<&'static str>),
+    #[error("the kernel does not say how its structs are laid out (CONFIG_DEBUG_INFO_BTF)")]
+    NoBtf(#[source] BtfError),
+    #[error("this kernel has no field {of}.{path}")]
+    NoField { of: &'static str, path: &'static str },
+    #[error("{path} is not a directory of a cgroup v2 hierarchy")]
+    NotCgroup2 { path: String },
+    #[error("the maps cannot be made: {message}")]
+    Maps { message: String },
+    #[error("the program `{program}` was refused by the kernel: {message}")]
+    Refused { program: &'static str, message: String },
+}
+
+/// What was found. One entry a figure, in [`Figure::ALL`]'s order.
+#[derive(Debug)]
+pub struct Support {
+    missing: Vec<(Figure, std::sync::Arc<Reason>)>,
+}
+
+impl Support {
+    /// Nothing at all, for one reason.
+    pub(super) fn nothing(reason: Reason) -> Self {
+        let reason = std::sync::Arc::new(reason);
+        Self { missing: Figure::ALL.into_iter().map(|figure| (figure, reason.clone())).collect() }
+    }
+
+    pub(super) fn without(missing: Vec<(Figure, std::sync::Arc<Reason>)>) -> Self {
+        Self { missing }
+    }
+
+    pub fn has(&self, figure: Figure) -> bool {
+        self.missing(figure).is_none()
+    }
+
+    /// Why a figure is not measured by BPF; `None` if it is.
+    pub fn missing(&self, figure: Figure) -> Option<&Reason> {
+        self.missing.iter().find(|(it, _)| *it == figure).map(|(_, reason)| reason.as_ref())
+    }
+
+    /// Every figure, and why it is missing where it is.
+    pub fn figures(&self) -> impl Iterator<Item = (Figure, Option<&Reason>)> {
+        Figure::ALL.into_iter().map(|figure| (figure, self.missing(figure)))
+    }
+}
+
+/// One line: what is measured, or what is missing and why, each reason once.
+impl fmt::Display for Support {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let here: Vec<&str> =
+            Figure::ALL.into_iter().filter(|it| self.has(*it)).map(Figure::as_str).collect();
+        if here.is_empty() {
+            write!(out, "no BPF")?;
+        } else {
+            write!(out, "BPF: {}", here.join(", "))?;
+        }
+        let mut said: Vec<String> = Vec::new();
+        for (figure, reason) in &self.missing {
+            let reason = reason.to_string();
+            if said.contains(&reason) {
+                continue;
+            }
+            let figures: Vec<&str> = self
+                .missing
+                .iter()
+                .filter(|(_, it)| it.to_string() == reason)
+                .map(|(it, _)| it.as_str())
+                .collect();
+            let figures =
+                if figures.len() == Figure::ALL.len() { "all".to_owned() } else { figures.join(", ") };
+            write!(out, "; without {figures}: {reason}")?;
+            debug_assert!(figures == "all" || figures.contains(figure.as_str()));
+            said.push(reason);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn nothing_says_its_reason_once() {
+        let support = Support::nothing(Reason::NotPermitted(vec!["CAP_BPF", "CAP_PERFMON"]));
+        assert!(Figure::ALL.into_iter().all(|figure| !support.has(figure)));
+        assert_eq!(
+            support.to_string(),
+            "no BPF; without all: this process lacks CAP_BPF, CAP_PERFMON; run the agent as root or give it these"
+        );
+    }
+
+    #[test]
+    fn a_missing_hook_costs_its_figure_only() {
+        let reason = Arc::new(Reason::NoField { of: "mm_struct", path: "owner" });
+        let support = Support::without(vec![(Figure::Memory, reason.clone()), (Figure::MemoryExact, reason)]);
+        assert!(support.has(Figure::Cpu) && !support.has(Figure::Memory));
+        assert_eq!(
+            support.to_string(),
+            "BPF: cpu, cpu_running, network, life, oom; without memory, memory_exact: \
+             this kernel has no field mm_struct.owner"
+        );
+    }
+}
