@@ -4,8 +4,6 @@
 
 mod needs;
 mod scene;
-mod scratch;
 
-mod bpf_smoke;
 mod containers;
 mod ordinary;
