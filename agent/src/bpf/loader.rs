@@ -273,7 +273,7 @@ pub(super) fn run_everywhere(program: &RawTracePoint) -> Result<(), ProgramError
         match program.test_run(RawTracePointRunOptions { cpu: Some(cpu), ..Default::default() }) {
             // A CPU that has gone down since: nothing runs there.
             Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENXIO) => {}
-            done => drop(done?),
+            done => _ = done?,
         }
     }
     Ok(())
