@@ -258,7 +258,7 @@ mod tests {
         let tree = Tree::at(folder.path().to_owned());
         let reason = format!("{} has no such controller", folder.path().display());
         assert_eq!(*tree.enforcement(), Enforcement::none(&reason));
-        assert_eq!(tree.names().expect("readable"), [String::new(); 0]);
+        assert!(tree.names().expect("readable").is_empty());
     }
 
     #[test]

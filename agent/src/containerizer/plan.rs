@@ -307,7 +307,6 @@ pub fn duration(ms: u64) -> String {
 
 /// The executor that the agent provides for a task which brings a command and none of its own
 /// (Mesos: `Slave::getExecutorInfo`). It carries the task's id, user, environment and files.
-#[expect(deprecated, reason = "`source` is what Mesos' agents still say, and what its tools show")]
 pub fn command_executor(agent: &Agent, framework_id: &FrameworkId, task: &v1::TaskInfo) -> v1::ExecutorInfo {
     let command = task.command.clone().unwrap_or_default();
     let line = match (command.shell(), command.value.as_deref()) {

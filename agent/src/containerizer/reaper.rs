@@ -8,7 +8,7 @@ use tokio::io::Interest;
 use tokio::sync::OnceCell;
 
 use crate::sys::SysError;
-use crate::sys::pidfd::{self, Exit};
+use crate::sys::pidfd::{self, Ended, Exit};
 use crate::sys::watch::Watch;
 
 /// One process that is waited for, by any number of waiters.
@@ -16,39 +16,40 @@ use crate::sys::watch::Watch;
 pub struct Reaper {
     /// `None`: it had ended before we came.
     process: Option<Watch>,
-    exit: OnceCell<Exit>,
+    end: OnceCell<Ended>,
 }
 
 impl Reaper {
     pub(super) fn of(pidfd: OwnedFd) -> std::io::Result<Self> {
-        Ok(Self { process: Some(Watch::new(pidfd, Interest::READABLE)?), exit: OnceCell::new() })
+        Ok(Self { process: Some(Watch::new(pidfd, Interest::READABLE)?), end: OnceCell::new() })
     }
 
     pub(super) fn of_nobody() -> Self {
-        Self { process: None, exit: OnceCell::new() }
+        Self { process: None, end: OnceCell::new() }
     }
 
     /// Returns when the process has ended; every later call returns the same at once.
-    pub(super) async fn wait(&self) -> Exit {
-        let Some(process) = &self.process else { return Exit::Unknown };
+    pub(super) async fn wait(&self) -> Ended {
+        let unknown = Ended { exit: Exit::Unknown, usage: None };
+        let Some(process) = &self.process else { return unknown };
         let wait = || async {
             loop {
                 match pidfd::try_reap(process) {
-                    Ok(Some(exit)) => return exit,
+                    Ok(Some(ended)) => return ended,
                     Ok(None) => {}
                     Err(error) => {
                         tracing::error!(%error, "cannot wait for a process");
-                        return Exit::Unknown;
+                        return unknown;
                     }
                 }
                 if let Err(error) = process.event().await {
                     // The runtime is shutting down: nobody will act on the answer.
                     tracing::error!(%error, "cannot watch a process");
-                    return Exit::Unknown;
+                    return unknown;
                 }
             }
         };
-        *self.exit.get_or_init(wait).await
+        *self.end.get_or_init(wait).await
     }
 
     /// Sends a signal to this very process; that it has ended already is no error.

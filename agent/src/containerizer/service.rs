@@ -16,7 +16,7 @@ use crate::cgroup::hierarchy::{Tree, TreeConfig};
 use crate::cgroup::knobs::Limits;
 use crate::cgroup::{CgroupError, Enforcement};
 use crate::sys::SysError;
-use crate::sys::pidfd::{self, Exit};
+use crate::sys::pidfd::{self, Ended};
 use crate::sys::processes::{self, Mark};
 
 /// The agent's containers.
@@ -85,8 +85,9 @@ impl Running {
         }
     }
 
-    /// Returns when its first process has ended, with how; any number may wait. Others of the container may still run.
-    pub async fn wait(&self) -> Exit {
+    /// Returns when its first process has ended, with how, and what it and those it waited for used: where there is no
+    /// cgroup, that is the last that can be known. Any number may wait. Others of the container may still run.
+    pub async fn wait(&self) -> Ended {
         self.reaper.wait().await
     }
 
@@ -182,7 +183,7 @@ impl Containerizer {
 
     /// Kills everything that the container has started and returns when all of it has ended and its first process is
     /// reaped. Its figures can still be read: it has to be removed afterwards. Calling it again is harmless.
-    pub async fn destroy(&self, running: &Running) -> Result<Exit, DestroyError> {
+    pub async fn destroy(&self, running: &Running) -> Result<Ended, DestroyError> {
         let container_id = || running.container_id.clone();
         match &running.cgroup {
             Some(cgroup) => {

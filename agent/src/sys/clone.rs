@@ -426,7 +426,7 @@ mod tests {
         let mut output = tempfile::tempfile().expect("a temporary file");
         let child = spawn_by(way, &command(program, args, Some(&output)), None).expect("it starts");
         pidfd::wait_for_end(&[child.pidfd.as_fd()], None).expect("poll");
-        let exit = pidfd::try_reap(&child.pidfd).expect("our child").expect("it ended");
+        let exit = pidfd::try_reap(&child.pidfd).expect("our child").expect("it ended").exit;
         let mut text = String::new();
         output.rewind().and_then(|()| output.read_to_string(&mut text)).expect("the file is readable");
         (exit, text)
@@ -472,7 +472,8 @@ mod tests {
         true_.programs.extend([c"/etc/passwd/true".into(), c"/etc".into(), c"/bin/true".into()]);
         let child = spawn(&true_, None).expect("the last is there");
         pidfd::wait_for_end(&[child.pidfd.as_fd()], None).expect("poll");
-        assert_eq!(pidfd::try_reap(&child.pidfd), Ok(Some(Exit::Code(0))));
+        let ended = pidfd::try_reap(&child.pidfd).expect("our child").expect("it ended");
+        assert_eq!(ended.exit, Exit::Code(0));
     }
 
     #[test]

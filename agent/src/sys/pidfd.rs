@@ -86,30 +86,58 @@ const SIGNAL_NAMES: [(i32, &str); 14] = [
     (libc::SIGSYS, "Bad system call"),
 ];
 
+/// What a process used, with all of its descendants that were waited for, one by another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rusage {
+    pub user_us: u64,
+    pub system_us: u64,
+    /// The largest that any single one of them was, resident.
+    pub rss_peak_bytes: u64,
+}
+
+/// The end of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    pub exit: Exit,
+    /// `None` where `exit` is unknown.
+    pub usage: Option<Rusage>,
+}
+
 /// Reaps the process if it has ended. `None` while it runs. Never blocks.
-pub fn try_reap(pidfd: impl AsFd) -> Result<Option<Exit>, SysError> {
+pub fn try_reap(pidfd: impl AsFd) -> Result<Option<Ended>, SysError> {
     let fd = pidfd.as_fd().as_raw_fd() as libc::id_t;
-    // SAFETY: all-zero is a valid `siginfo_t` (integers and a union of integers and pointers), and it is what a child that
-    // still runs leaves in it. The call writes only into that value; the union's `si_status` is read only after the kernel
-    // said by `si_code` that a child changed state, which is when it is the valid member.
-    // (nix's waitid reaps a child killed by a real-time signal and then has no name for it.)
-    let (code, status) = unsafe {
+    // SAFETY: all-zero is a valid `siginfo_t` (integers and a union of integers and pointers) and `rusage` (integers); zero
+    // is what a child that still runs leaves in the first. The call writes only into these two; the union's `si_status` is
+    // read only after the kernel said by `si_signo` that a child changed state, which is when it is the valid member.
+    // (Raw, because glibc's waitid hides the rusage; nix's reaps a child killed by a real-time signal and then has no name
+    // for it.)
+    let (code, status, usage) = unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
-        if libc::waitid(libc::P_PIDFD, fd, &mut info, libc::WEXITED | libc::WNOHANG) < 0 {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        let flags = libc::WEXITED | libc::WNOHANG;
+        if libc::syscall(libc::SYS_waitid, libc::P_PIDFD, fd, &raw mut info, flags, &raw mut usage) < 0 {
+            let unknown = Ended { exit: Exit::Unknown, usage: None };
             return match SysError::last("waitid") {
-                SysError { errno: Errno::ECHILD, .. } => Ok(has_ended(pidfd)?.then_some(Exit::Unknown)),
+                SysError { errno: Errno::ECHILD, .. } => Ok(has_ended(pidfd)?.then_some(unknown)),
                 error => Err(error),
             };
         }
         if info.si_signo == 0 {
             return Ok(None);
         }
-        (info.si_code, info.si_status())
+        (info.si_code, info.si_status(), usage)
     };
-    Ok(Some(match code {
+    let us = |time: libc::timeval| time.tv_sec.cast_unsigned() * 1_000_000 + time.tv_usec.cast_unsigned();
+    let exit = match code {
         libc::CLD_EXITED => Exit::Code(status),
         code => Exit::Signal { number: status, core_dumped: code == libc::CLD_DUMPED },
-    }))
+    };
+    let usage = Rusage {
+        user_us: us(usage.ru_utime),
+        system_us: us(usage.ru_stime),
+        rss_peak_bytes: usage.ru_maxrss.cast_unsigned() * 1024,
+    };
+    Ok(Some(Ended { exit, usage: Some(usage) }))
 }
 
 /// True once the process has ended, whoever's child it is. Never blocks.
@@ -140,17 +168,21 @@ mod tests {
     use super::*;
     use std::process::Command;
 
+    fn exit(pidfd: &OwnedFd) -> Option<Exit> {
+        try_reap(pidfd).expect("it can be asked").map(|ended| ended.exit)
+    }
+
     #[test]
     fn a_child_is_signalled_and_reaped_through_its_pidfd() {
         let child = Command::new("sleep").arg("1000").spawn().expect("sleep exists");
         let pidfd = open(child.id() as i32).expect("it runs");
-        assert_eq!(try_reap(&pidfd), Ok(None));
+        assert_eq!(exit(&pidfd), None);
         send_signal(&pidfd, libc::SIGKILL).expect("it is ours");
         assert_eq!(wait_for_end(&[pidfd.as_fd()], None), Ok(1));
         let killed = Exit::Signal { number: libc::SIGKILL, core_dumped: false };
-        assert_eq!(try_reap(&pidfd), Ok(Some(killed)));
+        assert_eq!(exit(&pidfd), Some(killed));
         // Reaped: its status can be had once only, and a signal finds nobody.
-        assert_eq!(try_reap(&pidfd), Ok(Some(Exit::Unknown)));
+        assert_eq!(exit(&pidfd), Some(Exit::Unknown));
         let gone = send_signal(&pidfd, libc::SIGKILL).expect_err("it was reaped");
         assert_eq!((gone.call, gone.errno), ("pidfd_send_signal", Errno::ESRCH));
     }
@@ -163,10 +195,10 @@ mod tests {
         let output = shell.output().expect("sh exists");
         let pid: i32 = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number");
         let pidfd = open(pid).expect("it runs");
-        assert_eq!(try_reap(&pidfd), Ok(None));
+        assert_eq!(exit(&pidfd), None);
         send_signal(&pidfd, libc::SIGKILL).expect("same user");
         wait_for_end(&[pidfd.as_fd()], None).expect("poll");
-        assert_eq!(try_reap(&pidfd), Ok(Some(Exit::Unknown)));
+        assert_eq!(exit(&pidfd), Some(Exit::Unknown));
     }
 
     #[test]
@@ -179,7 +211,7 @@ mod tests {
             let child = Command::new("sh").args(["-c", script]).spawn().expect("sh exists");
             let pidfd = open(child.id() as i32).expect("not reaped yet");
             wait_for_end(&[pidfd.as_fd()], None).expect("poll");
-            assert_eq!(try_reap(&pidfd), Ok(Some(expect)), "{script}");
+            assert_eq!(exit(&pidfd), Some(expect), "{script}");
         }
     }
 
@@ -190,6 +222,18 @@ mod tests {
         assert_eq!(killed.to_string(), "terminated with signal Killed");
         let real_time = Exit::Signal { number: 34, core_dumped: true };
         assert_eq!(real_time.to_string(), "terminated with signal 34 (core dumped)");
+    }
+
+    #[test]
+    fn what_it_and_its_children_used_is_told_with_its_end() {
+        // 64 MiB at once, and some work, in a child of the child.
+        let line = "head -c 64M /dev/zero | tail -c 64M | wc -c";
+        let child = Command::new("sh").args(["-c", line]).stdout(std::process::Stdio::null()).spawn();
+        let pidfd = open(child.expect("sh exists").id() as i32).expect("not reaped yet");
+        wait_for_end(&[pidfd.as_fd()], None).expect("poll");
+        let usage = try_reap(&pidfd).expect("ours").expect("ended").usage.expect("known");
+        assert!(usage.rss_peak_bytes > 60 << 20, "{usage:?}");
+        assert!(usage.user_us + usage.system_us > 0, "{usage:?}");
     }
 
     #[test]

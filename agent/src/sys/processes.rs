@@ -18,6 +18,9 @@ pub struct Stat {
     /// Clock ticks (100 a second on every Linux) that its threads, ended ones too, spent in user mode.
     pub user_ticks: u64,
     pub system_ticks: u64,
+    /// The same of its children and theirs, as far as they were waited for.
+    pub children_user_ticks: u64,
+    pub children_system_ticks: u64,
     pub threads_count: u32,
     /// Clock ticks after boot. With the pid and the boot, it names a process for good.
     pub start_ticks: u64,
@@ -39,7 +42,9 @@ impl Stat {
             session: field(1)?.parse().ok()?,
             user_ticks: field(7)?.parse().ok()?,
             system_ticks: field(0)?.parse().ok()?,
-            threads_count: field(4)?.parse().ok()?,
+            children_user_ticks: field(0)?.parse().ok()?,
+            children_system_ticks: field(0)?.parse().ok()?,
+            threads_count: field(2)?.parse().ok()?,
             start_ticks: field(1)?.parse().ok()?,
         })
     }
@@ -137,6 +142,8 @@ mod tests {
             session: 7040,
             user_ticks: 11,
             system_ticks: 22,
+            children_user_ticks: 5,
+            children_system_ticks: 6,
             threads_count: 3,
             start_ticks: 987654,
         };
@@ -162,6 +169,8 @@ mod tests {
             session,
             user_ticks: 0,
             system_ticks: 0,
+            children_user_ticks: 0,
+            children_system_ticks: 0,
             threads_count: 1,
             start_ticks,
         };

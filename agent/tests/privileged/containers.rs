@@ -26,7 +26,7 @@ fn a_program_is_born_in_its_cgroup() {
         assert_eq!(prepared.cgroup_id(), Some(std::fs::metadata(&path).unwrap().ino()));
         assert_eq!(std::fs::read_to_string(path.join("cgroup.procs")).unwrap(), "");
         let running = scene.containerizer.start(prepared).await.unwrap();
-        assert_eq!(within(running.wait()).await, Exit::Code(0));
+        assert_eq!(within(running.wait()).await.exit, Exit::Code(0));
         let output = scene.output(&running);
         let group = output.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
         assert!(path.ends_with(group.trim_start_matches('/')), "{group}");
@@ -50,7 +50,7 @@ fn nothing_that_was_forked_survives_destroy() {
         let daemon: i32 = read_when_written(&running.sandbox.join("daemon")).trim().parse().unwrap();
         let group = running.cgroup_path().unwrap().to_owned();
         assert!(is_alive(daemon));
-        let exit = within(scene.containerizer.destroy(&running)).await.unwrap();
+        let exit = within(scene.containerizer.destroy(&running)).await.unwrap().exit;
         assert_eq!(exit, Exit::Signal { number: libc::SIGKILL, core_dumped: false });
         assert!(!is_alive(daemon), "the daemon survived");
         assert_eq!(std::fs::read_to_string(group.join("cgroup.procs")).unwrap(), "");
@@ -109,8 +109,11 @@ fn a_forgotten_container_is_found_by_its_group() {
         (remembered.pid, remembered.start_ticks) = (0, 0);
         let found = scene.containerizer.reattach(&remembered).await.unwrap();
         assert_eq!(found.cgroup_id(), running.cgroup_id());
-        assert_eq!(within(scene.containerizer.destroy(&found)).await.unwrap(), Exit::Unknown);
-        assert_eq!(within(running.wait()).await, Exit::Signal { number: libc::SIGKILL, core_dumped: false });
+        assert_eq!(within(scene.containerizer.destroy(&found)).await.unwrap().exit, Exit::Unknown);
+        assert_eq!(
+            within(running.wait()).await.exit,
+            Exit::Signal { number: libc::SIGKILL, core_dumped: false }
+        );
         scene.containerizer.remove(&found).await.unwrap();
     });
 }
@@ -130,7 +133,7 @@ fn a_user_gets_a_sandbox_of_his_own_and_no_more_rights() {
     let line = "grep -E '^(Uid|Gid|Groups|CapEff)' /proc/self/status; echo x > mine; cat /etc/shadow";
     block_on(async {
         let running = scene.run("c1", line).await;
-        assert_eq!(within(running.wait()).await, Exit::Code(1));
+        assert_eq!(within(running.wait()).await.exit, Exit::Code(1));
         let (uid, gid) = (nobody.uid.as_raw(), nobody.gid.as_raw());
         let four = |id: u32| format!("{id}\t{id}\t{id}\t{id}");
         let expect =

@@ -12,8 +12,8 @@ fn a_command_runs_in_its_sandbox_and_its_end_is_told() {
     let scene = Scene::without_cgroup();
     block_on(async {
         let running = scene.run("c1", "pwd; echo oops >&2; exit 3").await;
-        assert_eq!(within(running.wait()).await, Exit::Code(3));
-        assert_eq!(within(running.wait()).await, Exit::Code(3));
+        assert_eq!(within(running.wait()).await.exit, Exit::Code(3));
+        assert_eq!(within(running.wait()).await.exit, Exit::Code(3));
         assert_eq!(scene.output(&running), format!("{}\n", running.sandbox.display()));
         assert_eq!(std::fs::read_to_string(running.sandbox.join("stderr")).unwrap(), "oops\n");
         assert_eq!((running.cgroup_id(), running.cgroup_path()), (None, None));
@@ -32,7 +32,7 @@ fn the_environment_is_the_plans_and_nothing_else() {
     block_on(async {
         let running =
             scene.containerizer.start(scene.containerizer.prepare(plan).await.unwrap()).await.unwrap();
-        assert_eq!(within(running.wait()).await, Exit::Code(0));
+        assert_eq!(within(running.wait()).await.exit, Exit::Code(0));
         assert_eq!(scene.output(&running), expect);
     });
 }
@@ -73,7 +73,7 @@ fn destroy_reaches_what_outlives_the_first_process() {
     let scene = Scene::without_cgroup();
     block_on(async {
         let running = scene.run("c1", "setsid sh -c 'echo $$ > daemon; exec sleep 1000' & exit 0").await;
-        assert_eq!(within(running.wait()).await, Exit::Code(0));
+        assert_eq!(within(running.wait()).await.exit, Exit::Code(0));
         let daemon: i32 = read_when_written(&running.sandbox.join("daemon")).trim().parse().unwrap();
         assert_eq!(scene.end(&running).await, Exit::Code(0));
         assert!(!is_alive(daemon), "the daemon survived");
@@ -91,10 +91,13 @@ fn a_container_is_found_again_and_its_end_noticed() {
         let mut other = running.remember();
         other.start_ticks += 1;
         let other = scene.containerizer.reattach(&other).await.unwrap();
-        assert_eq!(within(other.wait()).await, Exit::Unknown);
+        assert_eq!(within(other.wait()).await.exit, Exit::Unknown);
         again.signal(libc::SIGTERM).unwrap();
-        assert_eq!(within(running.wait()).await, Exit::Signal { number: libc::SIGTERM, core_dumped: false });
-        assert_eq!(within(again.wait()).await, Exit::Unknown);
+        assert_eq!(
+            within(running.wait()).await.exit,
+            Exit::Signal { number: libc::SIGTERM, core_dumped: false }
+        );
+        assert_eq!(within(again.wait()).await.exit, Exit::Unknown);
         again.signal(libc::SIGTERM).unwrap();
     });
 }

@@ -89,7 +89,7 @@ impl Scene {
     }
 
     pub async fn end(&self, running: &Running) -> Exit {
-        let exit = within(self.containerizer.destroy(running)).await.unwrap();
+        let exit = within(self.containerizer.destroy(running)).await.unwrap().exit;
         self.containerizer.remove(running).await.unwrap();
         assert!(running.cgroup_path().is_none_or(|path| !path.exists()));
         exit
