@@ -1,4 +1,5 @@
 //! Counters to usage: what a container used, from whichever source tells it best. Decides; reads nothing.
 
+pub mod combine;
 pub mod kernel;
 pub mod sample;
