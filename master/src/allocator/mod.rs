@@ -2,5 +2,26 @@
 //! through lock-free rings (`handle.rs`). No Mutex, RwLock or Condvar in this folder; nothing here knows sockets or
 //! encodings.
 
+pub mod core;
 pub mod event;
+pub mod handle;
 pub mod key;
+pub mod options;
+
+mod agents;
+mod bell;
+mod bits;
+mod claimant;
+mod cycle;
+mod filter;
+mod frameworks;
+mod invariant;
+mod parcel;
+mod policy;
+mod quantities;
+mod ring;
+mod role_tree;
+mod share;
+mod slot;
+mod sync;
+mod worker;

@@ -1,0 +1,135 @@
+//! Events about agents, and releases.
+
+use super::claimant::ClaimantId;
+use super::core::Core;
+use super::event::Refusal;
+use super::filter::{PASS_NS_MAX, PASS_PACE_NS, REFUSAL_NS_MAX};
+use super::key::{AgentKey, FrameworkKey};
+use super::parcel::Parcel;
+use super::slot::Slot;
+use model::resources::Resources;
+use model::role::Role;
+use model::time::Time;
+
+impl Core {
+    pub(super) fn add_agent(&mut self, key: AgentKey, total: &Resources, used: &[(FrameworkKey, Resources)]) {
+        let total = Parcel::from_resources(total);
+        self.tree.add_total(&total.quantities());
+        self.slots.add(key.index, Slot::new(key.generation, total));
+        for (framework, resources) in used {
+            for (role, parcel) in by_role(resources) {
+                let id = self.claimant_in(*framework, role);
+                self.tree.charge(id, &parcel.quantities());
+                self.slots.hold_used(key.index, &mut self.tree.claimants, id, parcel);
+            }
+        }
+        self.slots.refit(key.index);
+        self.refresh_ready(key.index);
+        self.touch(key.index);
+    }
+
+    pub(super) fn update_agent(&mut self, key: AgentKey, total: &Resources) {
+        let Some(agent) = self.agent(key) else { return };
+        let total = Parcel::from_resources(total);
+        self.tree.add_total(&total.quantities());
+        let old = self.slots[agent].set_total(total);
+        self.tree.subtract_total(&old.quantities());
+        self.refresh_ready(agent);
+        self.touch(agent);
+    }
+
+    pub(super) fn remove_agent(&mut self, key: AgentKey) {
+        let Some(agent) = self.agent(key) else { return };
+        for (id, parcel) in self.slots.drop_all_held(agent, &mut self.tree.claimants) {
+            self.tree.discharge(id, &parcel.quantities());
+            self.drop_if_idle(self.tree.claimants[id].framework, id);
+        }
+        let slot = &mut self.slots[agent];
+        slot.refusals.clear(&mut self.tree.claimants, &mut self.refusal_counts);
+        self.rearm(agent);
+        self.touched.retain(|other| *other != agent);
+        let slot = self.slots.remove(agent).expect("it was here a line ago");
+        self.tree.subtract_total(&slot.total().quantities());
+        self.refresh_ready(agent);
+    }
+
+    pub(super) fn set_agent_active(&mut self, key: AgentKey, is_active: bool) {
+        let Some(agent) = self.agent(key) else { return };
+        self.slots[agent].is_active = is_active;
+        self.refresh_ready(agent);
+        self.touch(agent);
+    }
+
+    /// What belongs to an agent or a framework that was removed has gone with it.
+    pub(super) fn release(
+        &mut self,
+        now: Time,
+        (framework, agent): (FrameworkKey, AgentKey),
+        resources: &Resources,
+        refusal: Refusal,
+    ) {
+        let (Some(agent), Some(_)) = (self.agent(agent), self.frameworks.get(framework)) else { return };
+        for (role, parcel) in by_role(resources) {
+            let id = self.find_claimant(framework, role).expect("who gives back holds something");
+            self.tree.discharge(id, &parcel.quantities());
+            match refusal {
+                Refusal::None => self.slots.release(agent, &mut self.tree.claimants, id, parcel),
+                Refusal::Pass | Refusal::For { ns: 0 } => {
+                    self.slots.release(agent, &mut self.tree.claimants, id, parcel.clone());
+                    self.refuse(agent, id, parcel, (now.plus_ns(PASS_NS_MAX), true));
+                }
+                Refusal::For { ns } => {
+                    self.slots.release(agent, &mut self.tree.claimants, id, parcel.clone());
+                    self.refuse(agent, id, parcel, (now.plus_ns(ns.min(REFUSAL_NS_MAX)), false));
+                }
+            }
+            self.drop_if_idle(framework, id);
+        }
+        self.refresh_ready(agent);
+        match refusal {
+            Refusal::Pass | Refusal::For { ns: 0 } => self.pass_on(now, agent),
+            Refusal::None | Refusal::For { .. } => self.touch(agent),
+        }
+    }
+
+    /// Notes a refusal, unless its claimant has left: it gets no offers anyway.
+    fn refuse(&mut self, agent: u32, id: ClaimantId, what: Parcel, (until, is_pass): (Time, bool)) {
+        if !self.tree.claimants[id].is_subscribed {
+            return;
+        }
+        let refusals = &mut self.slots[agent].refusals;
+        refusals.add(&mut self.tree.claimants, &mut self.refusal_counts, id, what, (until, is_pass));
+        self.rearm(agent);
+    }
+
+    /// Has the others asked, at once if there have not been too many such questions of late.
+    fn pass_on(&mut self, now: Time, agent: u32) {
+        let due = self.pass_next.max(now);
+        self.pass_next = due.plus_ns(PASS_PACE_NS);
+        if due == now {
+            self.touch(agent);
+        } else {
+            self.slots[agent].refusals.put_off(due);
+            self.rearm(agent);
+        }
+    }
+}
+
+/// Resources by the role they are allocated to; what has no mark is `*`'s. Mostly there is one.
+fn by_role(resources: &Resources) -> Vec<(&Role, Parcel)> {
+    static STAR: std::sync::LazyLock<Role> = std::sync::LazyLock::new(Role::star);
+    let mut roles: Vec<&Role> = Vec::with_capacity(1);
+    for part in resources.iter() {
+        let role = part.allocation.as_ref().unwrap_or(&STAR);
+        if !roles.contains(&role) {
+            roles.push(role);
+        }
+    }
+    match *roles {
+        [role] => vec![(role, Parcel::from_resources(resources))],
+        _ => {
+            let of = |role: &Role| resources.filter(|part| part.allocation.as_ref().unwrap_or(&STAR) == role);
+            roles.into_iter().map(|role| (role, Parcel::from_resources(&of(role)))).collect()
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Claimants: a framework in one of its roles. What it holds, whether it wants offers, and where it stands in its role.
+//! A claimant stays while it holds something, though its framework has left the role.
+
+use super::key::FrameworkKey;
+use super::policy::drf::Rank;
+use super::quantities::Quantities;
+use super::role_tree::NodeId;
+use model::framework::Capabilities;
+
+/// An index into [`Claimants`]; used again when its claimant is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct ClaimantId(pub(super) u32);
+
+#[derive(Debug)]
+pub(super) struct Claimant {
+    pub(super) framework: FrameworkKey,
+    pub(super) role: NodeId,
+    pub(super) capabilities: Capabilities,
+    /// Breaks ties in the order in which frameworks came.
+    pub(super) sequence: u64,
+    pub(super) allocated: Quantities,
+    /// How many allocations it was ever given.
+    pub(super) count: u64,
+    /// Its place in its role's queue; `Some` while it is eager, that is, wants offers and may have them.
+    pub(super) rank: Option<Rank>,
+    pub(super) is_subscribed: bool,
+    pub(super) is_suppressed: bool,
+    /// Indices of the agents on which it holds something, in no order; each agent knows its place here.
+    pub(super) agents: Vec<u32>,
+    /// Refusals of other epochs are void. Goes up with every revive, and is not reset when the id is used again.
+    pub(super) refusal_epoch: u32,
+    /// Refusals of this epoch.
+    pub(super) refusal_count: u32,
+}
+
+impl Claimant {
+    pub(super) fn is_eager(&self) -> bool {
+        self.rank.is_some()
+    }
+
+    /// Nothing is left to remember it for.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.is_subscribed && self.agents.is_empty()
+    }
+}
+
+/// All claimants, by id.
+#[derive(Debug, Default)]
+pub(super) struct Claimants {
+    all: Vec<Claimant>,
+    free: Vec<ClaimantId>,
+}
+
+impl Claimants {
+    /// A new one, neither subscribed nor suppressed.
+    pub(super) fn add(&mut self, framework: FrameworkKey, role: NodeId, sequence: u64) -> ClaimantId {
+        let mut claimant = Claimant {
+            framework,
+            role,
+            capabilities: Capabilities::default(),
+            sequence,
+            allocated: Quantities::default(),
+            count: 0,
+            rank: None,
+            is_subscribed: false,
+            is_suppressed: false,
+            agents: Vec::new(),
+            refusal_epoch: 0,
+            refusal_count: 0,
+        };
+        if let Some(id) = self.free.pop() {
+            claimant.refusal_epoch = self[id].refusal_epoch;
+            self[id] = claimant;
+            return id;
+        }
+        let id = ClaimantId(u32::try_from(self.all.len()).expect("fewer than 2^32 claimants"));
+        self.all.push(claimant);
+        id
+    }
+
+    /// It must be idle and without refusals.
+    pub(super) fn remove(&mut self, id: ClaimantId) {
+        let claimant = &self[id];
+        assert!(claimant.is_idle() && claimant.rank.is_none() && claimant.refusal_count == 0);
+        assert!(claimant.allocated.is_zero(), "who holds nothing is charged nothing");
+        self.free.push(id);
+    }
+
+    /// Every id ever given out, those waiting to be used again included.
+    pub(super) fn ids(&self) -> impl Iterator<Item = ClaimantId> + use<> {
+        (0..self.all.len() as u32).map(ClaimantId)
+    }
+
+    /// Those that are somebody: between events a claimant is idle only when it was removed.
+    pub(super) fn live(&self) -> impl Iterator<Item = (ClaimantId, &Claimant)> {
+        self.ids().map(|id| (id, &self[id])).filter(|(_, claimant)| !claimant.is_idle())
+    }
+}
+
+impl std::ops::Index<ClaimantId> for Claimants {
+    type Output = Claimant;
+    fn index(&self, id: ClaimantId) -> &Claimant {
+        &self.all[id.0 as usize]
+    }
+}
+
+impl std::ops::IndexMut<ClaimantId> for Claimants {
+    fn index_mut(&mut self, id: ClaimantId) -> &mut Claimant {
+        &mut self.all[id.0 as usize]
+    }
+}

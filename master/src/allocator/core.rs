@@ -1,0 +1,275 @@
+//! The allocator without threads: fed `(now, Event)`, fills a list of allocations. Deterministic.
+//!
+//! **What an event costs.** Between events nobody is left who could be given something that is free (but refusals that
+//! run out at a known time). So an event is decided among those it can have changed: a release among everybody, for
+//! that agent; a revive among the revived, for the agents that have something free; a refusal that ends, between that
+//! agent and that claimant. No event looks at every agent, and none at every pair.
+//!
+//! [`Core::handle`] is [`Core::apply`] and [`Core::settle`]; a shell that has many events at hand applies them all and
+//! settles once, so that an agent on which ten tasks ended makes one offer and not ten.
+
+use super::bits::Bits;
+use super::claimant::ClaimantId;
+use super::cycle::{self, Among};
+use super::event::{Allocation, Event};
+use super::filter::RefusalCounts;
+use super::frameworks::Frameworks;
+use super::key::AgentKey;
+use super::options::Options;
+use super::parcel::Names;
+use super::role_tree::RoleTree;
+use super::slot::{Slots, Take, Touch};
+use model::time::Time;
+use std::collections::BTreeSet;
+
+/// All that the allocator knows.
+#[derive(Default)]
+pub struct Core {
+    pub(super) options: Options,
+    pub(super) slots: Slots,
+    pub(super) tree: RoleTree,
+    pub(super) frameworks: Frameworks,
+    pub(super) refusal_counts: RefusalCounts,
+    /// Active agents on which so much is free that it could be offered.
+    pub(super) ready: Bits,
+    /// When to look at which agent's refusals; an agent is here once at most.
+    pub(super) timers: BTreeSet<(Time, u32)>,
+    /// Agents to be decided; each is here once.
+    pub(super) touched: Vec<u32>,
+    /// Claimants to be tried on every ready agent.
+    pub(super) newly_eager: Vec<ClaimantId>,
+    /// Offers that follow a pass are not made before this.
+    pub(super) pass_next: Time,
+    names: Names,
+    stats: Stats,
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub event_count: u64,
+    /// How often somebody was looked for to take what is free on an agent.
+    pub decision_count: u64,
+    pub allocation_count: u64,
+}
+
+impl Core {
+    pub fn new(options: Options) -> Self {
+        Self { options, ..Self::default() }
+    }
+
+    pub fn handle(&mut self, now: Time, event: Event, out: &mut Vec<Allocation>) {
+        self.apply(now, event);
+        self.settle(now, out);
+    }
+
+    /// When to call [`Self::expire`] though nothing happens. May change with every other call.
+    pub fn deadline(&self) -> Option<Time> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Time has come: refusals end, and what was refused is offered. Calling early is harmless; to be called before
+    /// events of the same moment.
+    pub fn expire(&mut self, now: Time, out: &mut Vec<Allocation>) {
+        while let Some(&(at, agent)) = self.timers.first().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, agent));
+            let slot = &mut self.slots[agent];
+            slot.wake = None;
+            let mut woken = Vec::new();
+            let is_due = slot.refusals.due().is_some_and(|due| due <= now);
+            slot.refusals.expire(&mut self.tree.claimants, &mut self.refusal_counts, now, &mut woken);
+            if is_due {
+                self.touch(agent);
+            } else {
+                self.touch_for(agent, woken);
+            }
+            self.rearm(agent);
+        }
+        self.settle(now, out);
+    }
+
+    /// Takes note of an event. [`Self::settle`] must follow before the next [`Self::expire`].
+    pub fn apply(&mut self, now: Time, event: Event) {
+        self.stats.event_count += 1;
+        match event {
+            Event::AddAgent { agent, total, used } => self.add_agent(agent, &total, &used),
+            Event::UpdateAgent { agent, total } => self.update_agent(agent, &total),
+            Event::RemoveAgent { agent } => self.remove_agent(agent),
+            Event::ActivateAgent { agent } => self.set_agent_active(agent, true),
+            Event::DeactivateAgent { agent } => self.set_agent_active(agent, false),
+            Event::AddFramework { framework, info, is_active } => {
+                self.add_framework(framework, &info, is_active);
+            }
+            Event::UpdateFramework { framework, info } => self.update_framework(framework, &info),
+            Event::RemoveFramework { framework } => self.remove_framework(framework),
+            Event::ActivateFramework { framework } => self.set_framework_active(framework, true),
+            Event::DeactivateFramework { framework } => self.set_framework_active(framework, false),
+            Event::Release { framework, agent, resources, refusal } => {
+                self.release(now, (framework, agent), &resources, refusal);
+            }
+            Event::Suppress { framework, roles } => self.suppress(framework, &roles),
+            Event::Revive { framework, roles } => self.revive(framework, &roles),
+            Event::SetWeight { role, weight } => self.tree.set_weight(&role, weight),
+        }
+    }
+
+    /// Decides all that is open.
+    pub fn settle(&mut self, now: Time, out: &mut Vec<Allocation>) {
+        let newly_eager = std::mem::take(&mut self.newly_eager);
+        let mut touched = std::mem::take(&mut self.touched);
+        if newly_eager.is_empty() {
+            touched.sort_unstable();
+            touched.iter().for_each(|&agent| self.decide_touched(now, agent, &Bits::default(), out));
+        } else {
+            self.decide_ready(now, &newly_eager, out);
+            // Those that have nothing to offer were not among the ready.
+            for agent in touched.iter() {
+                self.slots.get_mut(*agent).into_iter().for_each(|slot| slot.touch = Touch::Nobody);
+            }
+        }
+        touched.clear();
+        self.touched = touched;
+        self.sweep();
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Refusals in force.
+    pub fn refusal_count(&self) -> usize {
+        self.refusal_counts.live
+    }
+
+    /// Has everybody asked about that agent.
+    pub(super) fn touch(&mut self, agent: u32) {
+        let slot = &mut self.slots[agent];
+        if matches!(slot.touch, Touch::Nobody) {
+            self.touched.push(agent);
+        }
+        slot.touch = Touch::Everybody;
+        if slot.refusals.due().is_some() {
+            slot.refusals.put_off_no_more();
+            self.rearm(agent);
+        }
+    }
+
+    /// Has these asked about that agent.
+    fn touch_for(&mut self, agent: u32, woken: Vec<ClaimantId>) {
+        if woken.is_empty() {
+            return;
+        }
+        let touch = &mut self.slots[agent].touch;
+        match touch {
+            Touch::Nobody => {
+                *touch = Touch::Some(woken);
+                self.touched.push(agent);
+            }
+            Touch::Some(those) => those.extend(woken),
+            Touch::Everybody => {}
+        }
+    }
+
+    /// Puts the agent into the timers where its refusals say.
+    pub(super) fn rearm(&mut self, agent: u32) {
+        let slot = &mut self.slots[agent];
+        let wake = slot.refusals.wake();
+        if wake == slot.wake {
+            return;
+        }
+        if let Some(old) = std::mem::replace(&mut slot.wake, wake) {
+            self.timers.remove(&(old, agent));
+        }
+        if let Some(wake) = wake {
+            self.timers.insert((wake, agent));
+        }
+    }
+
+    /// Notes whether the agent has something to offer.
+    pub(super) fn refresh_ready(&mut self, agent: u32) {
+        let is_ready = self
+            .slots
+            .get(agent)
+            .is_some_and(|slot| slot.is_active && cycle::is_allocatable(slot.free(), &self.options));
+        self.ready.set(agent, is_ready);
+    }
+
+    /// The index of an agent that is still here under that key.
+    pub(super) fn agent(&self, key: AgentKey) -> Option<u32> {
+        let slot = self.slots.get(key.index)?;
+        (slot.generation == key.generation).then_some(key.index)
+    }
+
+    /// Decides every agent that has something free among those who have just come to want it, and whom else it has
+    /// been touched for.
+    fn decide_ready(&mut self, now: Time, newly_eager: &[ClaimantId], out: &mut Vec<Allocation>) {
+        let mut mask = Bits::default();
+        newly_eager.iter().for_each(|id| mask.set(id.0, true));
+        let is_one = newly_eager.iter().all(|id| *id == newly_eager[0]);
+        let among = if is_one { Among::One(newly_eager[0]) } else { Among::Some(&mask) };
+        let mut next = self.ready.next(0);
+        while let Some(agent) = next {
+            match self.slots[agent].touch {
+                Touch::Nobody => self.decide(now, agent, among, out),
+                _ => self.decide_touched(now, agent, &mask, out),
+            }
+            next = self.ready.next(agent + 1);
+        }
+    }
+
+    fn decide_touched(&mut self, now: Time, agent: u32, also: &Bits, out: &mut Vec<Allocation>) {
+        let Some(slot) = self.slots.get_mut(agent) else { return };
+        match std::mem::take(&mut slot.touch) {
+            Touch::Nobody => {}
+            Touch::Everybody => self.decide(now, agent, Among::Everybody, out),
+            Touch::Some(those) => {
+                let mut mask = also.clone();
+                those.iter().for_each(|id| mask.set(id.0, true));
+                self.decide(now, agent, Among::Some(&mask), out);
+            }
+        }
+    }
+
+    /// Offers what is free on the agent until nobody is left who may have of it and wants it.
+    fn decide(&mut self, now: Time, agent: u32, among: Among<'_>, out: &mut Vec<Allocation>) {
+        loop {
+            self.stats.decision_count += 1;
+            let found = cycle::next_taker(&self.tree, &self.slots[agent], among, &self.options, now);
+            let Some((id, take)) = found else { break };
+            let is_all = take == Take::All;
+            out.push(self.allocate(agent, id, take));
+            if is_all {
+                break;
+            }
+        }
+        self.refresh_ready(agent);
+        if self.ready.has(agent) && !self.slots[agent].refusals.is_empty() {
+            self.slots[agent].refusals.nobody_left(now);
+            self.rearm(agent);
+        }
+    }
+
+    fn allocate(&mut self, agent: u32, id: ClaimantId, take: Take) -> Allocation {
+        self.stats.allocation_count += 1;
+        let parcel = self.slots.claim(agent, &mut self.tree.claimants, id, take);
+        self.tree.charge(id, &parcel.quantities());
+        let claimant = &self.tree.claimants[id];
+        let role = self.tree.role(claimant.role);
+        Allocation {
+            framework: claimant.framework,
+            role: role.clone(),
+            agent: AgentKey { index: agent, generation: self.slots[agent].generation },
+            resources: parcel.to_resources(role, &self.names),
+        }
+    }
+
+    /// Clears void refusals away once there are more of them than of anything else.
+    fn sweep(&mut self) {
+        let RefusalCounts { live, void } = self.refusal_counts;
+        if void > live + self.slots.len() {
+            for (_, slot) in self.slots.iter_mut() {
+                slot.refusals.sweep(&mut self.tree.claimants, &mut self.refusal_counts);
+            }
+        }
+    }
+}

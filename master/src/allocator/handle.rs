@@ -1,0 +1,196 @@
+//! The cluster core's end of the allocator: events in, allocations out, no waiting.
+
+use super::bell::Bell;
+use super::core::Stats;
+use super::event::{Allocation, Event};
+use super::options::Options;
+use super::ring::{Consumer, Producer, ring};
+use super::worker::{Alarm, Counts, Shared, Worker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+/// Events on their way. When so many are, [`Allocator::send`] yields until the worker has taken some: it takes them
+/// at a million a second, and never waits for the sender.
+const EVENTS_MAX: usize = 1 << 14;
+/// Allocations on their way; the worker keeps more for later.
+const ALLOCATIONS_MAX: usize = 1 << 14;
+
+/// A running allocator. Dropping it ends its thread. Its methods never wait for more than room in a ring.
+pub struct Allocator {
+    events: Producer<Event>,
+    allocations: Consumer<Allocation>,
+    shared: Arc<Shared>,
+    /// `None` only while being dropped.
+    worker: Option<JoinHandle<()>>,
+}
+
+/// The allocator's thread could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start the allocator's thread")]
+pub struct StartError(#[source] std::io::Error);
+
+impl Allocator {
+    /// `waker` is called on the allocator's thread whenever there are new allocations to poll; it must not block.
+    pub fn start(options: Options, waker: Box<dyn Fn() + Send + Sync>) -> Result<Self, StartError> {
+        let (events, worker_events) = ring(EVENTS_MAX);
+        let (worker_allocations, allocations) = ring(ALLOCATIONS_MAX);
+        let shared = Arc::new(Shared {
+            bell: Bell::new(),
+            is_stopping: AtomicBool::new(false),
+            has_panicked: AtomicBool::new(false),
+            counts: Counts::default(),
+        });
+        let waker: Arc<dyn Fn() + Send + Sync> = Arc::from(waker);
+        let ends = (worker_events, worker_allocations);
+        let worker_shared = shared.clone();
+        let run = move || {
+            let _alarm = Alarm { shared: worker_shared.clone(), waker: waker.clone() };
+            Worker::new(options, ends, worker_shared, waker).run();
+        };
+        let worker = std::thread::Builder::new().name("allocator".into()).spawn(run).map_err(StartError)?;
+        Ok(Self { events, allocations, shared, worker: Some(worker) })
+    }
+
+    /// Events are taken in the order they are sent.
+    ///
+    /// # Panics
+    /// When the allocator's thread has panicked: the master cannot go on without it, and its agents and frameworks are
+    /// safe with the next.
+    pub fn send(&mut self, event: Event) {
+        let mut event = event;
+        while let Err(back) = self.events.push(event) {
+            event = back;
+            self.ring();
+            std::thread::yield_now();
+        }
+        self.ring();
+    }
+
+    /// Adds all allocations made since the last call to `out`, oldest first.
+    ///
+    /// # Panics
+    /// As [`Self::send`].
+    pub fn poll_offers(&mut self, out: &mut Vec<Allocation>) {
+        while let Some(allocation) = self.allocations.pop() {
+            out.push(allocation);
+        }
+        // The worker may hold more that did not fit.
+        self.ring();
+    }
+
+    /// Counts since the start, and the refusals in force; as of the last batch of events.
+    pub fn stats(&self) -> (Stats, u64) {
+        self.shared.counts.read()
+    }
+
+    fn ring(&self) {
+        assert!(!self.shared.has_panicked.load(Ordering::Acquire), "the allocator's thread has panicked");
+        let worker = self.worker.as_ref().expect("it is there until dropped");
+        self.shared.bell.ring(worker.thread());
+    }
+}
+
+impl Drop for Allocator {
+    fn drop(&mut self) {
+        self.shared.is_stopping.store(true, Ordering::Release);
+        if let Some(worker) = self.worker.take() {
+            self.shared.bell.ring(worker.thread());
+            // A panic of the worker has been reported by its thread; dropping must not panic again.
+            drop(worker.join());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::{Claims, Refusal};
+    use super::super::key::{AgentKey, FrameworkKey, KeyPool};
+    use super::*;
+    use model::role::Role;
+
+    const AGENT_COUNT: usize = 50;
+
+    fn started() -> (Allocator, std::sync::mpsc::Receiver<()>) {
+        let (wake, woken) = std::sync::mpsc::channel();
+        let waker = move || {
+            // The test may have seen enough and gone.
+            let _ = wake.send(());
+        };
+        (Allocator::start(Options::default(), Box::new(waker)).expect("a thread"), woken)
+    }
+
+    fn poll_until(
+        allocator: &mut Allocator,
+        woken: &std::sync::mpsc::Receiver<()>,
+        count: usize,
+    ) -> Vec<Allocation> {
+        let mut all = Vec::new();
+        while all.len() < count {
+            allocator.poll_offers(&mut all);
+            if all.len() < count {
+                woken.recv_timeout(std::time::Duration::from_secs(20)).expect("an allocation in time");
+            }
+        }
+        all
+    }
+
+    /// Everything free is offered, comes back, and is offered again, across threads and through full rings.
+    #[test]
+    fn what_is_given_back_is_offered_again() {
+        let (mut allocator, woken) = started();
+        let (mut agents, mut frameworks) =
+            (KeyPool::<AgentKey>::default(), KeyPool::<FrameworkKey>::default());
+        let framework = frameworks.take();
+        let info = Claims { roles: vec![Role::star()], ..Claims::default() };
+        allocator.send(Event::AddFramework { framework, info, is_active: true });
+        let total: model::resources::Resources = "cpus:4;mem:1024;ports:[1-9]".parse().expect("resources");
+        for _ in 0..AGENT_COUNT {
+            allocator.send(Event::AddAgent { agent: agents.take(), total: total.clone(), used: Vec::new() });
+        }
+        let rounds = 2 * EVENTS_MAX / AGENT_COUNT;
+        for _ in 0..rounds {
+            for allocation in poll_until(&mut allocator, &woken, AGENT_COUNT) {
+                assert_eq!(allocation.resources, total.allocated_to(&Role::star()));
+                let Allocation { agent, resources, .. } = allocation;
+                allocator.send(Event::Release { framework, agent, resources, refusal: Refusal::None });
+            }
+        }
+        poll_until(&mut allocator, &woken, AGENT_COUNT);
+        let (stats, refusals) = allocator.stats();
+        assert_eq!(stats.allocation_count, ((rounds + 1) * AGENT_COUNT) as u64);
+        assert_eq!(refusals, 0);
+    }
+
+    /// A refusal ends though nothing happens: the worker wakes itself.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "asks the true clock whether the refusal has lasted")]
+    fn time_alone_brings_an_offer_back() {
+        let (mut allocator, woken) = started();
+        let framework = KeyPool::<FrameworkKey>::default().take();
+        let info = Claims { roles: vec![Role::star()], ..Claims::default() };
+        let agent = KeyPool::<AgentKey>::default().take();
+        let total = "cpus:4".parse().expect("resources");
+        allocator.send(Event::AddFramework { framework, info, is_active: true });
+        allocator.send(Event::AddAgent { agent, total, used: Vec::new() });
+        let resources = poll_until(&mut allocator, &woken, 1).remove(0).resources;
+        let refused = std::time::Instant::now();
+        let refusal = Refusal::For { ns: 30_000_000 };
+        allocator.send(Event::Release { framework, agent, resources, refusal });
+        poll_until(&mut allocator, &woken, 1);
+        assert!(refused.elapsed() >= std::time::Duration::from_millis(30));
+    }
+
+    #[test]
+    #[should_panic(expected = "the allocator's thread has panicked")]
+    fn a_dead_worker_is_noticed() {
+        let (mut allocator, woken) = started();
+        let agent = KeyPool::<AgentKey>::default().take();
+        for _ in 0..2 {
+            // The second is a bug of the sender.
+            allocator.send(Event::AddAgent { agent, total: Default::default(), used: Vec::new() });
+        }
+        woken.recv_timeout(std::time::Duration::from_secs(20)).expect("the alarm");
+        allocator.poll_offers(&mut Vec::new());
+    }
+}

@@ -1,0 +1,18 @@
+//! What an operator may choose about allocation.
+
+use model::quantity::Quantity;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Less than this many CPUs *and* less than `mem_min` are not offered. Thousandths count.
+    pub cpus_min: Quantity,
+    /// MiB.
+    pub mem_min: Quantity,
+}
+
+/// As Mesos: 0.01 CPUs or 32 MiB (`src/master/constants.hpp`).
+impl Default for Options {
+    fn default() -> Self {
+        Self { cpus_min: Quantity::from_milli(10), mem_min: Quantity::from_units(32) }
+    }
+}

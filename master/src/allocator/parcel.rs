@@ -1,0 +1,215 @@
+//! Resources as the allocator computes with them: the plain scalars and ports that nearly every agent has in columns,
+//! all else (reserved, revocable, shared, disks, sets, named scalars) in `rest`. Converts from and to
+//! [`Resources`] at the edges; in between no name is compared and no allocation mark carried.
+
+use super::quantities::{COLUMN_COUNT, Quantities, column};
+use model::quantity::Quantity;
+use model::ranges::Ranges;
+use model::resources::{CPUS, DISK, GPUS, MEM, PORTS, Resource, Resources, Value};
+use model::role::Role;
+use std::sync::Arc;
+
+/// A multiset of resources without allocation marks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Parcel {
+    /// Unreserved, not revocable, of no provider.
+    plain: [Quantity; COLUMN_COUNT],
+    /// Likewise.
+    ports: Ranges,
+    rest: Resources,
+}
+
+impl Parcel {
+    /// Allocation marks are dropped.
+    pub(super) fn from_resources(resources: &Resources) -> Self {
+        let mut parcel = Self::default();
+        for part in resources.iter() {
+            match &part.value {
+                Value::Scalar(amount) if is_plain(part) => match column(&part.name) {
+                    Some(column) => parcel.plain[column] += *amount,
+                    None => parcel.rest.add_part(&unmarked(part)),
+                },
+                Value::Ranges(ranges) if is_plain(part) && &*part.name == PORTS => {
+                    add_ranges(&mut parcel.ports, ranges);
+                }
+                _ => parcel.rest.add_part(&unmarked(part)),
+            }
+        }
+        parcel
+    }
+
+    /// In the order cpus, mem, disk, gpus, ports, then the rest as it came.
+    pub(super) fn to_resources(&self, role: &Role, names: &Names) -> Resources {
+        let mark = |name: &Arc<str>, value| Resource {
+            name: name.clone(),
+            value,
+            allocation: Some(role.clone()),
+            reservations: Vec::new(),
+            disk: None,
+            is_revocable: false,
+            is_shared: false,
+            provider_id: None,
+        };
+        let scalars = names.columns.iter().zip(self.plain).filter(|(_, amount)| !amount.is_zero());
+        let scalars = scalars.map(|(name, amount)| mark(name, Value::Scalar(amount)));
+        let ports = (!self.ports.is_empty()).then(|| mark(&names.ports, Value::Ranges(self.ports.clone())));
+        let rest = self.rest.iter().map(|part| Resource { allocation: Some(role.clone()), ..part.clone() });
+        scalars.chain(ports).chain(rest).collect()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.plain.iter().all(|amount| amount.is_zero()) && self.ports.is_empty() && self.rest.is_empty()
+    }
+
+    /// What is not in columns.
+    pub(super) fn rest(&self) -> &Resources {
+        &self.rest
+    }
+
+    /// The same without those parts of the rest for which `keep` is false.
+    pub(super) fn with_rest(&self, keep: impl Fn(&Resource) -> bool) -> Self {
+        Self { plain: self.plain, ports: self.ports.clone(), rest: self.rest.filter(keep) }
+    }
+
+    /// Whether the columns hold anything, ports included.
+    pub(super) fn has_plain(&self) -> bool {
+        self.plain.iter().any(|amount| !amount.is_zero()) || !self.ports.is_empty()
+    }
+
+    /// The sum of that scalar over all parts, plain or not.
+    pub(super) fn scalar(&self, at: usize) -> Quantity {
+        let name = super::quantities::COLUMNS[at];
+        if self.rest.is_empty() { self.plain[at] } else { self.plain[at] + self.rest.scalar(name) }
+    }
+
+    pub(super) fn contains(&self, other: &Self) -> bool {
+        self.plain.iter().zip(&other.plain).all(|(mine, theirs)| mine >= theirs)
+            && (other.ports.is_empty() || self.ports.contains(&other.ports))
+            && (other.rest.is_empty() || self.rest.contains(&other.rest))
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.plain.iter_mut().zip(&other.plain).for_each(|(mine, theirs)| *mine += *theirs);
+        add_ranges(&mut self.ports, &other.ports);
+        self.rest.add(&other.rest);
+    }
+
+    /// Takes `other` out; what of it is not there is left out. To be sure of it all, ask [`Self::contains`] first.
+    pub(super) fn subtract(&mut self, other: &Self) {
+        let columns = self.plain.iter_mut().zip(&other.plain);
+        columns.for_each(|(mine, theirs)| *mine = mine.saturating_sub(*theirs));
+        if self.ports == other.ports {
+            self.ports = Ranges::default();
+        } else if !other.ports.is_empty() {
+            self.ports = self.ports.difference(&other.ports);
+        }
+        if !other.rest.is_empty() {
+            self.rest = self.rest.saturating_sub(&other.rest);
+        }
+    }
+
+    /// Amounts of every scalar, whatever it is reserved for or may be revoked.
+    pub(super) fn quantities(&self) -> Quantities {
+        let mut sums = Quantities::of_columns(self.plain);
+        for part in self.rest.iter() {
+            if let Value::Scalar(amount) = part.value {
+                sums.add_named(&part.name, amount);
+            }
+        }
+        sums
+    }
+}
+
+/// Names as they stand in [`Resource`], made once.
+pub(super) struct Names {
+    columns: [Arc<str>; COLUMN_COUNT],
+    ports: Arc<str>,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self { columns: [CPUS, MEM, DISK, GPUS].map(Arc::from), ports: Arc::from(PORTS) }
+    }
+}
+
+fn is_plain(part: &Resource) -> bool {
+    part.reservations.is_empty()
+        && part.disk.is_none()
+        && !part.is_revocable
+        && !part.is_shared
+        && part.provider_id.is_none()
+}
+
+fn unmarked(part: &Resource) -> Resource {
+    Resource { allocation: None, ..part.clone() }
+}
+
+fn add_ranges(mine: &mut Ranges, theirs: &Ranges) {
+    if mine.is_empty() {
+        mine.clone_from(theirs);
+    } else if !theirs.is_empty() {
+        *mine = mine.union(theirs);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn r(text: &str) -> Resources {
+        text.parse().expect("a resource text")
+    }
+
+    fn parcel(text: &str) -> Parcel {
+        Parcel::from_resources(&r(text))
+    }
+
+    const TEXTS: [&str; 6] = [
+        "cpus:4;mem:1024;disk:10;gpus:1;ports:[1-9]",
+        "cpus:1;cpus(eng):2;ports:[3-4]",
+        "cpus:0.5;ports(eng):[1-2];zones:{a,b};licences:3",
+        "mem:3;licences:2",
+        "ports:[1-2, 8-9]",
+        "",
+    ];
+
+    #[test]
+    fn resources_survive_the_way_in_and_out() {
+        let role = Role::parse("eng/web").expect("a role");
+        for text in TEXTS {
+            let out = parcel(text).to_resources(&role, &Names::default());
+            assert_eq!(out, r(text).allocated_to(&role), "{text}");
+        }
+    }
+
+    /// The algebra is that of [`Resources`], which has tests of its own.
+    #[test]
+    fn parcels_compute_as_resources_do() {
+        let role = Role::star();
+        for a in TEXTS {
+            for b in TEXTS {
+                assert_eq!(parcel(a).contains(&parcel(b)), r(a).contains(&r(b)), "{a} contains {b}");
+                let mut sum = parcel(a);
+                sum.add(&parcel(b));
+                let mut expect = r(a);
+                expect.add(&r(b));
+                assert_eq!(
+                    sum.to_resources(&role, &Names::default()),
+                    expect.allocated_to(&role),
+                    "{a} + {b}"
+                );
+                let mut left = parcel(a);
+                left.subtract(&parcel(b));
+                let expect = r(a).saturating_sub(&r(b)).allocated_to(&role);
+                assert_eq!(left.to_resources(&role, &Names::default()), expect, "{a} - {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn quantities_count_what_is_reserved_too() {
+        let sums = parcel("cpus:1;cpus(eng):2;licences:3;ports:[1-9]").quantities();
+        let expect = Parcel::from_resources(&r("cpus:3;licences:3")).quantities();
+        assert_eq!(sums, expect);
+    }
+}

@@ -1,0 +1,99 @@
+//! Shares as exact fractions: compared by cross multiplication, never as floats.
+
+use super::quantities::Quantities;
+use model::quantity::Quantity;
+use std::cmp::Ordering;
+
+/// `amount / (total * weight)`. Equal when the values are, whatever the terms.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    amount: u64,
+    /// Not zero.
+    total: u64,
+    /// In thousandths; not zero.
+    weight_milli: u64,
+}
+
+impl Share {
+    /// The largest of `allocated / total` over every scalar, divided by the weight. A scalar of which there is none
+    /// counts as share zero, as in [`Quantity::cmp_share`].
+    pub(super) fn dominant(allocated: &Quantities, totals: &Quantities, weight: Quantity) -> Self {
+        let (amount, total) = allocated
+            .beside(totals)
+            .max_by(|(a, a_total), (b, b_total)| a.cmp_share(*a_total, *b, *b_total))
+            .filter(|(_, total)| !total.is_zero())
+            .map_or((0, 1), |(amount, total)| (amount.milli(), total.milli()));
+        Self { amount, total, weight_milli: weight.milli().max(1) }
+    }
+}
+
+impl Ord for Share {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if (self.total, self.weight_milli) == (other.total, other.weight_milli) {
+            return self.amount.cmp(&other.amount);
+        }
+        let denominator = |share: &Self| u128::from(share.total) * u128::from(share.weight_milli);
+        product(self.amount, denominator(other)).cmp(&product(other.amount, denominator(self)))
+    }
+}
+
+impl PartialOrd for Share {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Share {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Share {}
+
+/// `a * b` in 192 bits: the upper 128, then the lower 64.
+fn product(a: u64, b: u128) -> (u128, u64) {
+    let low = u128::from(a) * (b & u128::from(u64::MAX));
+    let high = u128::from(a) * (b >> 64);
+    (high + (low >> 64), low as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(amount: u64, total: u64, weight_milli: u64) -> Share {
+        Share { amount, total, weight_milli }
+    }
+
+    #[test]
+    fn fractions_compare_by_value() {
+        assert_eq!(share(1, 3, 1000), share(2, 6, 1000));
+        assert_eq!(share(1, 3, 1000), share(2, 3, 2000));
+        assert!(share(1, 3, 1000) > share(333_333, 1_000_000, 1000));
+        assert!(share(5, 10, 3000) < share(2, 10, 1000));
+        assert!(share(0, 1, 1) < share(1, u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn nothing_overflows_at_the_ends() {
+        let top = u64::MAX;
+        assert!(share(top, top - 1, top) > share(top, top, top));
+        assert!(share(top - 1, top, top) < share(top, top, top));
+        assert_eq!(product(top, u128::MAX), (u128::MAX - (1 << 64), 1));
+    }
+
+    #[test]
+    fn the_dominant_share_is_the_largest() {
+        let of = |text: &str| {
+            super::super::parcel::Parcel::from_resources(&text.parse().expect("a resource text")).quantities()
+        };
+        let totals = of("cpus:100;mem:1000;licences:4");
+        let one = Quantity::from_units(1);
+        let dominant = |text| Share::dominant(&of(text), &totals, one);
+        assert_eq!(dominant("cpus:10;mem:200"), share(2, 10, 1000));
+        assert_eq!(dominant("cpus:10;licences:1"), share(1, 4, 1000));
+        assert_eq!(dominant("gpus:7"), share(0, 1, 1000), "of what nobody has there is no share");
+        assert_eq!(dominant(""), share(0, 1, 1000));
+    }
+}

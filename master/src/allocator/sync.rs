@@ -1,0 +1,20 @@
+//! What the lock-free modules use of the standard library, under one name: `master/tests/loom.rs` compiles the same
+//! modules against loom's.
+
+pub(super) use std::sync::Arc;
+pub(super) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+pub(super) use std::thread::Thread;
+
+/// As [`std::cell::UnsafeCell`], with loom's way to get at the pointer, so that loom sees each access begin and end.
+#[derive(Debug)]
+pub(super) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+impl<T> UnsafeCell<T> {
+    pub(super) fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    pub(super) fn with_mut<R>(&self, access: impl FnOnce(*mut T) -> R) -> R {
+        access(self.0.get())
+    }
+}
