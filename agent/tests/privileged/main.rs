@@ -1,9 +1,15 @@
 //! Tests that need the real kernel: BPF and cgroups, natively as root. Each says what it needs; where that is missing it
 //! prints why it is skipped, and fails instead when `REQUIRE=all`.
 #![allow(clippy::unwrap_used, reason = "a test's broken premise is its failure")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests wait for real processes, with a deadline on the real clock"
+)]
+#![allow(unreachable_pub, reason = "a test has no outside")]
 
 mod needs;
 mod scene;
 
 mod containers;
 mod ordinary;
+mod sampling;

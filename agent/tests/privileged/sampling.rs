@@ -1,0 +1,113 @@
+//! What the sampler says of real cgroups, against what their files say.
+
+use agent::accounting::sample::{CpuStat, FileSample};
+use agent::containerizer::service::Running;
+use agent::sampler::sources::{ProcFigures, Sampler, Target};
+use agent::sys::pidfd::Exit;
+
+use crate::needs::{self, Need};
+use crate::scene::{Scene, block_on, read_when_written, within};
+
+const CGROUP: [Need; 2] = [Need::Root, Need::Cgroup2];
+
+fn usage_us(running: &Running) -> u64 {
+    let text = std::fs::read_to_string(running.cgroup_path().unwrap().join("cpu.stat")).unwrap();
+    text.lines().find_map(|line| line.strip_prefix("usage_usec ")).unwrap().parse().unwrap()
+}
+
+fn cpu(sample: &FileSample) -> CpuStat {
+    sample.cpu.unwrap()
+}
+
+#[test]
+fn figures_are_those_of_the_files() {
+    if !needs::met("figures_are_those_of_the_files", &CGROUP) {
+        return;
+    }
+    let scene = Scene::with_cgroup();
+    block_on(async {
+        // Two processes that work, each with 8 MiB.
+        let work = "(x=$(head -c 8M /dev/zero | tr '\\0' x); echo > $0; while :; do :; done)";
+        let line = format!("sh -c '{work}' a & sh -c '{work}' b & wait");
+        let running = scene.run("c1", &line.replace("'\\0'", "\"\\0\"")).await;
+        for file in ["a", "b"] {
+            read_when_written(&running.sandbox.join(file));
+        }
+        let rings =
+            [Sampler::new(ProcFigures::WhereMissing), Sampler::without_ring(ProcFigures::WhereMissing)];
+        let mut last = 0;
+        for mut sampler in rings {
+            sampler.add("c1".into(), Target::Cgroup(running.cgroup_path().unwrap())).unwrap();
+            for _ in 0..3 {
+                let before = usage_us(&running);
+                let (id, sample) = within(sampler.sample()).await.remove(0);
+                let after = usage_us(&running);
+                assert_eq!(id, "c1".into());
+                let usage = cpu(&sample).usage_us;
+                assert!((before..=after).contains(&usage), "{before} {usage} {after}");
+                assert!(
+                    usage >= last && cpu(&sample).user_us + cpu(&sample).system_us <= usage + 1,
+                    "{sample:?}"
+                );
+                last = usage;
+                // By the memory controller where there is one, else summed over the processes.
+                let memory = sample.memory_current_bytes.or(sample.proc.map(|proc| proc.rss_bytes)).unwrap();
+                assert!(memory > 16 << 20, "{sample:?}");
+                if let Some(proc) = sample.proc {
+                    assert!(
+                        proc.processes_count >= 3 && proc.threads_count == proc.processes_count,
+                        "{proc:?}"
+                    );
+                    assert!(proc.rss_peak_bytes >= proc.rss_bytes, "{proc:?}");
+                }
+            }
+        }
+        scene.end(&running).await;
+    });
+}
+
+#[test]
+fn the_last_look_has_everything_though_nothing_runs_any_more() {
+    if !needs::met("the_last_look_has_everything_though_nothing_runs_any_more", &CGROUP) {
+        return;
+    }
+    let scene = Scene::with_cgroup();
+    block_on(async {
+        let mut sampler = Sampler::new(ProcFigures::WhereMissing);
+        let running = scene.run("c1", "i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done").await;
+        sampler.add("c1".into(), Target::Cgroup(running.cgroup_path().unwrap())).unwrap();
+        let ended = within(scene.containerizer.destroy(&running)).await.unwrap();
+        assert!(matches!(ended.exit, Exit::Code(0) | Exit::Signal { .. }));
+        let usage = usage_us(&running);
+        let sample = within(sampler.finish(&"c1".into(), ended.usage)).await.unwrap();
+        assert_eq!(cpu(&sample).usage_us, usage);
+        assert!(usage > 0);
+        let peak = sample.memory_peak_bytes.or(sample.proc.map(|proc| proc.rss_peak_bytes)).unwrap();
+        assert!(peak > 100 << 10, "{sample:?}");
+        scene.containerizer.remove(&running).await.unwrap();
+        // Of a container that is gone there are no figures, and nothing breaks.
+        assert_eq!(within(sampler.sample()).await, []);
+        assert!(sampler.add("c1".into(), Target::Cgroup(running.cgroup_path().unwrap())).is_err());
+    });
+}
+
+#[test]
+fn a_cgroup_that_vanishes_leaves_a_sample_without_figures() {
+    if !needs::met("a_cgroup_that_vanishes_leaves_a_sample_without_figures", &CGROUP) {
+        return;
+    }
+    let scene = Scene::with_cgroup();
+    block_on(async {
+        let running = scene.run("c1", "true").await;
+        let figures = ProcFigures::WithoutCgroup;
+        let mut samplers = [Sampler::new(figures), Sampler::without_ring(figures)];
+        for sampler in &mut samplers {
+            sampler.add("c1".into(), Target::Cgroup(running.cgroup_path().unwrap())).unwrap();
+            assert!(within(sampler.sample()).await[0].1.cpu.is_some());
+        }
+        scene.end(&running).await;
+        for sampler in &mut samplers {
+            assert_eq!(within(sampler.sample()).await, [("c1".into(), FileSample::default())]);
+        }
+    });
+}
