@@ -6,6 +6,7 @@ pub mod bpf;
 pub mod cgroup;
 pub mod checkpoint;
 pub mod containerizer;
+pub mod duration;
 pub mod executor_api;
 pub mod link;
 pub mod node;

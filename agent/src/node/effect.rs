@@ -1,0 +1,172 @@
+//! Everything the node can want. Effects are carried out in the order they are given.
+
+use crate::node::input::{Caller, Session};
+use bytes::Bytes;
+use model::agent_info::AgentInfo;
+use model::executor::ExecutorInfo;
+use model::framework::FrameworkInfo;
+use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, UpdateId};
+use model::resources::Resources;
+use model::task::{TaskInfo, TaskStatus};
+use std::sync::Arc;
+use wire::message::ToMaster;
+
+/// Names one *Persist*.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// See the module's head.
+#[derive(Debug)]
+pub enum Effect {
+    /// Find the leading master and connect to it; answered by *LinkUp* or *LinkDown*.
+    Dial { session: Session },
+    /// Drop that connection, whatever state it is in. No *LinkDown* follows.
+    HangUp { session: Session },
+    /// To the master; lost when the link is.
+    Send(Box<ToMaster>),
+    /// Make the record durable; answered by *Durable*. Records of one task are kept in this order.
+    Persist { ticket: Ticket, record: Box<Record> },
+    /// Answered by *Launched* or *LaunchFailed*.
+    Launch(Box<Launch>),
+    /// A container from before the restart: watch it again, or find that it has ended. Answered by *ContainerEnded* only.
+    Reattach { run: Run, pid: Option<u32> },
+    /// The container's resources are these from now on.
+    Resize { container_id: ContainerId, resources: Resources },
+    /// End every process of the container at once; *ContainerEnded* or *LaunchFailed* follows as always.
+    Destroy { container_id: ContainerId },
+    /// To a request of an executor.
+    Answer { caller: Caller, answer: Answer },
+    /// An event on a subscription stream.
+    Tell { caller: Caller, event: ExecutorEvent },
+    /// Close a subscription stream after what it was told. No *StreamClosed* follows.
+    Close { caller: Caller },
+    /// The executor's run is over and owes nothing; its sandbox may be collected.
+    Retire { run: Run },
+    /// Word for the log of something that was dropped or forced, and whom it concerns.
+    Note { what: &'static str, about: String },
+    /// Nothing is left to do. The process ends.
+    Exit(Ending),
+}
+
+/// Where an executor's run stands in the work directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    pub framework_id: FrameworkId,
+    pub executor_id: ExecutorId,
+    pub container_id: ContainerId,
+}
+
+/// A container to be made.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    pub run: Run,
+    pub agent_id: AgentId,
+    pub framework: FrameworkInfo,
+    pub executor: ExecutorInfo,
+    /// The task that a command executor is made for.
+    pub command_task: Option<TaskInfo>,
+    /// Of the executor and of the tasks that are known so far.
+    pub resources: Resources,
+}
+
+/// What has to outlive the agent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// The agent has this id, for as long as the machine does not forget it.
+    Agent {
+        agent_id: AgentId,
+        info: AgentInfo,
+    },
+    /// The agent was told to go: it must not come back under its id.
+    AgentGone,
+    Framework {
+        framework: FrameworkInfo,
+    },
+    /// Before its container is made.
+    Executor {
+        run: Run,
+        executor: ExecutorInfo,
+        is_command: bool,
+    },
+    /// Its container has this first process.
+    Forked {
+        run: Run,
+        pid: u32,
+    },
+    /// Before the executor hears of it.
+    Task {
+        run: Run,
+        task: TaskInfo,
+    },
+    /// Before the executor's update is acknowledged, and before anybody else hears of it.
+    Update {
+        run: Run,
+        status: TaskStatus,
+    },
+    /// Before the next update is sent.
+    Acknowledged {
+        run: Run,
+        task_id: TaskId,
+        update_id: UpdateId,
+    },
+    /// The run owes nothing any more.
+    ExecutorDone {
+        run: Run,
+    },
+    /// What the agent holds reserved.
+    Total {
+        total: Resources,
+    },
+}
+
+/// To an executor that called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// 202.
+    Accepted,
+    /// 200, and events follow.
+    Streaming,
+    Refused(Refusal),
+}
+
+/// Why an executor is not heard. Texts and codes are in `api`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    FrameworkUnknown,
+    ExecutorUnknown,
+    NotSubscribed,
+}
+
+/// What executors are told. HEARTBEAT is the stream's own business.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExecutorEvent {
+    Subscribed {
+        executor: Box<ExecutorInfo>,
+        framework: Box<FrameworkInfo>,
+        container_id: ContainerId,
+        /// See [`Launch::command_task`].
+        command_task: Option<Box<TaskInfo>>,
+    },
+    Launch(Box<TaskInfo>),
+    Kill {
+        task_id: TaskId,
+        grace_ns: Option<u64>,
+    },
+    Acknowledged {
+        task_id: TaskId,
+        update_id: UpdateId,
+    },
+    Message(Bytes),
+    Shutdown,
+}
+
+/// Why the agent ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The operator wants the agent gone for good: it unregisters, its tasks are ended.
+    Unregister,
+    /// The master does not want it.
+    Refused { reason: Arc<str> },
+    /// The master answered with another id than the agent has.
+    WrongId { expected: AgentId, got: AgentId },
+}

@@ -1,0 +1,602 @@
+//! Executors: made, subscribed, told, asked to end, ended by force, gone. One run of one executor is one container.
+
+use crate::duration;
+use crate::node::Node;
+use crate::node::effect::{Answer, Effect, ExecutorEvent, Launch, Record, Refusal, Run};
+use crate::node::gates::Gate;
+use crate::node::input::{Caller, ContainerEnd, ExecutorCall, Termination};
+use crate::node::master::note;
+use crate::node::tasks::{Stage, Task};
+use bytes::Bytes;
+use model::executor::ExecutorInfo;
+use model::id::{ContainerId, ExecutorId, FrameworkId, TaskId, UpdateId};
+use model::quantity::Quantity;
+use model::resources::{CPUS, MEM, Resource, Resources};
+use model::task::{Reason, Source, TaskInfo, TaskState, TaskStatus};
+use model::time::{Now, Time};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use wire::message::ToMaster;
+
+/// What our executor for commands gets beside its task's share, so that a task of all of an agent's CPUs cannot starve the
+/// process that watches it. As in Mesos, the master's accounts do not show it (`DEFAULT_EXECUTOR_CPUS`, `..._MEM`).
+const COMMAND_EXECUTOR_CPUS_MILLI: u64 = 100;
+const COMMAND_EXECUTOR_MEM_MIB: u64 = 32;
+
+/// One run of an executor.
+pub(super) struct Executor {
+    pub(super) info: ExecutorInfo,
+    pub(super) container_id: ContainerId,
+    pub(super) is_command: bool,
+    pub(super) phase: Phase,
+    pub(super) pid: Option<u32>,
+    /// Where it listens.
+    pub(super) stream: Option<Caller>,
+    /// What its tasks are told when its end was brought about by us.
+    pub(super) termination: Option<Termination>,
+    /// It has been given work at least once.
+    pub(super) was_sent_task: bool,
+    /// It lived on through a restart of the agent.
+    pub(super) is_recovered: bool,
+    /// Not completed.
+    pub(super) tasks: BTreeMap<TaskId, Task>,
+    /// Completed, oldest first.
+    pub(super) completed: VecDeque<Task>,
+    task_count: u64,
+}
+
+/// The life of an executor. It never goes back up this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// Its checkpoint is being written; there is no container yet.
+    Saving,
+    /// Launched, or living on through a restart of the agent; it has not (again) subscribed.
+    Registering,
+    /// It has subscribed, though it may not be listening just now.
+    Running,
+    /// It was asked to end, or is being ended.
+    Ending,
+    /// Nothing of it is left; updates of its tasks are still owed.
+    Ended,
+}
+
+impl Executor {
+    pub(super) fn new(info: ExecutorInfo, container_id: ContainerId, is_command: bool) -> Self {
+        Self {
+            info,
+            container_id,
+            is_command,
+            phase: Phase::Saving,
+            pid: None,
+            stream: None,
+            termination: None,
+            was_sent_task: false,
+            is_recovered: false,
+            tasks: BTreeMap::new(),
+            completed: VecDeque::new(),
+            task_count: 0,
+        }
+    }
+
+    pub(super) fn run(&self, framework_id: &FrameworkId) -> Run {
+        Run {
+            framework_id: framework_id.clone(),
+            executor_id: self.info.executor_id.clone(),
+            container_id: self.container_id.clone(),
+        }
+    }
+
+    pub(super) fn add_task(&mut self, task: TaskInfo) {
+        self.task_count += 1;
+        self.tasks.insert(task.task_id.clone(), Task::new(task, self.task_count));
+    }
+
+    pub(super) fn has_queued(&self) -> bool {
+        self.tasks.values().any(|task| task.stage == Stage::Queued)
+    }
+
+    /// Its own and those of its tasks that are not over.
+    pub(super) fn resources(&self) -> Resources {
+        let mut sum = self.info.resources.clone();
+        for task in self.tasks.values().filter(|task| task.stage != Stage::Over) {
+            sum.add(&task.info.resources);
+        }
+        sum
+    }
+
+    /// In the order in which they came.
+    fn by_arrival(&self, stage: Stage) -> Vec<TaskId> {
+        let mut tasks: Vec<&Task> = self.tasks.values().filter(|task| task.stage == stage).collect();
+        tasks.sort_by_key(|task| task.number);
+        tasks.into_iter().map(|task| task.info.task_id.clone()).collect()
+    }
+
+    /// Hands over the tasks that wait for it, if it listens.
+    pub(super) fn deliver(&mut self, effects: &mut Vec<Effect>) {
+        let Some(caller) = self.stream.filter(|_| self.phase == Phase::Running) else { return };
+        let queued = self.by_arrival(Stage::Queued);
+        if queued.is_empty() {
+            return;
+        }
+        let (container_id, resources) = (self.container_id.clone(), self.resources());
+        effects.push(Effect::Resize { container_id, resources });
+        for task_id in queued {
+            let task = self.tasks.get_mut(&task_id).expect("it was just listed");
+            if !task.is_saved {
+                // Those behind it may be safe already; they wait, so that tasks arrive in order.
+                return;
+            }
+            task.stage = Stage::Launched;
+            self.was_sent_task = true;
+            effects.push(Effect::Tell { caller, event: ExecutorEvent::Launch(Box::new(task.info.clone())) });
+        }
+    }
+
+    pub(super) fn complete(&mut self, task_id: &TaskId, now: Time, completed_max: usize) {
+        let Some(mut task) = self.tasks.remove(task_id) else { return };
+        task.completed_at = Some(now);
+        if self.completed.len() == completed_max {
+            self.completed.pop_front();
+        }
+        self.completed.push_back(task);
+    }
+
+    pub(super) fn has_completed(&self, task_id: &TaskId, update_id: UpdateId) -> bool {
+        let told = |task: &Task| task.statuses.iter().any(|status| status.update_id == Some(update_id));
+        self.completed.iter().any(|task| task.info.task_id == *task_id && told(task))
+    }
+}
+
+impl Node {
+    pub(super) fn executor(&self, container_id: &ContainerId) -> Option<&Executor> {
+        let (framework_id, executor_id) = self.containers.get(container_id)?;
+        self.frameworks.get(framework_id)?.executors.get(executor_id)
+    }
+
+    pub(super) fn executor_mut(&mut self, container_id: &ContainerId) -> Option<&mut Executor> {
+        let (framework_id, executor_id) = self.containers.get(container_id)?;
+        self.frameworks.get_mut(framework_id)?.executors.get_mut(executor_id)
+    }
+
+    /// Makes an executor known for `task`; it has no container yet.
+    pub(super) fn add_executor(
+        &mut self,
+        framework_id: &FrameworkId,
+        executor_id: &ExecutorId,
+        task: &TaskInfo,
+    ) -> ContainerId {
+        let container_id = self.new_container_id();
+        let framework = self.frameworks.get_mut(framework_id).expect("run() met it");
+        let info = task.executor.clone().unwrap_or_else(|| command_executor(framework_id, executor_id));
+        let executor = Executor::new(info, container_id.clone(), task.executor.is_none());
+        framework.executors.insert(executor_id.clone(), executor);
+        self.containers.insert(container_id.clone(), (framework_id.clone(), executor_id.clone()));
+        container_id
+    }
+
+    pub(super) fn save_executor(&mut self, now: Now, container_id: &ContainerId, effects: &mut Vec<Effect>) {
+        let (framework_id, executor_id) = self.containers[container_id].clone();
+        let framework = &self.frameworks[&framework_id];
+        let executor = &framework.executors[&executor_id];
+        let record = Record::Executor {
+            run: executor.run(&framework_id),
+            executor: executor.info.clone(),
+            is_command: executor.is_command,
+        };
+        let needed = framework.info.checkpoint;
+        self.persist(
+            now,
+            needed,
+            record,
+            Gate::ExecutorSaved { container_id: container_id.clone() },
+            effects,
+        );
+    }
+
+    /// The executor may have a container now.
+    pub(super) fn executor_saved(&mut self, now: Now, container_id: &ContainerId, effects: &mut Vec<Effect>) {
+        let Some((framework_id, executor_id)) = self.containers.get(container_id) else { return };
+        let framework = &self.frameworks[framework_id];
+        let executor = &framework.executors[executor_id];
+        if executor.phase != Phase::Saving {
+            // It was asked to end before it began.
+            return self.executor_gone(now, container_id, ContainerEnd::default(), effects);
+        }
+        let first = executor.tasks.values().next().map(|task| task.info.clone());
+        let launch = Launch {
+            run: executor.run(framework_id),
+            agent_id: self.registration.agent_id().expect("only a registered agent runs tasks").clone(),
+            framework: framework.info.clone(),
+            executor: executor.info.clone(),
+            command_task: first.filter(|_| executor.is_command),
+            resources: executor.resources(),
+        };
+        let executor = self.executor_mut(container_id).expect("it was just seen");
+        executor.phase = Phase::Registering;
+        effects.push(Effect::Launch(Box::new(launch)));
+        let timeout_ms = self.settings.executor_registration_timeout_ms;
+        self.timers.set(container_id.clone(), now.time.plus_ms(timeout_ms));
+    }
+
+    pub(super) fn launched(
+        &mut self,
+        container_id: &ContainerId,
+        pid: u32,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some((framework_id, _)) = self.containers.get(container_id) else { return };
+        let (framework_id, checkpoint) =
+            (framework_id.clone(), self.frameworks[framework_id].info.checkpoint);
+        let Some(executor) = self.executor_mut(container_id) else { return };
+        executor.pid = Some(pid);
+        let run = executor.run(&framework_id);
+        self.persist(now, checkpoint, Record::Forked { run, pid }, Gate::Nothing, effects);
+    }
+
+    pub(super) fn launch_failed(
+        &mut self,
+        now: Now,
+        container_id: &ContainerId,
+        why: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(executor) = self.executor_mut(container_id) {
+            executor.termination.get_or_insert(Termination {
+                state: TaskState::Failed,
+                reason: Reason::CONTAINER_LAUNCH_FAILED,
+                message: Arc::from(format!("Failed to launch container: {why}")),
+            });
+        }
+        self.executor_gone(now, container_id, ContainerEnd::default(), effects);
+    }
+
+    pub(super) fn container_ended(
+        &mut self,
+        now: Now,
+        container_id: &ContainerId,
+        end: ContainerEnd,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.executor_gone(now, container_id, end, effects);
+    }
+
+    /// Nothing of the executor is left: what it leaves unfinished is told.
+    fn executor_gone(
+        &mut self,
+        now: Now,
+        container_id: &ContainerId,
+        end: ContainerEnd,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.timers.clear(container_id);
+        let Some((framework_id, executor_id)) = self.containers.get(container_id).cloned() else {
+            return note(effects, "end of an unknown container", container_id);
+        };
+        let framework = self.frameworks.get_mut(&framework_id).expect("a container's framework is known");
+        let framework_is_ending = framework.is_ending;
+        let executor = framework.executors.get_mut(&executor_id).expect("a container's executor is known");
+        executor.phase = Phase::Ended;
+        if let Some(caller) = executor.stream.take() {
+            self.streams.remove(&caller);
+            effects.push(Effect::Close { caller });
+        }
+        let termination = end.limitation.or(executor.termination.take()).unwrap_or(Termination {
+            state: TaskState::Failed,
+            reason: Reason::EXECUTOR_TERMINATED,
+            message: Arc::from("Executor terminated"),
+        });
+        let is_command = executor.is_command;
+        let unfinished = [executor.by_arrival(Stage::Launched), executor.by_arrival(Stage::Queued)].concat();
+        if !framework_is_ending {
+            for task_id in unfinished {
+                let Termination { state, reason, message } = &termination;
+                let status = TaskStatus::made_by(Source::Agent, task_id, *state, Some(*reason), message);
+                self.own_update(now, &framework_id, Some(container_id), status, effects);
+            }
+        }
+        if !is_command && self.registration.is_registered() {
+            effects.push(Effect::Send(Box::new(ToMaster::ExecutorExited {
+                framework_id: framework_id.clone(),
+                executor_id,
+                container_id: container_id.clone(),
+                wait_status: end.wait_status,
+            })));
+        }
+        // While tasks are owed for, the executor is kept; in an ending framework nothing is.
+        let owes = self.executor(container_id).is_some_and(|executor| !executor.tasks.is_empty());
+        if !owes || framework_is_ending {
+            self.remove_executor(now, container_id, effects);
+            self.forget_if_idle(&framework_id);
+        }
+        self.containers.remove(container_id);
+    }
+
+    /// Moves an ended executor among those that are only remembered.
+    pub(super) fn remove_executor(
+        &mut self,
+        now: Now,
+        container_id: &ContainerId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let found = self.frameworks.iter().find_map(|(framework_id, framework)| {
+            let executor = framework.executors.values().find(|one| one.container_id == *container_id)?;
+            Some((framework_id.clone(), executor.info.executor_id.clone()))
+        });
+        let Some((framework_id, executor_id)) = found else { return };
+        let (tasks_max, executors_max) =
+            (self.settings.completed_tasks_max, self.settings.completed_executors_max);
+        let framework = self.frameworks.get_mut(&framework_id).expect("it was just found");
+        let mut executor = framework.executors.remove(&executor_id).expect("it was just found");
+        for task_id in executor.tasks.keys().cloned().collect::<Vec<_>>() {
+            framework.tasks.remove(&task_id);
+            executor.complete(&task_id, now.time, tasks_max);
+        }
+        let run = executor.run(&framework_id);
+        if framework.completed.len() == executors_max {
+            framework.completed.pop_front();
+        }
+        framework.completed.push_back(executor);
+        let needed = framework.info.checkpoint;
+        self.persist(now, needed, Record::ExecutorDone { run: run.clone() }, Gate::Nothing, effects);
+        effects.push(Effect::Retire { run });
+    }
+
+    pub(super) fn executor_call(
+        &mut self,
+        now: Now,
+        caller: Caller,
+        framework_id: &FrameworkId,
+        executor_id: &ExecutorId,
+        call: ExecutorCall,
+        effects: &mut Vec<Effect>,
+    ) {
+        let answer = |answer| Effect::Answer { caller, answer };
+        let Some(framework) = self.frameworks.get_mut(framework_id) else {
+            return effects.push(answer(Answer::Refused(Refusal::FrameworkUnknown)));
+        };
+        let Some(executor) = framework.executors.get_mut(executor_id) else {
+            return effects.push(answer(Answer::Refused(Refusal::ExecutorUnknown)));
+        };
+        let container_id = executor.container_id.clone();
+        let unsubscribed = executor.phase <= Phase::Registering;
+        match call {
+            ExecutorCall::Subscribe { unacknowledged_tasks, unacknowledged_updates } => {
+                effects.push(answer(Answer::Streaming));
+                let known: BTreeSet<TaskId> = unacknowledged_tasks.into_iter().collect();
+                self.subscribe(now, caller, &container_id, &known, unacknowledged_updates, effects);
+            }
+            _ if unsubscribed => effects.push(answer(Answer::Refused(Refusal::NotSubscribed))),
+            ExecutorCall::Update(status) => {
+                effects.push(answer(Answer::Accepted));
+                self.executor_update(now, framework_id, &container_id, *status, effects);
+            }
+            ExecutorCall::Message(data) => {
+                effects.push(answer(Answer::Accepted));
+                if !framework.is_ending && self.registration.is_registered() {
+                    let (framework_id, executor_id) = (framework_id.clone(), executor_id.clone());
+                    let message = ToMaster::ExecutorMessage { framework_id, executor_id, data };
+                    effects.push(Effect::Send(Box::new(message)));
+                }
+            }
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        now: Now,
+        caller: Caller,
+        container_id: &ContainerId,
+        known_tasks: &BTreeSet<TaskId>,
+        updates: Vec<TaskStatus>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(executor) = self.executor_mut(container_id).filter(|one| one.phase < Phase::Ending) else {
+            // Being ended, or a child of it that outlived it.
+            effects.push(Effect::Tell { caller, event: ExecutorEvent::Shutdown });
+            return effects.push(Effect::Close { caller });
+        };
+        executor.phase = Phase::Running;
+        let old = executor.stream.replace(caller);
+        self.timers.clear(container_id);
+        self.streams.insert(caller, container_id.clone());
+        if let Some(old) = old {
+            self.streams.remove(&old);
+            effects.push(Effect::Close { caller: old });
+        }
+        let (framework_id, executor_id) = self.containers[container_id].clone();
+        for status in updates {
+            self.executor_update(now, &framework_id, container_id, status, effects);
+        }
+        self.match_tasks(now, &framework_id, container_id, known_tasks, effects);
+        let framework = self.frameworks.get_mut(&framework_id).expect("a container's framework is known");
+        let executor = framework.executors.get_mut(&executor_id).expect("a container's executor is known");
+        if executor.phase != Phase::Running {
+            // One of its updates was its end.
+            return;
+        }
+        if !executor.was_sent_task && !executor.has_queued() {
+            note(effects, "executor whose tasks were all killed before it subscribed", container_id);
+            return self.ask_to_end(now, container_id, effects);
+        }
+        let first = executor.tasks.values().next().map(|task| Box::new(task.info.clone()));
+        let event = ExecutorEvent::Subscribed {
+            executor: Box::new(executor.info.clone()),
+            framework: Box::new(framework.info.clone()),
+            container_id: container_id.clone(),
+            command_task: first.filter(|_| executor.is_command),
+        };
+        effects.push(Effect::Tell { caller, event });
+        executor.deliver(effects);
+        executor.tell_owed_kills(caller, effects);
+    }
+
+    /// Compares what the executor says it has with what is known here. A task that it has though it counts as queued was
+    /// delivered before the agent restarted. A task that was sent but that it neither has nor has told of was lost
+    /// between the two, and the framework would wait for it for ever.
+    fn match_tasks(
+        &mut self,
+        now: Now,
+        framework_id: &FrameworkId,
+        container_id: &ContainerId,
+        known_tasks: &BTreeSet<TaskId>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(executor) = self.executor_mut(container_id) else { return };
+        for task in executor.tasks.values_mut().filter(|task| known_tasks.contains(&task.info.task_id)) {
+            if task.stage == Stage::Queued {
+                task.stage = Stage::Launched;
+                executor.was_sent_task = true;
+            }
+        }
+        let unheard = |task: &&Task| {
+            task.stage == Stage::Launched
+                && task.state == TaskState::Staging
+                && !known_tasks.contains(&task.info.task_id)
+        };
+        let unheard: Vec<TaskId> =
+            executor.tasks.values().filter(unheard).map(|task| task.info.task_id.clone()).collect();
+        for task_id in unheard {
+            let state = self.never_ran(framework_id);
+            let reason = Some(Reason::AGENT_RESTARTED);
+            let why = "Task launched during agent restart";
+            let status = TaskStatus::made_by(Source::Agent, task_id, state, reason, why);
+            self.own_update(now, framework_id, Some(container_id), status, effects);
+        }
+    }
+
+    pub(super) fn stream_closed(&mut self, caller: Caller) {
+        let Some(container_id) = self.streams.remove(&caller) else { return };
+        // It comes back, or its end is seen.
+        if let Some(executor) = self.executor_mut(&container_id) {
+            executor.stream = None;
+        }
+    }
+
+    pub(super) fn tell_acknowledged(
+        &mut self,
+        container_id: &ContainerId,
+        task_id: TaskId,
+        update_id: UpdateId,
+        effects: &mut Vec<Effect>,
+    ) {
+        // An executor that is not listening sends the update again when it is, and is told then.
+        if let Some(caller) = self.executor(container_id).and_then(|executor| executor.stream) {
+            effects.push(Effect::Tell { caller, event: ExecutorEvent::Acknowledged { task_id, update_id } });
+        }
+    }
+
+    pub(super) fn scheduler_message(
+        &mut self,
+        framework_id: &FrameworkId,
+        executor_id: &ExecutorId,
+        data: Bytes,
+        effects: &mut Vec<Effect>,
+    ) {
+        let framework = self.frameworks.get(framework_id).filter(|framework| !framework.is_ending);
+        let executor = framework.and_then(|framework| framework.executors.get(executor_id));
+        match executor.filter(|one| one.phase == Phase::Running).and_then(|one| one.stream) {
+            Some(caller) => effects.push(Effect::Tell { caller, event: ExecutorEvent::Message(data) }),
+            None => note(effects, "message to an executor that is not listening", executor_id),
+        }
+    }
+
+    pub(super) fn shutdown_executor(
+        &mut self,
+        now: Now,
+        framework_id: &FrameworkId,
+        executor_id: &ExecutorId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let framework = self.frameworks.get(framework_id).filter(|framework| !framework.is_ending);
+        match framework.and_then(|framework| framework.executors.get(executor_id)) {
+            Some(executor) if executor.phase < Phase::Ending => {
+                let container_id = executor.container_id.clone();
+                self.ask_to_end(now, &container_id, effects);
+            }
+            _ => note(effects, "shutdown of an executor that is not running", executor_id),
+        }
+    }
+
+    /// SHUTDOWN, and the end by force if it does not go. One that is not listening cannot be asked.
+    pub(super) fn ask_to_end(&mut self, now: Now, container_id: &ContainerId, effects: &mut Vec<Effect>) {
+        let grace_ms = self.settings.executor_shutdown_grace_ms;
+        let Some(executor) = self.executor_mut(container_id) else { return };
+        match (executor.phase, executor.stream) {
+            (Phase::Ending | Phase::Ended, _) => {}
+            // `executor_saved` finds it like this and does not launch.
+            (Phase::Saving, _) => executor.phase = Phase::Ending,
+            (_, Some(caller)) => {
+                executor.phase = Phase::Ending;
+                effects.push(Effect::Tell { caller, event: ExecutorEvent::Shutdown });
+                self.timers.set(container_id.clone(), now.time.plus_ms(grace_ms));
+            }
+            (_, None) => {
+                executor.phase = Phase::Ending;
+                self.timers.clear(container_id);
+                effects.push(Effect::Destroy { container_id: container_id.clone() });
+            }
+        }
+    }
+
+    /// Its time to subscribe, or to go, is over.
+    pub(super) fn executor_overdue(
+        &mut self,
+        _now: Now,
+        container_id: &ContainerId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some((framework_id, _)) = self.containers.get(container_id).cloned() else { return };
+        let gone = self.understood(&framework_id, TaskState::Gone);
+        let (first_ms, again_ms) = (
+            self.settings.executor_registration_timeout_ms,
+            self.settings.executor_reregistration_timeout_ms,
+        );
+        let Some(executor) = self.executor_mut(container_id) else { return };
+        if executor.phase == Phase::Registering {
+            executor.phase = Phase::Ending;
+            executor.termination = Some(if executor.is_recovered {
+                Termination {
+                    state: gone,
+                    reason: Reason::EXECUTOR_REREGISTRATION_TIMEOUT,
+                    message: format!("Executor did not reregister within {}", duration::show_ms(again_ms))
+                        .into(),
+                }
+            } else {
+                Termination {
+                    state: TaskState::Failed,
+                    reason: Reason::EXECUTOR_REGISTRATION_TIMEOUT,
+                    message: format!("Executor did not register within {}", duration::show_ms(first_ms))
+                        .into(),
+                }
+            });
+        }
+        note(effects, "executor out of time", container_id);
+        effects.push(Effect::Destroy { container_id: container_id.clone() });
+    }
+}
+
+impl Executor {
+    fn tell_owed_kills(&mut self, caller: Caller, effects: &mut Vec<Effect>) {
+        for task in self.tasks.values_mut().filter(|task| task.stage == Stage::Launched) {
+            if let Some(grace_ns) = task.kill_owed.take() {
+                let task_id = task.info.task_id.clone();
+                effects.push(Effect::Tell { caller, event: ExecutorEvent::Kill { task_id, grace_ns } });
+            }
+        }
+    }
+}
+
+fn command_executor(framework_id: &FrameworkId, executor_id: &ExecutorId) -> ExecutorInfo {
+    let own = [
+        Resource::scalar(CPUS, Quantity::from_milli(COMMAND_EXECUTOR_CPUS_MILLI)),
+        Resource::scalar(MEM, Quantity::from_units(COMMAND_EXECUTOR_MEM_MIB)),
+    ];
+    ExecutorInfo {
+        executor_id: executor_id.clone(),
+        framework_id: Some(framework_id.clone()),
+        name: None,
+        resources: own.into_iter().collect(),
+        body: model::body::Body::default(),
+    }
+}

@@ -1,0 +1,246 @@
+//! What the master says, and what the agent says of itself when it introduces itself.
+
+use crate::node::Node;
+use crate::node::effect::{Effect, Ending, Record};
+use crate::node::executors::Phase;
+use crate::node::gates::Gate;
+use crate::node::input::Session;
+use crate::node::tasks::Stage;
+use model::framework::Capabilities;
+use model::id::{AgentId, FrameworkId, TaskId};
+use model::task::{Reason, Source, TaskState, TaskStatus};
+use model::time::Now;
+use wire::message::{Reregister, RunningExecutor, RunningTask, ToAgent, ToMaster};
+
+impl Node {
+    pub(super) fn link_up(&mut self, now: Now, session: Session, effects: &mut Vec<Effect>) {
+        if !self.registration.link_up(now.time, session) {
+            return;
+        }
+        let introduction = match self.registration.agent_id() {
+            None => ToMaster::Register { info: self.info.clone() },
+            Some(agent_id) => ToMaster::Reregister(self.introduction(agent_id.clone())),
+        };
+        effects.push(Effect::Send(Box::new(introduction)));
+    }
+
+    /// Everything that is here: both sides strike out what only one of them knows.
+    fn introduction(&self, agent_id: AgentId) -> Reregister {
+        let mut introduction = Reregister {
+            agent_id,
+            info: self.info.clone(),
+            frameworks: Vec::new(),
+            executors: Vec::new(),
+            tasks: Vec::new(),
+        };
+        for (framework_id, framework) in &self.frameworks {
+            if framework.is_ending {
+                continue;
+            }
+            introduction.frameworks.push(framework.info.clone());
+            for executor in framework.executors.values() {
+                if executor.phase != Phase::Ended {
+                    introduction.executors.push(RunningExecutor {
+                        framework_id: framework_id.clone(),
+                        executor: executor.info.clone(),
+                        container_id: executor.container_id.clone(),
+                        is_command: executor.is_command,
+                    });
+                }
+                for task in executor.tasks.values() {
+                    let key = (framework_id.clone(), task.info.task_id.clone());
+                    let pending = self.updates.pending(&key);
+                    introduction.tasks.push(RunningTask {
+                        framework_id: framework_id.clone(),
+                        task: task.info.clone(),
+                        latest_state: task.state,
+                        pending: pending.and_then(|status| Some((status.state, status.update_id?))),
+                        statuses: task.statuses.clone(),
+                    });
+                }
+            }
+        }
+        introduction
+    }
+
+    pub(super) fn from_master(
+        &mut self,
+        now: Now,
+        session: Session,
+        message: ToAgent,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.registration.is_current(session) {
+            return;
+        }
+        let Some(message) = self.registration.hold(message) else { return };
+        self.hear(now, message, effects);
+    }
+
+    fn hear(&mut self, now: Now, message: ToAgent, effects: &mut Vec<Effect>) {
+        match message {
+            ToAgent::Registered { agent_id, ping_timeout_ms, reconcile, .. } => {
+                self.admitted(now, &agent_id, ping_timeout_ms, reconcile, effects);
+            }
+            ToAgent::Refused { reason } => self.end(now, Ending::Refused { reason }, effects),
+            _ if !self.registration.is_registered() => {
+                note(effects, "word from a master that has not admitted us", "")
+            }
+            ToAgent::Ping { sequence } => {
+                self.registration.pinged(now.time);
+                effects.push(Effect::Send(Box::new(ToMaster::Pong { sequence })));
+            }
+            ToAgent::Run { framework, task } => self.run(now, framework, task, effects),
+            ToAgent::Kill { framework_id, task_id, grace_ns } => {
+                self.kill(now, &framework_id, &task_id, grace_ns, effects);
+            }
+            ToAgent::Acknowledge { framework_id, task_id, update_id } => {
+                self.acknowledge(now, framework_id, task_id, update_id, effects);
+            }
+            ToAgent::SchedulerMessage { framework_id, executor_id, data } => {
+                self.scheduler_message(&framework_id, &executor_id, data, effects);
+            }
+            ToAgent::ShutdownExecutor { framework_id, executor_id } => {
+                self.shutdown_executor(now, &framework_id, &executor_id, effects);
+            }
+            ToAgent::ShutdownFramework { framework_id } => {
+                self.shutdown_framework(now, &framework_id, effects);
+            }
+            ToAgent::UpdateFramework { framework } => self.update_framework(now, framework, effects),
+            ToAgent::UpdateTotal { total } => {
+                let record = Record::Total { total: total.clone() };
+                self.persist(now, true, record, Gate::TotalSaved { total }, effects);
+            }
+        }
+    }
+
+    fn admitted(
+        &mut self,
+        now: Now,
+        agent_id: &AgentId,
+        ping_timeout_ms: u64,
+        reconcile: Vec<(FrameworkId, TaskId)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.registration.is_introducing() {
+            return note(effects, "registered twice", agent_id);
+        }
+        if let Some(expected) = self.registration.agent_id().filter(|own| *own != agent_id) {
+            let (expected, got) = (expected.clone(), agent_id.clone());
+            return effects.push(Effect::Exit(Ending::WrongId { expected, got }));
+        }
+        if self.registration.admitted(now.time, agent_id, ping_timeout_ms) {
+            let record = Record::Agent { agent_id: agent_id.clone(), info: self.info.clone() };
+            self.persist(now, true, record, Gate::AgentSaved, effects);
+        } else {
+            self.registered(now, effects);
+        }
+        for (framework_id, task_id) in reconcile {
+            self.reconcile(now, framework_id, task_id, effects);
+        }
+    }
+
+    /// The id is durable: what was held back may be heard.
+    pub(super) fn agent_saved(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let Some(held) = self.registration.saved(now.time) else { return };
+        self.registered(now, effects);
+        for message in held {
+            self.hear(now, message, effects);
+        }
+    }
+
+    fn registered(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        for (key, status) in self.updates.open(now.time) {
+            self.forward(key, status, effects);
+        }
+    }
+
+    /// The master knows a task that was not named to it. Unless it has come to be known since, it is not here.
+    fn reconcile(&mut self, now: Now, framework_id: FrameworkId, task_id: TaskId, effects: &mut Vec<Effect>) {
+        let key = (framework_id, task_id);
+        let framework = self.frameworks.get(&key.0);
+        if framework.is_some_and(|framework| framework.tasks.contains_key(&key.1))
+            || self.updates.has_stream(&key)
+        {
+            return;
+        }
+        let state = self.never_ran(&key.0);
+        let status = TaskStatus::made_by(
+            Source::Agent,
+            key.1.clone(),
+            state,
+            Some(Reason::RECONCILIATION),
+            "Reconciliation: task unknown to the agent",
+        );
+        self.own_update(now, &key.0, None, status, effects);
+    }
+
+    /// What a task that never ran is told: DROPPED, or LOST where the framework is known not to understand that.
+    pub(super) fn never_ran(&self, framework_id: &FrameworkId) -> TaskState {
+        self.understood(framework_id, TaskState::Dropped)
+    }
+
+    /// `state`, or its old name where the framework is known not to understand it. The master knows every framework and
+    /// does the same for those that are unknown here.
+    pub(super) fn understood(&self, framework_id: &FrameworkId, state: TaskState) -> TaskState {
+        match self.frameworks.get(framework_id) {
+            Some(known) if !known.info.capabilities.has(Capabilities::PARTITION_AWARE) => {
+                state.without_partition_awareness()
+            }
+            _ => state,
+        }
+    }
+
+    /// Ends everything that runs here; the agent exits when nothing does any more.
+    pub(super) fn end(&mut self, now: Now, ending: Ending, effects: &mut Vec<Effect>) {
+        if self.ending.is_some() {
+            return;
+        }
+        match ending {
+            Ending::Unregister if self.registration.is_registered() => {
+                effects.push(Effect::Send(Box::new(ToMaster::Unregister)));
+            }
+            _ => {}
+        }
+        self.registration.stop();
+        self.updates.pause();
+        self.ending = Some(ending);
+        if self.registration.agent_id().is_some() {
+            self.persist(now, true, Record::AgentGone, Gate::Nothing, effects);
+        }
+        let framework_ids: Vec<FrameworkId> = self.frameworks.keys().cloned().collect();
+        for framework_id in framework_ids {
+            self.shutdown_framework(now, &framework_id, effects);
+        }
+    }
+
+    pub(super) fn exit_if_done(&mut self, effects: &mut Vec<Effect>) {
+        if self.containers.is_empty()
+            && self.gates.is_empty()
+            && let Some(ending) = self.ending.clone()
+            && !effects.iter().any(|effect| matches!(effect, Effect::Exit(_)))
+        {
+            effects.push(Effect::Exit(ending));
+        }
+    }
+
+    /// Sends an update, with the newest state that is known of its task: the master frees the resources of a task that is
+    /// over though its earlier updates are still owed to a framework that is slow or away.
+    pub(super) fn forward(
+        &mut self,
+        (framework_id, task_id): (FrameworkId, TaskId),
+        status: TaskStatus,
+        effects: &mut Vec<Effect>,
+    ) {
+        let task = self.frameworks.get(&framework_id).and_then(|framework| framework.task(&task_id));
+        let latest_state = match task {
+            Some(task) if task.stage != Stage::Queued => task.state,
+            _ => status.state,
+        };
+        effects.push(Effect::Send(Box::new(ToMaster::Update { framework_id, status, latest_state })));
+    }
+}
+
+pub(super) fn note(effects: &mut Vec<Effect>, what: &'static str, about: impl ToString) {
+    effects.push(Effect::Note { what, about: about.to_string() });
+}

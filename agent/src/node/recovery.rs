@@ -1,0 +1,141 @@
+//! The node as a checkpoint remembers it: what may still run is watched again, what is owed is still owed.
+
+use crate::node::Node;
+use crate::node::effect::Effect;
+use crate::node::executors::{Executor, Phase};
+use crate::node::frameworks::Framework;
+use crate::node::registration::Registration;
+use crate::node::settings::Settings;
+use crate::node::tasks::Stage;
+use model::agent_info::AgentInfo;
+use model::executor::ExecutorInfo;
+use model::framework::FrameworkInfo;
+use model::id::{AgentId, ContainerId, FrameworkId, UpdateId};
+use model::resources::Resources;
+use model::task::{TaskInfo, TaskStatus};
+use model::time::Now;
+use std::collections::BTreeSet;
+
+/// Everything that a checkpoint holds.
+#[derive(Debug, PartialEq)]
+pub struct Recovered {
+    pub agent_id: AgentId,
+    /// What the agent holds reserved, where the master has ever told it.
+    pub total: Option<Resources>,
+    pub frameworks: Vec<RecoveredFramework>,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct RecoveredFramework {
+    pub info: FrameworkInfo,
+    pub executors: Vec<RecoveredExecutor>,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct RecoveredExecutor {
+    pub info: ExecutorInfo,
+    pub container_id: ContainerId,
+    pub is_command: bool,
+    /// Its first process, where it got so far; on this boot of the machine.
+    pub pid: Option<u32>,
+    /// It owes nothing any more.
+    pub is_done: bool,
+    pub tasks: Vec<RecoveredTask>,
+}
+
+#[derive(Debug, PartialEq)]
+pub struct RecoveredTask {
+    pub info: TaskInfo,
+    /// In the order in which they came.
+    pub updates: Vec<TaskStatus>,
+    pub acknowledged: BTreeSet<UpdateId>,
+}
+
+impl Node {
+    /// An agent that has a past. Every executor that may live is to be watched again; each has a while to subscribe.
+    pub fn recover(
+        settings: Settings,
+        mut info: AgentInfo,
+        seed: u64,
+        recovered: Recovered,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Self {
+        if let Some(total) = recovered.total {
+            info.total = total;
+        }
+        let mut node = Self::new(settings, info, seed);
+        node.registration = Registration::with_id(node.settings.registration_backoff_ms, recovered.agent_id);
+        for RecoveredFramework { info, executors } in recovered.frameworks {
+            let framework_id = info.framework_id.clone().expect("checkpointed frameworks have an id");
+            node.frameworks.insert(framework_id.clone(), Framework::new(info));
+            for executor in executors {
+                node.recover_executor(now, &framework_id, executor, effects);
+            }
+            node.forget_if_idle(&framework_id);
+        }
+        node
+    }
+
+    fn recover_executor(
+        &mut self,
+        now: Now,
+        framework_id: &FrameworkId,
+        recovered: RecoveredExecutor,
+        effects: &mut Vec<Effect>,
+    ) {
+        let container_id = recovered.container_id.clone();
+        let mut executor = Executor::new(recovered.info, container_id.clone(), recovered.is_command);
+        executor.phase = Phase::Registering;
+        executor.is_recovered = true;
+        executor.pid = recovered.pid;
+        for task in recovered.tasks {
+            self.recover_task(now, framework_id, &mut executor, task);
+        }
+        let executor_id = executor.info.executor_id.clone();
+        let framework = self.frameworks.get_mut(framework_id).expect("recover() inserted it");
+        if recovered.is_done {
+            executor.phase = Phase::Ended;
+            framework.completed.push_back(executor);
+            return;
+        }
+        for task_id in executor.tasks.keys() {
+            framework.tasks.insert(task_id.clone(), executor_id.clone());
+        }
+        let (run, pid) = (executor.run(framework_id), executor.pid);
+        framework.executors.insert(executor_id.clone(), executor);
+        self.containers.insert(container_id.clone(), (framework_id.clone(), executor_id));
+        effects.push(Effect::Reattach { run, pid });
+        let timeout_ms = self.settings.executor_reregistration_timeout_ms;
+        self.timers.set(container_id, now.time.plus_ms(timeout_ms));
+    }
+
+    /// Nobody remembers whether a task without updates was delivered: it counts as waiting, and an executor that has it
+    /// says so when it subscribes (`unacknowledged_tasks`).
+    fn recover_task(
+        &mut self,
+        now: Now,
+        framework_id: &FrameworkId,
+        executor: &mut Executor,
+        recovered: RecoveredTask,
+    ) {
+        let key = (framework_id.clone(), recovered.info.task_id.clone());
+        executor.add_task(recovered.info);
+        let task = executor.tasks.get_mut(&key.1).expect("it was just added");
+        task.is_saved = true;
+        for status in &recovered.updates {
+            task.stage = Stage::Launched;
+            task.enter(status);
+        }
+        executor.was_sent_task |= !recovered.updates.is_empty();
+        let done = |status: &TaskStatus| {
+            status.state.is_terminal()
+                && status.update_id.is_some_and(|id| recovered.acknowledged.contains(&id))
+        };
+        if recovered.updates.iter().any(done) {
+            executor.complete(&key.1, now.time, self.settings.completed_tasks_max);
+        } else if !recovered.updates.is_empty() {
+            self.updates.recover(&key, &recovered.updates, &recovered.acknowledged);
+        }
+    }
+}

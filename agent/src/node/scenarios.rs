@@ -1,0 +1,437 @@
+//! What the node does, told as scenes; and what it never does, tried with random scripts.
+
+use crate::node::effect::{Effect, Ending, Record, Run};
+use crate::node::input::{ContainerEnd, ExecutorCall, Input, Termination};
+use crate::node::world::{PING_TIMEOUT_MS, World, status, task};
+use model::framework::Capabilities;
+use model::id::{ContainerId, ExecutorId, FrameworkId, TaskId, UpdateId};
+use model::task::{Reason, TaskState};
+use proptest::prelude::*;
+use wire::message::ToAgent;
+
+impl World {
+    /// The one container that is being, or was, launched.
+    fn container(&self) -> ContainerId {
+        let launching = self.launching.iter().map(|run| &run.container_id);
+        launching.chain(self.processes.keys()).next().expect("a container").clone()
+    }
+
+    /// A task that its executor has.
+    fn with_task(checkpoint: bool, executor: Option<&str>) -> (Self, ContainerId) {
+        let mut world = Self::registered(checkpoint);
+        world.run(task("t", executor));
+        world.flush();
+        world.launch_one();
+        world.flush();
+        let container_id = world.container();
+        world.subscribe(&container_id);
+        world.flush();
+        (world, container_id)
+    }
+
+    fn last(&self, n: usize) -> Vec<&str> {
+        self.seen[self.seen.len().saturating_sub(n)..].iter().map(String::as_str).collect()
+    }
+
+    fn states(&self, task_id: &str) -> Vec<TaskState> {
+        self.told
+            .get(&TaskId::new(task_id))
+            .map_or(Vec::new(), |told| told.iter().map(|(_, state)| *state).collect())
+    }
+}
+
+#[test]
+fn the_id_is_durable_before_the_agent_counts_as_registered() {
+    let mut world = World::new(true);
+    world.connect();
+    world.run(task("early", None));
+    assert!(!world.node.is_registered());
+    assert!(matches!(world.to_disk.front(), Some((_, Record::Agent { .. }))));
+    assert!(world.launching.is_empty(), "a task ran before its agent could be known again");
+    world.flush();
+    assert!(world.node.is_registered());
+    assert_eq!(world.launching.len(), 1, "what the master said meanwhile was not heard");
+}
+
+#[test]
+fn a_command_task_from_run_to_its_acknowledged_end() {
+    let (mut world, container_id) = World::with_task(false, None);
+    assert_eq!(world.last(3), ["answer Streaming", "subscribed", "launch t"]);
+    let id = TaskId::new("t");
+    world.executor_tells(&container_id, &id, TaskState::Starting);
+    world.executor_tells(&container_id, &id, TaskState::Running);
+    assert_eq!(world.states("t"), [TaskState::Starting], "one at a time");
+    world.acknowledge_one();
+    world.executor_tells(&container_id, &id, TaskState::Finished);
+    assert_eq!(world.last(2), ["answer Accepted", "acknowledged t"]);
+    world.acknowledge_one();
+    assert_eq!(world.last(1), ["update t TASK_FINISHED latest TASK_FINISHED"]);
+    world.acknowledge_one();
+    world.end_container(&container_id);
+    assert_eq!(world.node.frameworks().count(), 0);
+    let done = world.node.completed_frameworks().next().expect("remembered");
+    assert_eq!(done.completed_executors[0].completed_tasks[0].state, TaskState::Finished);
+}
+
+#[test]
+fn an_update_is_told_to_nobody_before_it_is_durable() {
+    let (mut world, container_id) = World::with_task(true, None);
+    world.executor_tells(&container_id, &TaskId::new("t"), TaskState::Running);
+    assert_eq!(world.last(1), ["answer Accepted"]);
+    world.flush();
+    assert_eq!(world.last(2), ["acknowledged t", "update t TASK_RUNNING latest TASK_RUNNING"]);
+}
+
+#[test]
+fn an_unacknowledged_update_is_sent_again_ever_more_rarely() {
+    let (mut world, container_id) = World::with_task(false, None);
+    world.executor_tells(&container_id, &TaskId::new("t"), TaskState::Running);
+    let mut waits = Vec::new();
+    for _ in 0..9 {
+        let before = (world.now.time, world.seen.len());
+        world.wait_until(|world| world.seen.len() > before.1);
+        assert_eq!(world.last(1), ["update t TASK_RUNNING latest TASK_RUNNING"]);
+        waits.push(world.now.time.since_ns(before.0) / 1_000_000_000);
+    }
+    assert_eq!(waits, [10, 20, 40, 80, 160, 320, 600, 600, 600]);
+}
+
+#[test]
+fn an_executor_that_never_subscribes_is_ended_and_its_tasks_fail() {
+    let mut world = World::registered(false);
+    world.run(task("t", Some("e")));
+    world.launch_one();
+    let container_id = world.container();
+    world.wait_until(|world| !world.dying.is_empty());
+    assert_eq!(world.now.time, model::time::Time::from_ms(60_001));
+    world.end_container(&container_id);
+    let told = world.node.frameworks().next().expect("owed").executors[0].tasks[0].statuses[0].clone();
+    assert_eq!(told.reason, Some(Reason::EXECUTOR_REGISTRATION_TIMEOUT));
+    assert_eq!(told.message.as_deref(), Some("Executor did not register within 1mins"));
+    assert_eq!(world.states("t"), [TaskState::Failed]);
+}
+
+#[test]
+fn an_executor_that_dies_leaves_no_task_without_an_end() {
+    let (mut world, container_id) = World::with_task(false, Some("e"));
+    world.run(task("u", Some("e")));
+    world.executor_tells(&container_id, &TaskId::new("t"), TaskState::Running);
+    world.end_container(&container_id);
+    assert_eq!(world.last(1), ["master hears ExecutorExited"]);
+    assert_eq!(world.states("u"), [TaskState::Failed]);
+    world.settle();
+    assert_eq!(world.states("t"), [TaskState::Running, TaskState::Failed]);
+    let done = world.node.completed_frameworks().next().expect("remembered");
+    let told = &done.completed_executors[0].completed_tasks[0].statuses;
+    let failed = told.last().expect("an end");
+    assert_eq!(
+        (failed.reason, failed.message.as_deref()),
+        (Some(Reason::EXECUTOR_TERMINATED), Some("Executor terminated"))
+    );
+}
+
+#[test]
+fn a_limit_that_was_overstepped_is_what_the_task_is_told() {
+    let (mut world, container_id) = World::with_task(false, Some("e"));
+    world.processes.clear();
+    let limitation = Termination {
+        state: TaskState::Failed,
+        reason: Reason::CONTAINER_LIMITATION_MEMORY,
+        message: "Memory limit exceeded".into(),
+    };
+    let end = ContainerEnd { wait_status: Some(9), limitation: Some(limitation) };
+    world.input(Input::ContainerEnded { container_id, end });
+    let told = world.node.frameworks().next().expect("owed").executors[0].tasks[0].statuses[0].clone();
+    assert_eq!(told.reason, Some(Reason::CONTAINER_LIMITATION_MEMORY));
+}
+
+#[test]
+fn a_kill_before_delivery_is_answered_by_the_agent() {
+    let mut world = World::registered(false);
+    world.run(task("t", None));
+    world.launch_one();
+    world.kill("t");
+    assert_eq!(world.states("t"), [TaskState::Killed]);
+    let container_id = world.container();
+    world.subscribe(&container_id);
+    assert_eq!(world.last(2)[1], "shutdown", "an executor without work is not kept");
+}
+
+#[test]
+fn a_kill_of_a_task_that_is_not_here_is_answered_in_words_the_framework_understands() {
+    let (mut world, _) = World::with_task(false, Some("e"));
+    world.kill("x");
+    assert_eq!(world.states("x"), [TaskState::Dropped]);
+    let mut old = world.framework.clone();
+    old.capabilities = Capabilities::default();
+    world.say(ToAgent::UpdateFramework { framework: old });
+    world.kill("y");
+    assert_eq!(world.states("y"), [TaskState::Lost]);
+}
+
+#[test]
+fn a_kill_waits_for_an_executor_that_is_away() {
+    let (mut world, container_id) = World::with_task(false, Some("e"));
+    let caller = world.processes[&container_id].stream.expect("subscribed");
+    world.input(Input::StreamClosed { caller });
+    world.processes.get_mut(&container_id).expect("there").stream = None;
+    world.kill("t");
+    assert_eq!(world.states("t"), []);
+    world.subscribe(&container_id);
+    assert_eq!(world.states("t"), [TaskState::Killed]);
+}
+
+#[test]
+fn a_shutdown_is_asked_first_and_forced_after_the_grace_period() {
+    let (mut world, container_id) = World::with_task(false, Some("e"));
+    let (framework_id, executor_id) = (FrameworkId::new("F"), ExecutorId::new("e"));
+    world.say(ToAgent::ShutdownExecutor { framework_id, executor_id });
+    assert_eq!(world.last(1), ["shutdown"]);
+    assert!(world.dying.is_empty());
+    let asked = world.now.time;
+    world.wait();
+    assert_eq!(world.now.time.since_ns(asked), 5_000_000_000);
+    assert!(world.dying.contains(&container_id));
+    world.run(task("u", Some("e")));
+    assert_eq!(world.states("u"), [TaskState::Dropped], "nothing is given to an executor that is going");
+}
+
+#[test]
+fn a_framework_that_is_shut_down_is_owed_nothing() {
+    let (mut world, container_id) = World::with_task(true, Some("e"));
+    world.executor_tells(&container_id, &TaskId::new("t"), TaskState::Running);
+    world.flush();
+    world.say(ToAgent::ShutdownFramework { framework_id: FrameworkId::new("F") });
+    let updates = world.told.len();
+    world.executor_tells(&container_id, &TaskId::new("t"), TaskState::Killed);
+    assert_eq!(world.last(1), ["acknowledged t"], "its executor need not wait");
+    world.end_container(&container_id);
+    world.flush();
+    assert_eq!(world.told.len(), updates);
+    assert_eq!(world.node.frameworks().count(), 0);
+}
+
+#[test]
+fn a_caller_that_is_not_known_is_refused() {
+    let (mut world, container_id) = World::with_task(false, Some("e"));
+    let update = || ExecutorCall::Update(Box::new(status("t", TaskState::Running, 9)));
+    let run = |framework: &str, executor: &str| Run {
+        framework_id: FrameworkId::new(framework),
+        executor_id: ExecutorId::new(executor),
+        container_id: container_id.clone(),
+    };
+    world.call(&run("G", "e"), update());
+    assert_eq!(world.last(1), ["answer Refused(FrameworkUnknown)"]);
+    world.call(&run("F", "x"), update());
+    assert_eq!(world.last(1), ["answer Refused(ExecutorUnknown)"]);
+    world.run(task("u", Some("late")));
+    world.launch_one();
+    world.call(&run("F", "late"), update());
+    assert_eq!(world.last(1), ["answer Refused(NotSubscribed)"]);
+}
+
+#[test]
+fn a_silent_master_is_given_up() {
+    let mut world = World::registered(false);
+    world.wait();
+    assert_eq!(world.now.time, model::time::Time::from_ms(1 + PING_TIMEOUT_MS));
+    assert!(!world.node.is_registered() && world.session.is_none());
+    world.connect();
+    assert!(world.node.is_registered());
+}
+
+#[test]
+fn what_the_master_knows_and_the_agent_does_not_is_told_to_be_gone() {
+    let mut world = World::registered(false);
+    world.open.insert(TaskId::new("ghost"), FrameworkId::new("F"));
+    world.lose_link();
+    world.connect();
+    assert_eq!(world.states("ghost"), [TaskState::Dropped]);
+    world.acknowledge_one();
+    world.lose_link();
+    world.connect();
+    assert_eq!(world.states("ghost"), [TaskState::Dropped], "once is enough");
+}
+
+#[test]
+fn an_agent_that_is_refused_ends_its_tasks_forgets_its_id_and_exits() {
+    let (mut world, container_id) = World::with_task(true, Some("e"));
+    let session = world.session.expect("connected");
+    world.input(Input::FromMaster { session, message: ToAgent::Refused { reason: "removed".into() } });
+    assert_eq!(world.last(1), ["shutdown"]);
+    world.end_container(&container_id);
+    assert!(!world.exited, "before its checkpoint says so");
+    world.flush();
+    assert!(world.exited && world.disk.contains(&Record::AgentGone));
+}
+
+#[test]
+fn an_agent_that_unregisters_says_so() {
+    let mut world = World::registered(false);
+    let mut effects = Vec::new();
+    world.node.handle(world.now, Input::End(Ending::Unregister), &mut effects);
+    assert!(matches!(&effects[0], Effect::Send(message) if **message == wire::message::ToMaster::Unregister));
+}
+
+#[test]
+fn after_a_restart_a_task_without_updates_is_delivered_unless_its_executor_has_it() {
+    for executor_has_it in [true, false] {
+        let mut world = World::registered(true);
+        world.run(task("t", Some("e")));
+        world.flush();
+        world.launch_one();
+        world.flush();
+        let container_id = world.container();
+        if executor_has_it {
+            world.subscribe(&container_id);
+        }
+        world.crash();
+        world.connect();
+        world.subscribe(&container_id);
+        let launches = world.seen.iter().filter(|line| *line == "launch t").count();
+        assert_eq!(launches, 1, "delivered {launches} times (executor has it: {executor_has_it})");
+        world.settle();
+        assert_eq!(world.states("t"), [TaskState::Finished]);
+    }
+}
+
+#[test]
+fn an_update_sent_again_after_its_task_completed_is_acknowledged_and_not_told_twice() {
+    let (mut world, container_id) = World::with_task(true, Some("e"));
+    world.executor_tells(&container_id, &TaskId::new("t"), TaskState::Finished);
+    world.flush();
+    let update_id: UpdateId = world.told[&TaskId::new("t")][0].0;
+    world.acknowledge_one();
+    world.flush();
+    world.crash();
+    world.connect();
+    let again = model::task::TaskStatus { update_id: Some(update_id), ..status("t", TaskState::Finished, 0) };
+    world.processes.get_mut(&container_id).expect("lives").unacknowledged.push(again);
+    world.subscribe(&container_id);
+    assert!(world.processes[&container_id].unacknowledged.is_empty());
+    assert_eq!(world.states("t"), [TaskState::Finished]);
+}
+
+/// One step of a random script; numbers choose among what is there.
+#[derive(Clone, Debug)]
+enum Step {
+    Run(u8, u8),
+    Kill(u8),
+    Launch,
+    Subscribe(u8),
+    Tell(u8, u8, bool),
+    Disconnect(u8),
+    Die(u8),
+    Write,
+    Acknowledge,
+    Wait,
+    LoseLink,
+    Connect,
+    Crash,
+    ShutdownExecutor(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..12u8, 0..4u8).prop_map(|(t, e)| Step::Run(t, e)),
+        2 => (0..12u8).prop_map(Step::Kill),
+        4 => Just(Step::Launch),
+        4 => any::<u8>().prop_map(Step::Subscribe),
+        6 => (any::<u8>(), any::<u8>(), any::<bool>()).prop_map(|(e, t, end)| Step::Tell(e, t, end)),
+        1 => any::<u8>().prop_map(Step::Disconnect),
+        1 => any::<u8>().prop_map(Step::Die),
+        8 => Just(Step::Write),
+        5 => Just(Step::Acknowledge),
+        2 => Just(Step::Wait),
+        1 => Just(Step::LoseLink),
+        3 => Just(Step::Connect),
+        1 => Just(Step::Crash),
+        1 => (0..4u8).prop_map(Step::ShutdownExecutor),
+    ]
+}
+
+fn take(world: &mut World, step: &Step, number: usize) {
+    let nth = |n: u8, world: &World| {
+        world.processes.keys().nth(usize::from(n) % world.processes.len().max(1)).cloned()
+    };
+    match step {
+        Step::Run(t, e) => {
+            // Ids are not used twice, as the master sees to.
+            let executor = format!("e{e}");
+            let executor = if *e == 0 { None } else { Some(executor.as_str()) };
+            world.run(task(&format!("t{t}-{number}"), executor));
+        }
+        Step::Kill(n) => {
+            let open: Vec<TaskId> = world.open.keys().cloned().collect();
+            if let Some(task_id) = open.get(usize::from(*n)) {
+                world.kill(task_id.as_str());
+            }
+        }
+        Step::Launch => world.launch_one(),
+        Step::Subscribe(n) => {
+            if let Some(container_id) = nth(*n, world) {
+                world.subscribe(&container_id);
+            }
+        }
+        Step::Tell(e, t, end) => {
+            let Some(container_id) = nth(*e, world) else { return };
+            let tasks: Vec<TaskId> = world.processes[&container_id].tasks.iter().cloned().collect();
+            let Some(task_id) = tasks.get(usize::from(*t) % tasks.len().max(1)) else { return };
+            let state = if *end { TaskState::Finished } else { TaskState::Running };
+            world.executor_tells(&container_id, task_id, state);
+        }
+        Step::Disconnect(n) => {
+            let Some(container_id) = nth(*n, world) else { return };
+            let stream = world.processes.get_mut(&container_id).and_then(|process| process.stream.take());
+            if let Some(caller) = stream {
+                world.input(Input::StreamClosed { caller });
+            }
+        }
+        Step::Die(n) => {
+            if let Some(container_id) = nth(*n, world) {
+                world.end_container(&container_id);
+            }
+        }
+        Step::Write => world.write_one(),
+        Step::Acknowledge => world.acknowledge_one(),
+        Step::Wait => world.wait(),
+        Step::LoseLink => world.lose_link(),
+        Step::Connect => world.connect(),
+        Step::Crash => world.crash(),
+        Step::ShutdownExecutor(e) => {
+            let (framework_id, executor_id) = (FrameworkId::new("F"), ExecutorId::new(format!("e{e}")));
+            world.say(ToAgent::ShutdownExecutor { framework_id, executor_id });
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Whatever happens, once the world is at rest every task that the master sent has an end that was acknowledged, its
+    /// updates came in order, each after the one before was acknowledged, and nothing was told before it was durable (the
+    /// world asserts these two as it goes).
+    #[test]
+    fn nothing_stays_owed(steps in prop::collection::vec(step(), 1..120), checkpoint: bool) {
+        let mut world = World::registered(checkpoint);
+        let mut sent = std::collections::BTreeSet::new();
+        for (number, step) in steps.iter().enumerate() {
+            // Without checkpoints a restart loses executors too, which is another scene.
+            if !checkpoint && matches!(step, Step::Crash) {
+                continue;
+            }
+            take(&mut world, step, number);
+            sent.extend(world.open.keys().cloned());
+        }
+        // A link that was lost just then may have taken tasks with it: the next registration finds out.
+        world.lose_link();
+        world.settle();
+        for task_id in sent {
+            let told = world.states(task_id.as_str());
+            let ends = told.iter().filter(|state| state.is_terminal()).count();
+            prop_assert_eq!(ends, 1, "{} was told {:?}", task_id, told);
+            prop_assert!(told.last().is_some_and(|state| state.is_terminal()), "{} was told {:?}", task_id, told);
+        }
+        prop_assert_eq!(world.node.containers_since(model::time::Time(0)).len(), 0);
+    }
+}

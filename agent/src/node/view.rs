@@ -1,0 +1,136 @@
+//! The node as others may look at it: HTTP answers and usage reports read it here, and change nothing.
+
+use crate::node::Node;
+use crate::node::executors::{Executor, Phase};
+use crate::node::frameworks::Framework;
+use crate::node::tasks::{Stage, Task};
+use model::agent_info::AgentInfo;
+use model::executor::ExecutorInfo;
+use model::framework::FrameworkInfo;
+use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId};
+use model::resources::Resources;
+use model::task::{TaskInfo, TaskState, TaskStatus};
+use model::time::Time;
+
+pub struct FrameworkView<'a> {
+    pub info: &'a FrameworkInfo,
+    pub executors: Vec<ExecutorView<'a>>,
+    pub completed_executors: Vec<ExecutorView<'a>>,
+}
+
+pub struct ExecutorView<'a> {
+    pub info: &'a ExecutorInfo,
+    pub container_id: &'a ContainerId,
+    pub is_command: bool,
+    pub pid: Option<u32>,
+    pub is_registering: bool,
+    pub is_ending: bool,
+    pub is_ended: bool,
+    /// Of the executor and its unfinished tasks.
+    pub resources: Resources,
+    /// Sent to the executor, over ones included whose updates are still owed.
+    pub tasks: Vec<TaskView<'a>>,
+    pub queued_tasks: Vec<TaskView<'a>>,
+    pub completed_tasks: Vec<TaskView<'a>>,
+}
+
+pub struct TaskView<'a> {
+    pub info: &'a TaskInfo,
+    pub state: TaskState,
+    pub statuses: &'a [TaskStatus],
+}
+
+/// Whose figures a container's are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerTasks {
+    pub container_id: ContainerId,
+    pub framework_id: FrameworkId,
+    pub executor_id: ExecutorId,
+    pub tasks: Vec<TaskId>,
+}
+
+impl Node {
+    pub fn agent_id(&self) -> Option<&AgentId> {
+        self.registration.agent_id()
+    }
+
+    pub fn info(&self) -> &AgentInfo {
+        &self.info
+    }
+
+    pub fn is_registered(&self) -> bool {
+        self.registration.is_registered()
+    }
+
+    pub fn frameworks(&self) -> impl Iterator<Item = FrameworkView<'_>> {
+        self.frameworks.values().map(framework_view)
+    }
+
+    pub fn completed_frameworks(&self) -> impl Iterator<Item = FrameworkView<'_>> {
+        self.completed.iter().map(framework_view)
+    }
+
+    /// What executors and tasks hold now.
+    pub fn used(&self) -> Resources {
+        let mut used = Resources::default();
+        for executor in self.frameworks.values().flat_map(|framework| framework.executors.values()) {
+            if executor.phase != Phase::Ended {
+                used.add(&executor.resources());
+            }
+        }
+        used
+    }
+
+    /// The containers that run, each with the tasks that ran in it at any time since `since`.
+    pub fn containers_since(&self, since: Time) -> Vec<ContainerTasks> {
+        self.containers.keys().filter_map(|container_id| self.container_tasks(container_id, since)).collect()
+    }
+
+    /// One container of these; for its last figures, `since` the beginning names every task that is remembered.
+    pub fn container_tasks(&self, container_id: &ContainerId, since: Time) -> Option<ContainerTasks> {
+        let (framework_id, executor_id) = self.containers.get(container_id)?;
+        let executor = self.executor(container_id)?;
+        let active = executor.tasks.values().filter(|task| task.stage != Stage::Queued);
+        let recent = executor.completed.iter().filter(|task| task.completed_at.is_some_and(|at| at >= since));
+        Some(ContainerTasks {
+            container_id: container_id.clone(),
+            framework_id: framework_id.clone(),
+            executor_id: executor_id.clone(),
+            tasks: active.chain(recent).map(|task| task.info.task_id.clone()).collect(),
+        })
+    }
+}
+
+fn framework_view(framework: &Framework) -> FrameworkView<'_> {
+    FrameworkView {
+        info: &framework.info,
+        executors: framework.executors.values().map(executor_view).collect(),
+        completed_executors: framework.completed.iter().map(executor_view).collect(),
+    }
+}
+
+fn executor_view(executor: &Executor) -> ExecutorView<'_> {
+    let staged = |queued: bool| {
+        let mut tasks: Vec<&Task> =
+            executor.tasks.values().filter(|task| (task.stage == Stage::Queued) == queued).collect();
+        tasks.sort_by_key(|task| task.number);
+        tasks.into_iter().map(task_view).collect()
+    };
+    ExecutorView {
+        info: &executor.info,
+        container_id: &executor.container_id,
+        is_command: executor.is_command,
+        pid: executor.pid,
+        is_registering: executor.phase <= Phase::Registering,
+        is_ending: executor.phase == Phase::Ending,
+        is_ended: executor.phase == Phase::Ended,
+        resources: executor.resources(),
+        tasks: staged(false),
+        queued_tasks: staged(true),
+        completed_tasks: executor.completed.iter().map(task_view).collect(),
+    }
+}
+
+fn task_view(task: &Task) -> TaskView<'_> {
+    TaskView { info: &task.info, state: task.state, statuses: &task.statuses }
+}
