@@ -29,6 +29,8 @@ pub enum Error {
     /// A call was made while no event stream stood.
     #[error("not subscribed")]
     NotSubscribed,
+    #[error("the user with id {0} has no name")]
+    NamelessUser(u32),
     #[error("the environment lacks {0}, or it is malformed: executors are started by an agent")]
     Environment(&'static str),
 }
@@ -38,7 +40,7 @@ impl Error {
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Refused { status, .. } => status.is_server_error(),
-            Self::Environment(_) | Self::Nonsense { .. } => false,
+            Self::Environment(_) | Self::NamelessUser(_) | Self::Nonsense { .. } => false,
             Self::Connect { .. }
             | Self::Slow { .. }
             | Self::Broken { .. }

@@ -18,8 +18,10 @@ mod http;
 pub mod operator;
 pub mod scheduler;
 mod stream;
+mod v1_aid;
 
 pub use address::Address;
 pub use encoding::Encoding;
 pub use error::Error;
 pub use stream::{Events, Incoming};
+pub use v1_aid::{is_end, scalar, unreserved_milli};

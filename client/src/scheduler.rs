@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use api::v1;
+use api::v1::framework_info::{Capability, capability};
 use api::v1::scheduler::{Call, Event, call, event};
 use http::HeaderValue;
 
@@ -44,6 +45,23 @@ pub struct Calls {
     connection: Connection,
     encoding: Encoding,
     session: Arc<Mutex<Session>>,
+}
+
+/// How long a master keeps the tasks of a framework that went away, and how long that framework tries to return.
+const FAILOVER_TIMEOUT_S: f64 = 60.0;
+
+/// What a framework of one role says of itself: run by this process's user, and given a minute to return.
+pub fn framework(name: &str, role: &str) -> Result<v1::FrameworkInfo, Error> {
+    let uid = nix::unistd::Uid::effective();
+    let user = nix::unistd::User::from_uid(uid).ok().flatten().ok_or(Error::NamelessUser(uid.as_raw()))?;
+    Ok(v1::FrameworkInfo {
+        user: user.name,
+        name: name.to_owned(),
+        roles: vec![role.to_owned()],
+        capabilities: vec![Capability { r#type: Some(capability::Type::MultiRole as i32) }],
+        failover_timeout: Some(FAILOVER_TIMEOUT_S),
+        ..Default::default()
+    })
 }
 
 /// Begins to subscribe `framework`. If the first attempt fails, that is the only event; a stream that breaks later is

@@ -6,6 +6,7 @@ use std::time::Duration;
 use api::v1;
 use api::v1::TaskState;
 use bytes::Bytes;
+use client::{is_end, scalar, unreserved_milli};
 
 use crate::answer::{Inbox, Piece, Receipt};
 use crate::count::Tally;
@@ -181,8 +182,8 @@ impl Job {
     }
 
     fn offer(&mut self, offer: &v1::Offer, effects: &mut Vec<Effect>) {
-        let mut cpus_milli = scalar_milli(&offer.resources, "cpus");
-        let mut mem_milli = scalar_milli(&offer.resources, "mem");
+        let mut cpus_milli = unreserved_milli(&offer.resources, "cpus");
+        let mut mem_milli = unreserved_milli(&offer.resources, "mem");
         let mut tasks = Vec::new();
         for share in 0..self.stages.len() {
             let fits = self.plan.cpus_milli <= cpus_milli && self.plan.mem_mib * 1_000 <= mem_milli;
@@ -337,44 +338,6 @@ impl Job {
     }
 }
 
-/// States after which a task does nothing for us any more. Unreachable is one: we do not wait for its agent.
-fn is_end(state: TaskState) -> bool {
-    match state {
-        TaskState::TaskStaging
-        | TaskState::TaskStarting
-        | TaskState::TaskRunning
-        | TaskState::TaskKilling => false,
-        TaskState::TaskFinished
-        | TaskState::TaskFailed
-        | TaskState::TaskKilled
-        | TaskState::TaskError
-        | TaskState::TaskLost
-        | TaskState::TaskDropped
-        | TaskState::TaskUnreachable
-        | TaskState::TaskGone
-        | TaskState::TaskGoneByOperator
-        | TaskState::TaskUnknown => true,
-    }
-}
-
-/// The sum of the unreserved scalars of a name, in thousandths.
-fn scalar_milli(resources: &[v1::Resource], name: &str) -> u64 {
-    let unreserved =
-        |it: &&v1::Resource| it.name == name && it.reservations.is_empty() && it.revocable.is_none();
-    let scalars = resources.iter().filter(unreserved).filter_map(|it| it.scalar.as_ref());
-    scalars.map(|it| (it.value * 1_000.0).round().max(0.0) as u64).sum()
-}
-
-fn scalar(name: &str, milli: u64) -> v1::Resource {
-    let mut resource = v1::Resource {
-        name: name.to_owned(),
-        scalar: Some(v1::value::Scalar { value: milli as f64 / 1_000.0 }),
-        ..Default::default()
-    };
-    resource.set_type(v1::value::Type::Scalar);
-    resource
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -473,7 +436,7 @@ mod tests {
         let executor = tasks[0].executor.as_ref().expect("a custom executor");
         let asked: Vec<v1::Resource> =
             tasks[0].resources.iter().chain(&executor.resources).cloned().collect();
-        assert_eq!((scalar_milli(&asked, "cpus"), scalar_milli(&asked, "mem")), (500, 64_000));
+        assert_eq!((unreserved_milli(&asked, "cpus"), unreserved_milli(&asked, "mem")), (500, 64_000));
         assert_eq!(executor.executor_id.value, tasks[0].task_id.value);
         let share = Share::decode(tasks[0].data.clone().expect("the share")).expect("our own");
         assert_eq!(share.parts, [Part { path: "f".into(), from: 0, to: 1 }]);

@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use api::v1;
-use api::v1::framework_info::{Capability, capability};
 use api::v1::scheduler::{Event, call};
 use client::scheduler::{self, Calls, Incoming};
 use client::{Address, Encoding};
@@ -39,8 +37,6 @@ pub struct Outcome {
     pub elapsed: Duration,
 }
 
-/// The master waits this long for a scheduler that went away before it ends its tasks, in seconds.
-const FAILOVER_TIMEOUT_S: f64 = 60.0;
 /// What an offer leaves may be offered again at once: all of the job's tasks are alike, so it will not fit any better,
 /// but others may want it.
 const REFUSE_S: f64 = 5.0;
@@ -62,8 +58,11 @@ pub async fn run(options: &Options) -> Result<Outcome> {
         mem_mib: options.mem_mib,
         attempts_max: options.attempts_max,
     };
-    let (mut calls, mut events) =
-        scheduler::connect(options.master.clone(), framework(&options.role)?, options.encoding);
+    let (mut calls, mut events) = scheduler::connect(
+        options.master.clone(),
+        scheduler::framework("wordcount", &options.role)?,
+        options.encoding,
+    );
     let mut job = Job::new(plan);
     let result = tokio::select! {
         result = drive(&mut job, &mut calls, &mut events, &progress, started) => result,
@@ -174,19 +173,6 @@ async fn carry_out(effect: Effect, calls: &mut Calls, progress: &ProgressBar) ->
         }
         Ok(()) => Ok(()),
     }
-}
-
-fn framework(role: &str) -> Result<v1::FrameworkInfo> {
-    let user =
-        nix::unistd::User::from_uid(nix::unistd::Uid::effective()).context("cannot look up the user")?;
-    Ok(v1::FrameworkInfo {
-        user: user.context("this user has no name")?.name,
-        name: "wordcount".to_owned(),
-        roles: vec![role.to_owned()],
-        capabilities: vec![Capability { r#type: Some(capability::Type::MultiRole as i32) }],
-        failover_timeout: Some(FAILOVER_TIMEOUT_S),
-        ..Default::default()
-    })
 }
 
 /// This program: agents on the same machine find it at the same place.
