@@ -1,3 +1,95 @@
-//! (being written)
+//! `ingot`: the command line of a cluster. One file a command; this one only finds the master and the command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use client::Address;
+use client::operator::Operator;
+
+mod launch;
+mod list;
+mod logs;
+mod run;
+mod sandbox;
+mod table;
+
+/// Runs commands on a cluster, and shows what it does.
+#[derive(Parser)]
+#[command(name = "ingot", version)]
+struct Cli {
+    #[command(flatten)]
+    cluster: Cluster,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which cluster.
+#[derive(Args, Clone)]
+struct Cluster {
+    /// The master's address, HOST:PORT.
+    #[arg(long, global = true, env = "INGOT_MASTER", default_value = "127.0.0.1:5050")]
+    master: Address,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a command as a task; show its output, end as it ends.
+    Run(run::Args),
+    /// The machines of the cluster.
+    Agents(list::Format),
+    /// The frameworks that are subscribed, and those that were.
+    Frameworks(list::Format),
+    /// Tasks, the latest first, with what the kernel measured of each.
+    Tasks(list::Tasks),
+    /// What a task wrote.
+    Logs(logs::Args),
+}
+
+fn main() -> ExitCode {
+    let Cli { cluster, command } = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("the kernel gives a process its first epoll");
+    let done = runtime.block_on(async {
+        match &command {
+            Command::Run(args) => run::run(&cluster, args).await,
+            Command::Agents(format) => list::agents(&cluster, format).await,
+            Command::Frameworks(format) => list::frameworks(&cluster, format).await,
+            Command::Tasks(args) => list::tasks(&cluster, args).await,
+            Command::Logs(args) => logs::run(&cluster, args).await,
+        }
+    });
+    match done {
+        Ok(code) => code,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS, // `ingot tasks | head` has all it wanted.
+        Err(error) => {
+            eprintln!("ingot: {error:#}");
+            if is_unreachable(&error) {
+                eprintln!(
+                    "ingot: is a master running there? Name another with --master HOST:PORT or INGOT_MASTER"
+                );
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Cluster {
+    fn operator(&self) -> Operator {
+        Operator::new(self.master.clone())
+    }
+}
+
+/// Reads one field of an answer; a daemon that leaves it out is named.
+fn text<'a>(value: &'a serde_json::Value, field: &'static str) -> anyhow::Result<&'a str> {
+    value[field].as_str().with_context(|| format!("the answer lacks `{field}`"))
+}
+
+fn is_unreachable(error: &anyhow::Error) -> bool {
+    error.chain().any(|it| matches!(it.downcast_ref(), Some(client::Error::Connect { .. })))
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let io = |it: &(dyn std::error::Error + 'static)| it.downcast_ref().map(std::io::Error::kind);
+    error.chain().any(|it| io(it) == Some(std::io::ErrorKind::BrokenPipe))
+}

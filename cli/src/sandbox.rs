@@ -1,0 +1,164 @@
+//! Where a task's files are, and reading them: the master knows the task's agent, the agent knows the sandbox, and its
+//! `/files/read` gives it out by pieces.
+
+use std::io::Write;
+
+use anyhow::{Context, Result, bail};
+use client::Address;
+use client::operator::{Operator, escaped};
+use serde_json::Value;
+
+use crate::{Cluster, text};
+
+/// Bytes read at a time; agents give no more than this at once.
+const PIECE_BYTES: u64 = 64 << 10;
+
+/// A task's identity as the master tells it.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) id: String,
+    pub(crate) state: String,
+    framework_id: String,
+    executor_id: String,
+    agent_id: String,
+}
+
+impl Task {
+    /// The latest task with this id; the master is asked anew each time.
+    pub(crate) async fn find(cluster: &Cluster, id: &str) -> Result<Self> {
+        let answer = cluster.operator().get_json(&format!("/tasks?limit=1&task_id={}", escaped(id))).await?;
+        let task = answer["tasks"].as_array().and_then(|it| it.first());
+        let task =
+            task.with_context(|| format!("{} knows no task `{id}` (see: ingot tasks)", cluster.master))?;
+        let executor_id = task["executor_id"].as_str().filter(|it| !it.is_empty());
+        Ok(Self {
+            id: id.to_owned(),
+            state: text(task, "state")?.to_owned(),
+            framework_id: text(task, "framework_id")?.to_owned(),
+            // A command's executor bears the task's name.
+            executor_id: executor_id.unwrap_or(id).to_owned(),
+            agent_id: text(task, "slave_id")?.to_owned(),
+        })
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        !matches!(self.state.as_str(), "TASK_STAGING" | "TASK_STARTING" | "TASK_RUNNING" | "TASK_KILLING")
+    }
+}
+
+/// A task's sandbox on its agent.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    agent: Operator,
+    directory: String,
+}
+
+impl Sandbox {
+    /// `None` while the agent has not made it yet.
+    pub(crate) async fn find(cluster: &Cluster, task: &Task) -> Result<Option<Self>> {
+        let agents = cluster.operator().get_json("/slaves").await?;
+        let mut list = agents["slaves"].as_array().into_iter().flatten();
+        let Some(agent) = list.find(|it| it["id"] == task.agent_id) else {
+            bail!("the agent {} of task {} is not registered", task.agent_id, task.id);
+        };
+        // `slave(1)@127.0.0.1:5051`: the name is the path under which the agent answers at that address.
+        let pid = text(agent, "pid")?;
+        let (name, address) =
+            pid.split_once('@').with_context(|| format!("`{pid}` is no agent's address"))?;
+        let mut agent = Operator::new(address.parse::<Address>()?);
+        let state = agent.get_json(&format!("/{}/state", escaped(name))).await?;
+        let directory = directory(&state, task);
+        Ok(directory.map(|directory| Self { agent, directory }))
+    }
+}
+
+/// The sandbox of the task's executor, running or ended. Of several runs under one id the agent lists the latest first.
+fn directory(state: &Value, task: &Task) -> Option<String> {
+    let either = |of: &Value, one: &str, other: &str| {
+        [one, other]
+            .iter()
+            .flat_map(|name| of[*name].as_array().into_iter().flatten().cloned())
+            .collect::<Vec<_>>()
+    };
+    let mut executors = either(state, "frameworks", "completed_frameworks")
+        .into_iter()
+        .filter(|it| it["id"] == task.framework_id.as_str())
+        .flat_map(|it| either(&it, "executors", "completed_executors"));
+    let executor = executors.find(|it| it["id"] == task.executor_id.as_str())?;
+    executor["directory"].as_str().map(str::to_owned)
+}
+
+/// One file of a sandbox, copied as it grows.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    path: String,
+    /// How far it was copied, in bytes.
+    offset: u64,
+}
+
+impl Tail {
+    pub(crate) fn new(sandbox: &Sandbox, name: &str) -> Self {
+        Self { path: format!("{}/{name}", sandbox.directory), offset: 0 }
+    }
+
+    /// Copies what was written since the last time. A file that is not there yet has nothing.
+    pub(crate) async fn copy(&mut self, sandbox: &mut Sandbox, out: &mut impl Write) -> Result<()> {
+        let agent = &mut sandbox.agent;
+        let size = match agent.read_file(&self.path, None, 0).await {
+            Ok(piece) => piece.offset,
+            Err(client::Error::Refused { status, .. }) if status.as_u16() == 404 => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        while self.offset < size {
+            let length = (size - self.offset).min(PIECE_BYTES);
+            let piece = agent.read_file(&self.path, Some(self.offset), length).await?;
+            let (mut data, mut taken) = (piece.data, length);
+            // A character cut at the piece's end comes as a replacement: take the piece up to that character instead.
+            for shorter in (length.saturating_sub(3)..length).rev() {
+                if !data.ends_with('\u{fffd}') || shorter == 0 {
+                    break;
+                }
+                let piece = agent.read_file(&self.path, Some(self.offset), shorter).await?;
+                if !piece.data.ends_with('\u{fffd}') {
+                    (data, taken) = (piece.data, shorter);
+                }
+            }
+            out.write_all(data.as_bytes())?;
+            self.offset += taken;
+        }
+        out.flush()?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(executor_id: &str) -> Task {
+        Task {
+            id: "t".to_owned(),
+            state: "TASK_RUNNING".to_owned(),
+            framework_id: "f".to_owned(),
+            executor_id: executor_id.to_owned(),
+            agent_id: "a".to_owned(),
+        }
+    }
+
+    #[test]
+    fn sandboxes_are_found_among_the_running_and_the_ended() {
+        let executor = |id: &str| serde_json::json!({"id": id, "directory": format!("/{id}")});
+        let state = serde_json::json!({
+            "frameworks": [
+                {"id": "g", "executors": [executor("e")], "completed_executors": []},
+                {"id": "f", "executors": [executor("running")], "completed_executors": [executor("ended")]},
+            ],
+            "completed_frameworks": [{"id": "f", "executors": [], "completed_executors": [executor("older")]}],
+        });
+        for (id, expect) in
+            [("running", Some("/running")), ("ended", Some("/ended")), ("older", Some("/older")), ("e", None)]
+        {
+            assert_eq!(directory(&state, &task(id)).as_deref(), expect, "{id}");
+        }
+    }
+}
