@@ -137,13 +137,13 @@ impl Container {
                 .cgroup
                 .kill()
                 .map_err(|e| CgroupError::Kill { path: self.path.clone(), source: e.into() }),
-            false => self.kill_frozen(),
+            false => self.kill_by_freezing(),
         }
     }
 
-    /// Freezes the group, so that nothing can fork, and kills what is in it; a frozen process dies all the same.
-    /// Those that were just being born are caught by the next round. Blocks until the group is empty.
-    fn kill_frozen(&self) -> Result<(), CgroupError> {
+    /// `kill` for kernels without `cgroup.kill`: freezes the group, so that nothing can fork, and kills what is in it; a
+    /// frozen process dies all the same. What was just being born is caught by the next round. Blocks until it is empty.
+    pub fn kill_by_freezing(&self) -> Result<(), CgroupError> {
         let error = |source| CgroupError::Kill { path: self.path.clone(), source };
         let freezer =
             self.cgroup.controller_of::<FreezerController>().expect("AtRoot gives one to every group");

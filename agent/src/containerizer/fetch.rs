@@ -287,3 +287,202 @@ fn redirected(from: &http::Uri, location: &str) -> Result<http::Uri, String> {
         (None, false) => Err("a redirection to a relative path".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn uri(value: &str) -> Uri {
+        Uri { value: value.to_owned(), ..Uri::default() }
+    }
+
+    fn block_on<T>(work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(work)
+    }
+
+    /// The sandbox after the fetch: each file's path, text and mode.
+    fn contents(sandbox: &Path) -> Vec<(String, String, u32)> {
+        let mut found = Vec::new();
+        let mut folders = vec![sandbox.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("readable") {
+                let path = entry.expect("readable").path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let name = path.strip_prefix(sandbox).expect("below").display().to_string();
+                let mode = path.metadata().expect("there").mode() & 0o7777;
+                found.push((name, std::fs::read_to_string(path).expect("text"), mode));
+            }
+        }
+        found.sort();
+        found
+    }
+
+    fn text(error: &FetchError) -> String {
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        format!("{error}{cause}")
+    }
+
+    #[test]
+    fn names_come_from_the_uri_or_from_output_file() {
+        let check = |uri: &Uri, expect: &str| assert_eq!(item(uri).expect(expect).target, Path::new(expect));
+        check(&uri("/data/a.txt"), "a.txt");
+        check(&uri(" file:///data/a.txt"), "a.txt");
+        check(&uri("file://localhost/data/a.txt"), "a.txt");
+        check(&uri("http://host:80/x/y?z=1"), "y?z=1");
+        check(&Uri { output_file: Some("lib/x/a.jar".to_owned()), ..uri("/data/a.txt") }, "lib/x/a.jar");
+        check(&Uri { output_file: Some("./a".to_owned()), ..uri("/data/a.txt") }, "a");
+        check(&Uri { extract: Some(false), ..uri("/data/a.tar.gz") }, "a.tar.gz");
+        check(&Uri { executable: Some(true), ..uri("/data/a.gz") }, "a.gz");
+    }
+
+    #[test]
+    fn what_cannot_be_fetched_is_refused_by_name() {
+        let check = |uri: &Uri, why: &str| {
+            let error = item(uri).expect_err(why);
+            assert_eq!(error.to_string(), format!("fetch '{}': {why}", uri.value));
+        };
+        let outside = "output_file must be within the sandbox directory";
+        for path in ["/etc/passwd", "../x", "a/../../x", "a/..", "", ".", "a/", "a\0b"] {
+            check(&Uri { output_file: Some(path.to_owned()), ..uri("/data/a") }, outside);
+        }
+        check(&uri("/data/"), "it names no file");
+        check(&uri("/data/.."), "it names no file");
+        check(&uri("http://host"), "Malformed URI (missing path)");
+        check(&uri("http://host/"), "Malformed URI (missing path)");
+        check(&uri("http://host/a/"), "it names no file");
+        check(&uri("http://ho st/a"), "Malformed URI");
+        check(&uri("data/a"), "a path must be absolute");
+        check(&uri("file://data/a"), "File URI only supports absolute paths");
+        check(&uri("/data/it's"), "Illegal characters in URI");
+        check(&uri("https://host/a"), "scheme 'https' is not supported");
+        check(&uri("hdfs://host/a"), "scheme 'hdfs' is not supported");
+        let archive = "extract: archives are not extracted yet; set it to false to have the archive itself";
+        check(&uri("http://host/a.tgz"), archive);
+        check(&Uri { extract: Some(true), ..uri("/data/a.zip") }, archive);
+    }
+
+    #[test]
+    fn local_files_are_copied_with_their_mode_into_folders_on_the_way() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (source, sandbox) = (folder.path().join("source"), folder.path().join("sandbox"));
+        std::fs::create_dir(&sandbox).expect("mkdir");
+        std::fs::write(&source, "text").expect("write");
+        std::fs::set_permissions(&source, std::fs::Permissions::from_mode(0o4777)).expect("chmod");
+        let value = format!("file://{}", source.display());
+        let uris = [
+            Uri { output_file: Some("a/b/c".to_owned()), ..uri(&value) },
+            Uri { output_file: Some("a/run".to_owned()), executable: Some(true), ..uri(&value) },
+            uri(&value),
+            // Once more over the first: fetched again, not appended.
+            uri(&value),
+        ];
+        block_on(fetch(&uris, &sandbox, None)).expect("it can be fetched");
+        let file = |name: &str| (name.to_owned(), "text".to_owned(), 0o755);
+        assert_eq!(contents(&sandbox), [file("a/b/c"), file("a/run"), file("source")]);
+    }
+
+    #[test]
+    fn a_source_that_is_missing_or_no_file_is_an_error() {
+        let sandbox = tempfile::tempdir().expect("a temporary folder");
+        let fetch = |value: &str| block_on(fetch(&[uri(value)], sandbox.path(), None)).expect_err(value);
+        let missing = fetch("/no/such/file");
+        assert_eq!(text(&missing), "fetch '/no/such/file': read it: No such file or directory (os error 2)");
+        assert_eq!(text(&fetch("/etc")), "fetch '/etc': it is not a file");
+    }
+
+    #[test]
+    fn a_link_in_the_sandbox_leads_nowhere() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (sandbox, outside) = (folder.path().join("sandbox"), folder.path().join("outside"));
+        for path in [&sandbox, &outside] {
+            std::fs::create_dir(path).expect("mkdir");
+        }
+        std::os::unix::fs::symlink(&outside, sandbox.join("folder")).expect("link");
+        std::os::unix::fs::symlink(outside.join("file"), sandbox.join("file")).expect("link");
+        for path in ["folder/x", "file"] {
+            let uri = Uri { output_file: Some(path.to_owned()), ..uri("/etc/hostname") };
+            let error = block_on(fetch(&[uri], &sandbox, None)).expect_err("a link");
+            let expect = format!("fetch '/etc/hostname': write {path} in the sandbox");
+            assert_eq!(error.to_string(), expect);
+        }
+        assert!(contents(&outside).is_empty());
+    }
+
+    /// Answers each connection with the next of these, after reading one request; returns the requests' first lines.
+    async fn serve(listener: tokio::net::TcpListener, answers: Vec<String>) -> Vec<String> {
+        let mut asked = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().await.expect("accept");
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.expect("a whole request"));
+            }
+            stream.write_all(answer.as_bytes()).await.expect("write");
+            asked.push(String::from_utf8_lossy(&request).lines().next().unwrap_or_default().to_owned());
+        }
+        asked
+    }
+
+    /// Fetches `path` from a server that gives these answers.
+    fn fetch_from(answers: &[&str], sandbox: &Path) -> (Result<(), FetchError>, Vec<String>) {
+        block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = listener.local_addr().expect("bound");
+            let answers = answers.iter().map(|a| a.replace("SERVER", &address.to_string())).collect();
+            let server = tokio::spawn(serve(listener, answers));
+            let result = fetch(&[uri(&format!("http://{address}/d/f?v=1"))], sandbox, None).await;
+            (result, server.await.expect("the server saw every request"))
+        })
+    }
+
+    #[test]
+    fn http_is_followed_through_redirections() {
+        let sandbox = tempfile::tempdir().expect("a temporary folder");
+        let answers = [
+            "HTTP/1.1 302 Found\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 301 Moved\r\nLocation: http://SERVER/third\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+        ];
+        let (result, asked) = fetch_from(&answers, sandbox.path());
+        result.expect("it can be fetched");
+        assert_eq!(asked, ["GET /d/f?v=1 HTTP/1.1", "GET /other HTTP/1.1", "GET /third HTTP/1.1"]);
+        assert_eq!(contents(sandbox.path()), [("f?v=1".to_owned(), "abcde".to_owned(), 0o644)]);
+    }
+
+    #[test]
+    fn http_that_fails_says_how() {
+        let sandbox = tempfile::tempdir().expect("a temporary folder");
+        let check = |answer: &str, expect: &str| {
+            let (result, _) = fetch_from(&[answer], sandbox.path());
+            let error = result.expect_err(expect).to_string();
+            assert!(error.contains(expect), "{error}");
+        };
+        check("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "received HTTP return code 404");
+        check("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", "the answer broke off");
+        let https = "HTTP/1.1 302 Found\r\nLocation: https://SERVER/x\r\nContent-Length: 0\r\n\r\n";
+        check(https, "redirected to scheme 'https', which is not supported");
+    }
+
+    #[test]
+    fn a_dropped_fetch_ends() {
+        let sandbox = tempfile::tempdir().expect("a temporary folder");
+        block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let uri = uri(&format!("http://{}/f", listener.local_addr().expect("bound")));
+            let uris = [uri];
+            let fetch = fetch(&uris, sandbox.path(), None);
+            // It connects and waits for an answer that never comes.
+            let (mut stream, _) = tokio::select! {
+                _ = fetch => panic!("nobody answered"),
+                connection = listener.accept() => connection.expect("accept"),
+            };
+            let mut request = Vec::new();
+            stream.read_to_end(&mut request).await.expect("the fetcher closes its side");
+        });
+    }
+}

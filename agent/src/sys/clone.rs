@@ -467,6 +467,24 @@ mod tests {
     }
 
     #[test]
+    fn a_child_that_was_not_born_in_its_cgroup_enters_it_or_does_not_run() {
+        // A plain folder in place of a cgroup shows what is written where.
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let directory = File::open(folder.path()).expect("it is there");
+        let truly = command("/bin/true", &["true"], None);
+        let error = spawn_by(Way::Clone, &truly, Some(directory.as_fd())).expect_err("no cgroup.procs");
+        assert_eq!(error.to_string(), "cgroup.procs: No such file or directory");
+        std::fs::write(folder.path().join("cgroup.procs"), "").expect("write");
+        let child = spawn_by(Way::Clone, &truly, Some(directory.as_fd())).expect("it starts");
+        pidfd::wait_for_end(&[child.pidfd.as_fd()], None).expect("poll");
+        assert_eq!(std::fs::read_to_string(folder.path().join("cgroup.procs")).expect("readable"), "0");
+        pidfd::try_reap(&child.pidfd).expect("our child");
+        // Being born in what is no cgroup is not the kernel's refusal of the way, but an error.
+        let error = spawn(&truly, Some(directory.as_fd())).expect_err("no cgroup");
+        assert_eq!((error.call, error.errno), ("clone3", Errno::EBADF));
+    }
+
+    #[test]
     fn programs_are_tried_in_turn_as_execvp_does() {
         let mut true_ = command("/no/such/true", &["true"], None);
         true_.programs.extend([c"/etc/passwd/true".into(), c"/etc".into(), c"/bin/true".into()]);

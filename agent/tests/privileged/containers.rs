@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+use agent::cgroup::container::Container;
+use agent::cgroup::hierarchy::Tree;
 use agent::containerizer::launch::LaunchError;
 use agent::sys::pidfd::Exit;
 use api::v1;
@@ -193,19 +195,80 @@ fn a_user_cannot_have_a_file_fetched_that_he_may_not_read() {
 }
 
 #[test]
+fn without_cgroup_kill_freezing_does_it() {
+    if !needs::met("without_cgroup_kill_freezing_does_it", &CGROUP) {
+        return;
+    }
+    let scene = Scene::with_cgroup();
+    block_on(async {
+        // Forks without end, from many places at once.
+        let line =
+            "for i in 1 2 3 4 5 6; do setsid sh -c 'echo $$ > ready; while :; do (:) ; done' & done; wait";
+        let running = scene.run("c1", line).await;
+        read_when_written(&running.sandbox.join("ready"));
+        let tree = Tree::at(scene.containerizer.cgroup_root().unwrap().to_owned());
+        let group = Container::open(&tree, "c1").unwrap();
+        assert!(group.processes().contains(&running.pid));
+        group.kill_by_freezing().unwrap();
+        assert!(group.processes().is_empty());
+        let killed = Exit::Signal { number: libc::SIGKILL, core_dumped: false };
+        assert_eq!(within(running.wait()).await.exit, killed);
+        scene.end(&running).await;
+    });
+}
+
+/// As systemd gives one to a service with `Delegate=yes`: everything below a group is its user's.
+#[test]
+fn an_ordinary_user_uses_a_group_that_was_delegated_to_him() {
+    let name = "an_ordinary_user_uses_a_group_that_was_delegated_to_him";
+    if std::env::var_os("DELEGATED").is_some() {
+        assert_eq!(nix::unistd::geteuid().as_raw(), 65534);
+        let scene = Scene::with_cgroup();
+        block_on(async {
+            let group = scene.containerizer.cgroup_root().expect("it has one").join("c1");
+            let running = scene.run("c1", DAEMON).await;
+            assert_eq!(running.cgroup_path(), Some(group.as_path()));
+            read_when_written(&running.sandbox.join("ready"));
+            assert!(std::fs::read_to_string(group.join("cgroup.procs")).unwrap().lines().count() >= 2);
+            scene.end(&running).await;
+        });
+        return;
+    }
+    if !needs::met(name, &CGROUP) {
+        return;
+    }
+    let group = needs::cgroup2_root().unwrap().join(format!("ingot-test-{}-delegated", std::process::id()));
+    std::fs::create_dir(&group).unwrap();
+    for file in ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
+        std::os::unix::fs::chown(group.join(file), Some(65534), Some(65534)).unwrap();
+    }
+    let enter = format!("echo $$ > {}/cgroup.procs && exec setpriv \"$@\"", group.display());
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &enter, "sh"]).env("DELEGATED", "1");
+    let text = as_ordinary_user(shell, &["--exact", &format!("containers::{name}")]);
+    std::fs::remove_dir(&group).expect("nothing is left in it");
+    assert!(text.contains("1 passed"), "{text}");
+}
+
+#[test]
 fn an_ordinary_user_has_everything_but_cgroups() {
     if !needs::met("an_ordinary_user_has_everything_but_cgroups", &[Need::Root]) {
         return;
     }
+    let text = as_ordinary_user(std::process::Command::new("setpriv"), &["ordinary::"]);
+    assert!(!text.contains("running 0 tests"), "{text}");
+}
+
+/// Runs tests of this program as nobody; `setpriv` gets its arguments. Returns what they print.
+fn as_ordinary_user(mut setpriv: std::process::Command, tests: &[&str]) -> String {
     // Where this program lies may be closed to others.
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let program = folder.path().join("tests");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    let mut setpriv = std::process::Command::new("setpriv");
-    setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program).args(["ordinary::"]);
+    setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program).args(tests);
     let output = setpriv.current_dir("/").output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(!text.contains("running 0 tests"), "{text}");
+    text
 }
