@@ -22,7 +22,7 @@ use crate::cgroup::container::Container;
 use crate::cgroup::hierarchy::Tree;
 use crate::sys::clone::{Child, Command, spawn};
 use crate::sys::identity::Identity;
-use crate::sys::processes::{self, Mark};
+use crate::sys::processes::{self, Mark, Stat};
 use crate::sys::{SysError, pidfd};
 
 /// Why a container could not be launched. Becomes the message of TASK_FAILED.
@@ -111,6 +111,23 @@ impl Started {
 
 pub(super) fn mark(leader: i32, leader_start_ticks: u64, sandbox: &std::path::Path) -> Mark {
     Mark { leader, leader_start_ticks, environment: format!("{MARK_VARIABLE}={}", sandbox.display()) }
+}
+
+/// A process of an earlier life of the agent, if the one that has this number now is the container's: in its cgroup or,
+/// where it has none, with its mark. Both hold the container's random id, so another process has neither. Blocks.
+pub(super) fn find(
+    pid: i32,
+    cgroup: Option<&Container>,
+    sandbox: &std::path::Path,
+) -> Option<(OwnedFd, Stat)> {
+    // First the handle, then the look: whatever the number means afterwards, the handle means what was looked at.
+    let process = pidfd::open(pid).ok()?;
+    let stat = processes::stat(pid)?;
+    let is_ours = match cgroup {
+        Some(cgroup) => cgroup.processes().contains(&pid),
+        None => processes::environment_has(pid, &mark(pid, 0, sandbox).environment),
+    };
+    (is_ours && !stat.is_zombie()).then_some((process, stat))
 }
 
 /// Blocks. What was made when a later step fails is removed, but for the sandbox, which is collected with others.

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use api::v1;
 use model::id::{AgentId, BadId, ContainerId, FrameworkId, check_id};
-use model::quantity::Quantity;
-use model::resources::{CPUS, MEM, Resources};
 
+use super::limits::{LimitPolicy, Share, limits};
 use crate::cgroup::knobs::Limits;
+use crate::duration::show_ms;
 
 /// What the agent knows of itself that an executor is told or measured by. The same for all containers.
 #[derive(Clone, Debug)]
@@ -32,9 +32,7 @@ pub struct Agent {
     pub subscription_backoff_max_ms: u64,
     /// The operator's, for every executor; the framework's own override them.
     pub environment: BTreeMap<String, String>,
-    /// CPUs are a limit as well as a guarantee (Mesos: `--cgroups_enable_cfs`).
-    pub cpus_are_limits: bool,
-    pub pids_max: Option<u64>,
+    pub limits: LimitPolicy,
 }
 
 /// One executor to be run.
@@ -49,22 +47,6 @@ pub struct Request<'a> {
     pub executor: &'a v1::ExecutorInfo,
     /// What the executor may use: its own share and one for each of its tasks.
     pub shares: &'a [Share],
-}
-
-/// What one task, or the executor itself, was given.
-#[derive(Clone, Debug, Default)]
-pub struct Share {
-    pub resources: Resources,
-    /// Where a task names a limit other than what it was given.
-    pub cpus_max: Option<Ceiling>,
-    pub memory_max: Option<Ceiling>,
-}
-
-/// A limit that a task wishes for itself (`TaskInfo.limits`); `memory` in MiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ceiling {
-    Unlimited,
-    At(Quantity),
 }
 
 /// Everything that launching needs.
@@ -143,7 +125,7 @@ pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
         environment,
         user: agent.switch_user.then(|| user.to_owned()),
         uris: command.uris.clone(),
-        limits: limits(agent, request.shares),
+        limits: limits(request.shares, &agent.limits),
     })
 }
 
@@ -190,15 +172,15 @@ fn environment(
     set("MESOS_CHECKPOINT", u8::from(request.checkpoint).to_string());
     set("MESOS_DIRECTORY", sandbox.clone());
     set("MESOS_EXECUTOR_ID", executor.executor_id.value.clone());
-    set("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", duration(grace_ms));
+    set("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", show_ms(grace_ms));
     set("MESOS_FRAMEWORK_ID", request.framework_id.to_string());
     set("MESOS_HTTP_COMMAND_EXECUTOR", "1".to_owned());
     set("MESOS_SANDBOX", sandbox);
     set("MESOS_SLAVE_ID", agent.agent_id.to_string());
     set("MESOS_SLAVE_PID", format!("slave(1)@{}", agent.address));
     if request.checkpoint {
-        set("MESOS_RECOVERY_TIMEOUT", duration(agent.recovery_timeout_ms));
-        set("MESOS_SUBSCRIPTION_BACKOFF_MAX", duration(agent.subscription_backoff_max_ms));
+        set("MESOS_RECOVERY_TIMEOUT", show_ms(agent.recovery_timeout_ms));
+        set("MESOS_SUBSCRIPTION_BACKOFF_MAX", show_ms(agent.subscription_backoff_max_ms));
     }
     for variable in command.environment.iter().flat_map(|e| &e.variables) {
         environment.insert(variable.name.clone(), variable_value(variable)?);
@@ -245,64 +227,6 @@ fn program(command: &v1::CommandInfo, path: &str) -> Result<(Vec<CString>, Vec<C
     // The first argument is the program's own name, by Mesos' convention given by the framework.
     let args = if args.is_empty() { vec![text("command.value", value)?] } else { args };
     Ok((programs, args))
-}
-
-/// The sum of what an executor and its tasks were given. A limit holds where any of them has one: those without one then
-/// count with what they were given, and one without bounds frees all (Mesos: `computeExecutorLimits` in slave.cpp).
-pub fn limits(agent: &Agent, shares: &[Share]) -> Limits {
-    let sum = |name: &str| shares.iter().map(|share| share.resources.scalar(name)).sum::<Quantity>();
-    let ceiling = |name: &str, of: fn(&Share) -> Option<Ceiling>| {
-        shares.iter().try_fold(Quantity::ZERO, |total, share| match of(share) {
-            Some(Ceiling::Unlimited) => None,
-            Some(Ceiling::At(limit)) => Some(total + limit),
-            None => Some(total + share.resources.scalar(name)),
-        })
-    };
-    let cpus_are_limited = agent.cpus_are_limits || shares.iter().any(|share| share.cpus_max.is_some());
-    let cpus_max = ceiling(CPUS, |share| share.cpus_max).filter(|_| cpus_are_limited);
-    Limits {
-        cpus_milli: sum(CPUS).milli(),
-        cpus_max_milli: cpus_max.map(Quantity::milli),
-        memory_bytes: mebibytes(sum(MEM)),
-        memory_max_bytes: ceiling(MEM, |share| share.memory_max).map(mebibytes),
-        swap_max_bytes: 0,
-        pids_max: agent.pids_max,
-    }
-}
-
-fn mebibytes(amount: Quantity) -> u64 {
-    // Largest amount: 2^43 thousandths, times 2^20, fits in 64 bits.
-    amount.milli() * (1 << 20) / 1000
-}
-
-/// A length of time in Mesos' text form: in the largest unit that it reaches or, if it is no whole number of those, in
-/// the next smaller one (`5secs`, `15mins`, `1500ms`).
-pub fn duration(ms: u64) -> String {
-    if ms == 0 {
-        return "0ns".to_owned();
-    }
-    const UNITS: [(u64, &str); 6] = [
-        (604_800_000, "weeks"),
-        (86_400_000, "days"),
-        (3_600_000, "hrs"),
-        (60_000, "mins"),
-        (1000, "secs"),
-        (1, "ms"),
-    ];
-    let reached = UNITS.iter().position(|(unit, _)| ms >= *unit).unwrap_or(UNITS.len() - 1);
-    let (unit, name) = UNITS[reached];
-    match UNITS.get(reached + 1) {
-        Some((smaller, smaller_name)) if !ms.is_multiple_of(unit) && ms.is_multiple_of(*smaller) => {
-            format!("{}{smaller_name}", ms / smaller)
-        }
-        // A fraction, with the 15 digits that a double holds for sure.
-        _ if !ms.is_multiple_of(unit) => {
-            let value = ms as f64 / unit as f64;
-            let decimals = 14 - value.log10().floor() as usize;
-            format!("{}{name}", format!("{value:.decimals$}").trim_end_matches('0'))
-        }
-        _ => format!("{}{name}", ms / unit),
-    }
 }
 
 /// The executor that the agent provides for a task which brings a command and none of its own
@@ -357,7 +281,6 @@ fn shorten(text: &str) -> String {
 mod tests {
     use super::*;
     use api::v1::environment::{Variable, variable::Type};
-    use model::resources::Resource;
 
     fn agent() -> Agent {
         Agent {
@@ -370,8 +293,7 @@ mod tests {
             recovery_timeout_ms: 900_000,
             subscription_backoff_max_ms: 2000,
             environment: BTreeMap::new(),
-            cpus_are_limits: false,
-            pids_max: None,
+            limits: LimitPolicy::default(),
         }
     }
 
@@ -540,52 +462,6 @@ mod tests {
             |agent: &Agent| plan_of(agent, &executor(command.clone()), false).expect("it can be run").user;
         assert_eq!(user(&agent()).as_deref(), Some("daemon"));
         assert_eq!(user(&Agent { switch_user: false, ..agent() }), None);
-    }
-
-    fn share(cpus_milli: u64, mem: u64) -> Share {
-        let mut share = Share::default();
-        share.resources.add_part(&Resource::scalar(CPUS, Quantity::from_milli(cpus_milli)));
-        share.resources.add_part(&Resource::scalar(MEM, Quantity::from_units(mem)));
-        share
-    }
-
-    #[test]
-    fn shares_add_up_and_cpus_are_a_limit_only_where_somebody_says_so() {
-        let plain = limits(&agent(), &[share(100, 32), share(1000, 128)]);
-        assert_eq!((plain.cpus_milli, plain.cpus_max_milli), (1100, None));
-        assert_eq!((plain.memory_bytes, plain.memory_max_bytes), (160 << 20, Some(160 << 20)));
-        let strict = limits(&Agent { cpus_are_limits: true, ..agent() }, &[share(100, 32), share(1000, 128)]);
-        assert_eq!(strict.cpus_max_milli, Some(1100));
-    }
-
-    #[test]
-    fn a_tasks_own_limit_counts_instead_of_what_it_was_given_and_one_without_bounds_frees_all() {
-        let two = Ceiling::At(Quantity::from_units(2));
-        let limited = Share { cpus_max: Some(two), memory_max: Some(Ceiling::Unlimited), ..share(1000, 128) };
-        let both = limits(&agent(), &[share(100, 32), limited.clone()]);
-        assert_eq!((both.cpus_milli, both.cpus_max_milli), (1100, Some(2100)));
-        assert_eq!((both.memory_bytes, both.memory_max_bytes), (160 << 20, None));
-        let free = Share { cpus_max: Some(Ceiling::Unlimited), ..limited };
-        assert_eq!(limits(&Agent { cpus_are_limits: true, ..agent() }, &[free]).cpus_max_milli, None);
-    }
-
-    #[test]
-    fn durations_read_as_mesos_writes_them() {
-        let expect = [
-            (0, "0ns"),
-            (999, "999ms"),
-            (1500, "1500ms"),
-            (5000, "5secs"),
-            (90_000, "90secs"),
-            (90_500, "1.50833333333333mins"),
-            (900_000, "15mins"),
-            (5_400_000, "90mins"),
-            (864_000_000, "10days"),
-            (1_209_600_000, "2weeks"),
-        ];
-        for (ms, text) in expect {
-            assert_eq!(duration(ms), text);
-        }
     }
 
     #[test]

@@ -16,8 +16,8 @@ use crate::cgroup::hierarchy::{Tree, TreeConfig};
 use crate::cgroup::knobs::Limits;
 use crate::cgroup::{CgroupError, Enforcement};
 use crate::sys::SysError;
-use crate::sys::pidfd::{self, Ended};
-use crate::sys::processes::{self, Mark};
+use crate::sys::pidfd::Ended;
+use crate::sys::processes::Mark;
 
 /// The agent's containers.
 #[derive(Debug)]
@@ -44,8 +44,9 @@ pub enum DestroyError {
 pub struct Running {
     pub container_id: ContainerId,
     pub sandbox: PathBuf,
-    /// Of its first process, which is the executor. It may have ended: signals go by its pidfd, never by this number.
-    pub pid: i32,
+    /// Of its first process, which is the executor; zero if that is not known. It may have ended: signals go by its pidfd,
+    /// never by this number.
+    pub pid: u32,
     start_ticks: u64,
     cgroup: Option<Arc<Container>>,
     reaper: Reaper,
@@ -56,9 +57,8 @@ pub struct Running {
 pub struct Remembered {
     pub container_id: ContainerId,
     pub sandbox: PathBuf,
-    pub pid: i32,
-    /// Clock ticks after boot; with the pid and the boot it names a process for good.
-    pub start_ticks: u64,
+    /// Of its first process; `None` if that was never known.
+    pub pid: Option<u32>,
 }
 
 impl Running {
@@ -73,15 +73,14 @@ impl Running {
 
     /// By what its processes are found where it has no cgroup.
     pub fn mark(&self) -> Mark {
-        mark(self.pid, self.start_ticks, &self.sandbox)
+        mark(self.pid.cast_signed(), self.start_ticks, &self.sandbox)
     }
 
     pub fn remember(&self) -> Remembered {
         Remembered {
             container_id: self.container_id.clone(),
             sandbox: self.sandbox.clone(),
-            pid: self.pid,
-            start_ticks: self.start_ticks,
+            pid: (self.pid > 0).then_some(self.pid),
         }
     }
 
@@ -104,7 +103,7 @@ impl Containerizer {
         let tree = cgroups.map(|config| Tree::open(config).map(Arc::new));
         let (tree, enforcement) = match tree {
             Some(Ok(tree)) => (Some(tree.clone()), tree.enforcement().clone()),
-            Some(Err(error)) => (None, Enforcement::none(&chain(&error))),
+            Some(Err(error)) => (None, Enforcement::none(&message(&error))),
             None => (None, Enforcement::none("cgroups are switched off")),
         };
         let fetches = Arc::new(tokio::sync::Semaphore::new(FETCHES_MAX));
@@ -144,7 +143,7 @@ impl Containerizer {
             Ok(reaper) => Ok(Running {
                 container_id: prepared.container_id,
                 sandbox: prepared.sandbox,
-                pid: child.pid,
+                pid: child.pid.cast_unsigned(),
                 start_ticks,
                 cgroup: prepared.cgroup,
                 reaper,
@@ -159,7 +158,7 @@ impl Containerizer {
 
     async fn end(&self, cgroup: Option<&Arc<Container>>, mark: &Mark) {
         let killed = match cgroup {
-            Some(cgroup) => cgroup.kill().map_err(|error| std::io::Error::other(chain(&error))),
+            Some(cgroup) => cgroup.kill().map_err(|error| std::io::Error::other(message(&error))),
             None => destroy::kill_marked(&self.launcher, mark).await,
         };
         if let Err(error) = killed {
@@ -210,25 +209,24 @@ impl Containerizer {
     /// Finds a container of the agent's earlier life, of the same boot. If its first process has ended meanwhile, `wait`
     /// says so at once, and the rest of it is there to be destroyed and removed.
     pub async fn reattach(&self, remembered: &Remembered) -> Result<Running, LaunchError> {
-        let Remembered { container_id, sandbox, pid, start_ticks } = remembered.clone();
-        let (tree, name) = (self.tree.clone(), container_id.clone());
+        let Remembered { container_id, sandbox, pid } = remembered.clone();
+        let (tree, name, folder) = (self.tree.clone(), container_id.clone(), sandbox.clone());
         let look = move || {
             let cgroup = tree.and_then(|tree| Container::open(&tree, name.as_str()).ok()).map(Arc::new);
-            // First the handle, then the look: whatever the number means afterwards, the handle means what was looked at.
-            let process = if pid > 0 { pidfd::open(pid).ok() } else { None };
-            (
-                cgroup,
-                process.filter(|_| processes::stat(pid).is_some_and(|stat| stat.start_ticks == start_ticks)),
-            )
+            let process = pid.and_then(|pid| launch::find(pid.cast_signed(), cgroup.as_deref(), &folder));
+            (cgroup, process)
         };
         let (cgroup, process) = self.launcher.run(look).await;
-        let reaper = process.map_or_else(|| Ok(Reaper::of_nobody()), Reaper::of);
-        let reaper = reaper.map_err(|source| LaunchError::Watch { pid, source })?;
+        let (reaper, pid, start_ticks) = match process {
+            Some((pidfd, stat)) => (Reaper::of(pidfd), stat.pid.cast_unsigned(), stat.start_ticks),
+            None => (Ok(Reaper::of_nobody()), 0, 0),
+        };
+        let reaper = reaper.map_err(|source| LaunchError::Watch { pid: pid.cast_signed(), source })?;
         Ok(Running { container_id, sandbox, pid, start_ticks, cgroup, reaper })
     }
 
     /// Containers whose cgroup is there, whoever remembers them. After a restart, those that nobody remembers are to be
-    /// reattached (with pid zero), destroyed and removed.
+    /// reattached (without a pid), destroyed and removed.
     pub async fn leftovers(&self) -> Result<Vec<ContainerId>, CgroupError> {
         let Some(tree) = self.tree.clone() else { return Ok(Vec::new()) };
         let names = self.launcher.run(move || tree.names()).await?;
@@ -243,8 +241,8 @@ impl Containerizer {
     }
 }
 
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes, in one line: what a framework or an operator is told.
+pub fn message(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

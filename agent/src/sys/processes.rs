@@ -121,8 +121,9 @@ impl Table {
     }
 }
 
+/// Whether a process was started with this `NAME=value` in its environment.
 /// False as well when the environment may not be read (another user's process) or is not there (a kernel thread).
-fn environment_has(pid: i32, entry: &str) -> bool {
+pub fn environment_has(pid: i32, entry: &str) -> bool {
     let environment = fs::read(Path::new("/proc").join(pid.to_string()).join("environ")).unwrap_or_default();
     environment.split(|&byte| byte == 0).any(|variable| variable == entry.as_bytes())
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use agent::cgroup::container::Container;
 use agent::cgroup::hierarchy::Tree;
 use agent::containerizer::launch::LaunchError;
+use agent::containerizer::service::Remembered;
 use agent::sys::pidfd::Exit;
 use api::v1;
 
@@ -107,10 +108,11 @@ fn a_forgotten_container_is_found_by_its_group() {
     let scene = Scene::with_cgroup();
     block_on(async {
         let running = scene.run("c1", "exec sleep 1000").await;
-        let mut remembered = running.remember();
-        (remembered.pid, remembered.start_ticks) = (0, 0);
+        let remembered = Remembered { pid: None, ..running.remember() };
         let found = scene.containerizer.reattach(&remembered).await.unwrap();
-        assert_eq!(found.cgroup_id(), running.cgroup_id());
+        assert_eq!((found.cgroup_id(), found.pid), (running.cgroup_id(), 0));
+        let again = scene.containerizer.reattach(&running.remember()).await.unwrap();
+        assert_eq!(again.mark(), running.mark());
         assert_eq!(within(scene.containerizer.destroy(&found)).await.unwrap().exit, Exit::Unknown);
         assert_eq!(
             within(running.wait()).await.exit,
@@ -208,7 +210,7 @@ fn without_cgroup_kill_freezing_does_it() {
         read_when_written(&running.sandbox.join("ready"));
         let tree = Tree::at(scene.containerizer.cgroup_root().unwrap().to_owned());
         let group = Container::open(&tree, "c1").unwrap();
-        assert!(group.processes().contains(&running.pid));
+        assert!(group.processes().contains(&running.pid.cast_signed()));
         group.kill_by_freezing().unwrap();
         assert!(group.processes().is_empty());
         let killed = Exit::Signal { number: libc::SIGKILL, core_dumped: false };

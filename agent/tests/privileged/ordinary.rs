@@ -1,6 +1,7 @@
 //! What works for every user, without any cgroup. `containers` runs these as an ordinary user, too.
 
 use agent::containerizer::launch::LaunchError;
+use agent::containerizer::service::{Remembered, message};
 use agent::sys::pidfd::Exit;
 use api::v1;
 use std::os::unix::fs::MetadataExt;
@@ -46,6 +47,7 @@ fn a_program_that_is_not_there_is_an_error_and_is_told_in_stderr() {
         let prepared = scene.containerizer.prepare(plan).await.unwrap();
         let error = within(scene.containerizer.start(prepared)).await.unwrap_err();
         assert!(matches!(error, LaunchError::Execute { .. }), "{error}");
+        assert_eq!(message(&error), "execute /no/such/program: execve: No such file or directory");
         let text = std::fs::read_to_string(stderr).unwrap();
         assert_eq!(text, "Failed to execute /no/such/program: execve: No such file or directory\n");
     });
@@ -62,7 +64,7 @@ fn destroy_ends_the_session_the_descendants_and_a_daemon() {
         let running = scene.run("c1", DAEMON).await;
         read_when_written(&running.sandbox.join("ready"));
         let daemon: i32 = read_when_written(&running.sandbox.join("daemon")).trim().parse().unwrap();
-        assert!(is_alive(daemon) && is_alive(running.pid));
+        assert!(is_alive(daemon) && is_alive(running.pid.cast_signed()));
         assert_eq!(scene.end(&running).await, Exit::Signal { number: libc::SIGKILL, core_dumped: false });
         assert!(!is_alive(daemon), "the daemon survived");
     });
@@ -88,10 +90,9 @@ fn a_container_is_found_again_and_its_end_noticed() {
         let again = scene.containerizer.reattach(&running.remember()).await.unwrap();
         assert_eq!((again.pid, again.mark()), (running.pid, running.mark()));
         // Another process has the number: the container's own has ended.
-        let mut other = running.remember();
-        other.start_ticks += 1;
+        let other = Remembered { pid: Some(std::process::id()), ..running.remember() };
         let other = scene.containerizer.reattach(&other).await.unwrap();
-        assert_eq!(within(other.wait()).await.exit, Exit::Unknown);
+        assert_eq!((other.pid, within(other.wait()).await.exit), (0, Exit::Unknown));
         again.signal(libc::SIGTERM).unwrap();
         assert_eq!(
             within(running.wait()).await.exit,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use agent::cgroup::hierarchy::TreeConfig;
+use agent::containerizer::limits::LimitPolicy;
 use agent::containerizer::plan::{self, Agent, Plan, Request};
 use agent::containerizer::service::{Containerizer, Running};
 use agent::sys::pidfd::Exit;
@@ -50,8 +51,7 @@ impl Scene {
             recovery_timeout_ms: 900_000,
             subscription_backoff_max_ms: 2000,
             environment: BTreeMap::new(),
-            cpus_are_limits: false,
-            pids_max: None,
+            limits: LimitPolicy::default(),
         };
         let cgroup = containerizer.cgroup_root().map(Path::to_owned);
         Self { containerizer, agent, cgroup, folder }

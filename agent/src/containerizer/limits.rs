@@ -1,0 +1,94 @@
+//! What an executor and its tasks were given, summed up to what their container is held to. Decides; looks at nothing.
+
+use model::quantity::Quantity;
+use model::resources::{CPUS, MEM, Resources};
+
+use crate::cgroup::knobs::Limits;
+
+/// What the operator wants of all containers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitPolicy {
+    /// CPUs are a limit as well as a guarantee (Mesos: `--cgroups_enable_cfs`).
+    pub cpus_are_limits: bool,
+    /// Processes and threads of one container.
+    pub pids_max: Option<u64>,
+}
+
+/// What one task, or the executor itself, was given.
+#[derive(Clone, Debug, Default)]
+pub struct Share {
+    pub resources: Resources,
+    /// Where a task names a limit other than what it was given.
+    pub cpus_max: Option<Ceiling>,
+    pub memory_max: Option<Ceiling>,
+}
+
+/// A limit that a task wishes for itself (`TaskInfo.limits`); `memory` in MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ceiling {
+    Unlimited,
+    At(Quantity),
+}
+
+/// The sum of what an executor and its tasks were given. A limit holds where any of them has one: those without one then
+/// count with what they were given, and one without bounds frees all (Mesos: `computeExecutorLimits` in slave.cpp).
+pub fn limits(shares: &[Share], policy: &LimitPolicy) -> Limits {
+    let sum = |name: &str| shares.iter().map(|share| share.resources.scalar(name)).sum::<Quantity>();
+    let ceiling = |name: &str, of: fn(&Share) -> Option<Ceiling>| {
+        shares.iter().try_fold(Quantity::ZERO, |total, share| match of(share) {
+            Some(Ceiling::Unlimited) => None,
+            Some(Ceiling::At(limit)) => Some(total + limit),
+            None => Some(total + share.resources.scalar(name)),
+        })
+    };
+    let cpus_are_limited = policy.cpus_are_limits || shares.iter().any(|share| share.cpus_max.is_some());
+    let cpus_max = ceiling(CPUS, |share| share.cpus_max).filter(|_| cpus_are_limited);
+    Limits {
+        cpus_milli: sum(CPUS).milli(),
+        cpus_max_milli: cpus_max.map(Quantity::milli),
+        memory_bytes: mebibytes(sum(MEM)),
+        memory_max_bytes: ceiling(MEM, |share| share.memory_max).map(mebibytes),
+        swap_max_bytes: 0,
+        pids_max: policy.pids_max,
+    }
+}
+
+fn mebibytes(amount: Quantity) -> u64 {
+    // Largest amount: 2^43 thousandths, times 2^20, fits in 64 bits.
+    amount.milli() * (1 << 20) / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::resources::Resource;
+
+    const STRICT: LimitPolicy = LimitPolicy { cpus_are_limits: true, pids_max: None };
+
+    fn share(cpus_milli: u64, mem: u64) -> Share {
+        let mut share = Share::default();
+        share.resources.add_part(&Resource::scalar(CPUS, Quantity::from_milli(cpus_milli)));
+        share.resources.add_part(&Resource::scalar(MEM, Quantity::from_units(mem)));
+        share
+    }
+
+    #[test]
+    fn shares_add_up_and_cpus_are_a_limit_only_where_somebody_says_so() {
+        let plain = limits(&[share(100, 32), share(1000, 128)], &LimitPolicy::default());
+        assert_eq!((plain.cpus_milli, plain.cpus_max_milli), (1100, None));
+        assert_eq!((plain.memory_bytes, plain.memory_max_bytes), (160 << 20, Some(160 << 20)));
+        let strict = limits(&[share(100, 32), share(1000, 128)], &STRICT);
+        assert_eq!(strict.cpus_max_milli, Some(1100));
+    }
+
+    #[test]
+    fn a_tasks_own_limit_counts_instead_of_what_it_was_given_and_one_without_bounds_frees_all() {
+        let two = Ceiling::At(Quantity::from_units(2));
+        let limited = Share { cpus_max: Some(two), memory_max: Some(Ceiling::Unlimited), ..share(1000, 128) };
+        let both = limits(&[share(100, 32), limited.clone()], &LimitPolicy::default());
+        assert_eq!((both.cpus_milli, both.cpus_max_milli), (1100, Some(2100)));
+        assert_eq!((both.memory_bytes, both.memory_max_bytes), (160 << 20, None));
+        let free = Share { cpus_max: Some(Ceiling::Unlimited), ..limited };
+        assert_eq!(limits(&[free], &STRICT).cpus_max_milli, None);
+    }
+}
