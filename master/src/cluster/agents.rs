@@ -1,0 +1,359 @@
+//! Agents: registration, sessions, pings, and what becomes of everything when one is given up.
+
+use super::effect::Event;
+use super::executors::Executor;
+use super::input::SessionId;
+use super::kept::Viewed;
+use super::note::Note;
+use super::offers::Offer;
+use super::snapshot::AgentView;
+use super::timers::Timer;
+use super::{Cluster, Turn};
+use crate::allocator::event;
+use crate::allocator::key::AgentKey;
+use crate::usage::Row;
+use model::agent_info::AgentInfo;
+use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, TaskId};
+use model::resources::Resources;
+use model::task::{Reason, TaskState};
+use model::time::{Time, UnixTime};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use wire::message::ToAgent;
+
+/// Agents that were given up and are remembered, at most: their ids answer reconciliation (Mesos keeps 100,000).
+const UNREACHABLE_MAX: usize = 100_000;
+
+/// A registered agent. What it holds is counted here: `used` is the sum over its tasks that are not over and its
+/// executors, `offered` that over its outstanding offers; both marked with the role they are allocated to.
+#[derive(Debug)]
+pub(super) struct Agent {
+    pub(super) id: AgentId,
+    pub(super) key: AgentKey,
+    pub(super) info: Arc<AgentInfo>,
+    /// `None` while it is disconnected: nothing of it is offered then.
+    pub(super) session: Option<SessionId>,
+    pub(super) registered: UnixTime,
+    pub(super) reregistered: Option<UnixTime>,
+    pub(super) used: Resources,
+    pub(super) offered: Resources,
+    pub(super) tasks: BTreeSet<(FrameworkId, TaskId)>,
+    pub(super) executors: BTreeMap<(FrameworkId, ExecutorId), Arc<Executor>>,
+    pub(super) offers: BTreeMap<OfferId, Arc<Offer>>,
+    /// Where the figures of its running containers stand.
+    pub(super) containers: BTreeMap<(FrameworkId, ExecutorId), (ContainerId, Row)>,
+    /// Asked to be killed: asked again when the agent comes back and still has them.
+    pub(super) killed: BTreeSet<(FrameworkId, TaskId)>,
+    pub(super) ping: Ping,
+}
+
+/// Whether an agent is still there.
+#[derive(Debug)]
+pub(super) struct Ping {
+    /// The number of the last ping.
+    sequence: u64,
+    is_answered: bool,
+    missed_count: u32,
+    due: Time,
+}
+
+/// Why an agent is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Removal {
+    /// It answers no pings. It may come back, with its tasks.
+    Unreachable,
+    /// It said goodbye.
+    Unregistered,
+    /// Another agent registered at its address.
+    Replaced,
+}
+
+/// Agents that were given up, oldest forgotten first.
+#[derive(Debug, Default)]
+pub(super) struct Unreachable {
+    since: BTreeMap<AgentId, UnixTime>,
+    order: VecDeque<AgentId>,
+}
+
+impl Unreachable {
+    pub(super) fn get(&self, id: &AgentId) -> Option<UnixTime> {
+        self.since.get(id).copied()
+    }
+
+    fn insert(&mut self, id: AgentId, since: UnixTime) {
+        if self.order.len() == UNREACHABLE_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.since.remove(&oldest);
+        }
+        self.order.push_back(id.clone());
+        self.since.insert(id, since);
+    }
+
+    /// Whether it was there.
+    pub(super) fn remove(&mut self, id: &AgentId) -> bool {
+        self.order.retain(|other| other != id);
+        self.since.remove(id).is_some()
+    }
+
+    pub(super) fn since(&self) -> Vec<(AgentId, UnixTime)> {
+        self.since.iter().map(|(id, since)| (id.clone(), *since)).collect()
+    }
+}
+
+impl Ping {
+    /// It has just shown that it lives.
+    pub(super) fn reset(&mut self) {
+        (self.missed_count, self.is_answered) = (0, true);
+    }
+}
+
+impl Viewed for Agent {
+    type View = AgentView;
+
+    fn view(&self) -> AgentView {
+        AgentView {
+            id: self.id.clone(),
+            info: Arc::clone(&self.info),
+            is_connected: self.session.is_some(),
+            is_active: self.session.is_some(),
+            registered: self.registered,
+            reregistered: self.reregistered,
+            total: self.info.total.clone(),
+            used: self.used.clone(),
+            offered: self.offered.clone(),
+        }
+    }
+}
+
+impl Agent {
+    pub(super) fn new(
+        id: AgentId,
+        key: AgentKey,
+        info: AgentInfo,
+        session: SessionId,
+        now: UnixTime,
+    ) -> Self {
+        Self {
+            id,
+            key,
+            info: Arc::new(info),
+            session: Some(session),
+            registered: now,
+            reregistered: None,
+            used: Resources::default(),
+            offered: Resources::default(),
+            tasks: BTreeSet::new(),
+            executors: BTreeMap::new(),
+            offers: BTreeMap::new(),
+            containers: BTreeMap::new(),
+            killed: BTreeSet::new(),
+            ping: Ping { sequence: 0, is_answered: true, missed_count: 0, due: Time::default() },
+        }
+    }
+
+    /// The framework's executors here, by id.
+    pub(super) fn executors_of(&self, framework_id: &FrameworkId) -> Vec<ExecutorId> {
+        let first = (framework_id.clone(), ExecutorId::new(""));
+        let theirs = self.executors.range(first..).take_while(|((owner, _), _)| owner == framework_id);
+        theirs.map(|((_, executor), _)| executor.clone()).collect()
+    }
+
+    /// Takes what is no longer used, or offered, out of a sum that contains it.
+    pub(super) fn subtract(sum: &mut Resources, part: &Resources) {
+        *sum =
+            sum.checked_sub(part).expect("what an agent holds is the sum of its tasks, executors and offers");
+    }
+}
+
+impl Cluster {
+    pub(super) fn register(&mut self, session: SessionId, info: AgentInfo, turn: &mut Turn<'_>) {
+        self.counters.messages_register_slave += 1;
+        if let Some(old) = self.addresses.get(&info.address).cloned() {
+            // It runs where that one ran and does not know its id: what was there is gone.
+            self.remove_agent(&old, Removal::Replaced, turn);
+        }
+        let id = AgentId::new(format!("{}-S{}", self.master.id, self.next[0]));
+        self.next[0] += 1;
+        self.counters.slave_registrations += 1;
+        turn.note(Note::AgentRegistered {
+            agent_id: id.clone(),
+            hostname: Arc::clone(&info.hostname),
+            resources: info.total.to_string(),
+        });
+        let key = self.agent_keys.take(&id);
+        let total = info.total.clone();
+        let agent = Agent::new(id.clone(), key, info, session, turn.now.unix);
+        self.admit(agent, turn);
+        turn.agent(session, self.registered(id, Vec::new()));
+        turn.allocator(event::Event::AddAgent { agent: key, total, used: Vec::new() });
+    }
+
+    /// Makes a new agent known everywhere but to the allocator.
+    pub(super) fn admit(&mut self, mut agent: Agent, turn: &mut Turn<'_>) {
+        let session = agent.session.expect("agents are admitted by what they say");
+        agent.ping.due = turn.now.time.plus_ms(self.settings.agent_ping_timeout_ms);
+        self.timers.set(agent.ping.due, Timer::Ping(agent.id.clone()));
+        self.sessions.insert(session, agent.id.clone());
+        self.addresses.insert(agent.info.address, agent.id.clone());
+        self.agents.insert(agent.id.clone(), agent);
+    }
+
+    pub(super) fn registered(&self, agent_id: AgentId, reconcile: Vec<(FrameworkId, TaskId)>) -> ToAgent {
+        let settings = &self.settings;
+        ToAgent::Registered {
+            agent_id,
+            master_id: self.master.id.clone(),
+            ping_timeout_ms: settings.agent_ping_timeout_ms * u64::from(settings.max_agent_ping_timeouts),
+            reconcile,
+        }
+    }
+
+    pub(super) fn agent_gone(&mut self, session: SessionId, turn: &mut Turn<'_>) {
+        let Some(id) = self.sessions.remove(&session) else { return };
+        let agent = self.agents.get_mut(&id).expect("a session's agent is registered");
+        agent.session = None;
+        let key = agent.key;
+        let offers: Vec<_> = agent.offers.keys().cloned().collect();
+        turn.note(Note::AgentDisconnected { agent_id: id });
+        turn.allocator(event::Event::DeactivateAgent { agent: key });
+        offers.iter().for_each(|offer| self.rescind(offer, event::Refusal::None, turn));
+    }
+
+    /// The next ping is due; one without an answer, or without a session to send it through, counts as missed.
+    pub(super) fn ping(&mut self, id: &AgentId, turn: &mut Turn<'_>) {
+        let Some(agent) = self.agents.get_mut(id) else { return };
+        let ping = &mut agent.ping;
+        let is_missed = ping.sequence > 0 && !ping.is_answered || agent.session.is_none();
+        ping.missed_count = if is_missed { ping.missed_count + 1 } else { 0 };
+        if ping.missed_count >= self.settings.max_agent_ping_timeouts {
+            self.counters.slave_unreachable_scheduled += 1;
+            self.counters.slave_unreachable_completed += 1;
+            return self.remove_agent(id, Removal::Unreachable, turn);
+        }
+        (ping.sequence, ping.is_answered) = (ping.sequence + 1, false);
+        ping.due = turn.now.time.plus_ms(self.settings.agent_ping_timeout_ms);
+        self.timers.set(ping.due, Timer::Ping(id.clone()));
+        if let Some(session) = agent.session {
+            turn.agent(session, ToAgent::Ping { sequence: ping.sequence });
+        }
+    }
+
+    pub(super) fn pong(&mut self, id: &AgentId, sequence: u64) {
+        let agent = self.agents.get_mut(id).expect("a session's agent is registered");
+        // A late answer to an earlier ping still shows that it lives; one to a ping never sent shows nothing.
+        agent.ping.is_answered |= sequence <= agent.ping.sequence;
+    }
+
+    /// The agent is gone, with everything on it. Its tasks are told as lost or unreachable, its offers are taken back.
+    pub(super) fn remove_agent(&mut self, id: &AgentId, removal: Removal, turn: &mut Turn<'_>) {
+        let Some(agent) = self.agents.remove(id) else { return };
+        let why = self.why(&agent, removal);
+        turn.note(Note::AgentRemoved {
+            agent_id: id.clone(),
+            why: Arc::from(&*why),
+            task_count: agent.tasks.len(),
+        });
+        if let Some(session) = agent.session {
+            self.sessions.remove(&session);
+            turn.close_session(session, "the agent was removed");
+        }
+        if self.addresses.get(&agent.info.address) == Some(id) {
+            self.addresses.remove(&agent.info.address);
+        }
+        self.timers.cancel(agent.ping.due, Timer::Ping(id.clone()));
+        // First, so that nothing of it is offered again; it also ends everything allocated there.
+        turn.allocator(event::Event::RemoveAgent { agent: agent.key });
+        self.agent_keys.give_back(agent.key);
+        for offer in agent.offers.values() {
+            self.forget_offer(offer, turn);
+        }
+        for (framework_id, task_id) in &agent.tasks {
+            self.lose_task(framework_id, task_id, removal, &why, turn);
+        }
+        for ((framework_id, executor_id), executor) in agent.executors {
+            if let Some(framework) = self.frameworks.get_mut(&framework_id) {
+                framework.executors.remove(&(id.clone(), executor_id));
+            }
+            self.rows.drop(executor.usage, turn);
+        }
+        for (_, row) in agent.containers.into_values() {
+            self.rows.drop(Some(row), turn);
+        }
+        self.count_removal(removal);
+        if removal == Removal::Unreachable {
+            self.unreachable.insert(id.clone(), turn.now.unix);
+        }
+        self.tell_of_lost_agent(id, turn);
+    }
+
+    fn why(&self, agent: &Agent, removal: Removal) -> String {
+        match removal {
+            Removal::Unreachable => {
+                format!("Agent {} is unreachable: health check timed out", agent.info.hostname)
+            }
+            Removal::Unregistered => format!("Agent {} removed: the agent unregistered", agent.info.hostname),
+            Removal::Replaced => {
+                format!("Agent {} removed: a new agent registered at the same address", agent.info.hostname)
+            }
+        }
+    }
+
+    fn count_removal(&mut self, removal: Removal) {
+        self.counters.slave_removals += 1;
+        let reason = match removal {
+            Removal::Unreachable => &mut self.counters.slave_removals_reason_unhealthy,
+            Removal::Unregistered => &mut self.counters.slave_removals_reason_unregistered,
+            Removal::Replaced => &mut self.counters.slave_removals_reason_registered,
+        };
+        *reason += 1;
+    }
+
+    /// Every subscribed framework hears of a lost agent, whether it had tasks there or not.
+    fn tell_of_lost_agent(&mut self, id: &AgentId, turn: &mut Turn<'_>) {
+        let streams: Vec<_> = self.streams.keys().cloned().collect();
+        for stream in streams {
+            let event = Event::Failure { agent_id: id.clone(), executor_id: None, status: None };
+            turn.scheduler(&stream, event);
+        }
+    }
+
+    /// One task of a removed agent: told to its framework, and kept among those that are over or may come back.
+    fn lose_task(
+        &mut self,
+        framework_id: &FrameworkId,
+        task_id: &TaskId,
+        removal: Removal,
+        why: &str,
+        turn: &mut Turn<'_>,
+    ) {
+        let framework = self.frameworks.get_mut(framework_id).expect("a task's framework is known");
+        let mut task = framework.tasks.remove(task_id).expect("an agent's task is its framework's");
+        if task.state.is_terminal() {
+            // Its end was not acknowledged, and the agent that would repeat it is gone: told once more, as it was.
+            let status = super::reconcile::latest(&task, turn.now.unix);
+            framework.tell(&status, turn);
+            return self.complete_task(framework_id, task, turn);
+        }
+        let is_aware = framework.is_partition_aware();
+        let state = if removal == Removal::Unreachable && is_aware {
+            TaskState::Unreachable
+        } else {
+            TaskState::Lost
+        };
+        let mut status = task.status_by_master(state, Some(Reason::AGENT_REMOVED), why, turn.now.unix);
+        if removal == Removal::Unreachable {
+            status.body = super::reconcile::unreachable_since(turn.now.unix);
+        }
+        framework.tell(&status, turn);
+        let changed = Arc::make_mut(&mut task);
+        changed.state = state;
+        changed.record(status);
+        self.counters.ended(state);
+        if removal == Removal::Unreachable {
+            self.keep_unreachable(framework_id, task, turn);
+        } else {
+            self.complete_task(framework_id, task, turn);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The laws of the cluster's books. Tests and the simulator check them after every input; they cost a walk over everything.
+
+use super::Cluster;
+use model::resources::Resources;
+use std::sync::Arc;
+
+impl Cluster {
+    /// # Panics
+    /// When a law is broken, naming it.
+    pub fn check_invariants(&self) {
+        self.invariant_used_is_the_sum_of_what_runs();
+        self.invariant_offered_is_the_sum_of_the_offers();
+        self.invariant_agents_and_frameworks_agree();
+        self.invariant_sessions_and_streams_lead_back();
+        self.invariant_lists_are_bounded();
+    }
+
+    fn invariant_used_is_the_sum_of_what_runs(&self) {
+        for (id, agent) in self.agents.iter() {
+            let mut sum = Resources::default();
+            for (framework_id, task_id) in &agent.tasks {
+                let framework = self.frameworks.get(framework_id).expect("a task's framework is known");
+                let task = framework.tasks.get(task_id).expect("an agent's task is its framework's");
+                if !task.state.is_terminal() {
+                    sum.add(&task.info.resources);
+                }
+            }
+            agent.executors.values().for_each(|executor| sum.add(&executor.info.resources));
+            assert_eq!(agent.used, sum, "used on {id}");
+            let mut taken = agent.used.unallocated();
+            taken.add(&agent.offered.unallocated());
+            // An agent that came back smaller may run more than it has, but nothing more is offered then.
+            assert!(
+                agent.info.total.contains(&taken) || agent.offered.is_empty(),
+                "{id} has {}, and {taken} is used or offered",
+                agent.info.total
+            );
+        }
+    }
+
+    fn invariant_offered_is_the_sum_of_the_offers(&self) {
+        let mut count = 0;
+        for (id, agent) in self.agents.iter() {
+            let mut sum = Resources::default();
+            for (offer_id, offer) in &agent.offers {
+                assert!(Arc::ptr_eq(offer, &self.offers[offer_id]));
+                let framework =
+                    self.frameworks.get(&offer.framework_id).expect("an offer's framework is known");
+                assert!(framework.offers.contains_key(offer_id), "{offer_id} is its framework's");
+                assert!(framework.stream.is_some(), "{offer_id} is a connected framework's");
+                sum.add(&offer.resources);
+                count += 1;
+            }
+            assert!(
+                agent.offers.is_empty() || agent.session.is_some(),
+                "{id} is connected while it is offered"
+            );
+            assert_eq!(agent.offered, sum, "offered of {id}");
+        }
+        assert_eq!(self.offers.len(), count, "every offer is some agent's");
+        let theirs: usize = self.frameworks.iter().map(|(_, framework)| framework.offers.len()).sum();
+        assert_eq!(theirs, count, "every framework's offer stands");
+    }
+
+    fn invariant_agents_and_frameworks_agree(&self) {
+        for (id, framework) in self.frameworks.iter() {
+            for (task_id, task) in &framework.tasks {
+                assert_eq!((&task.framework_id, &task.info.task_id), (id, task_id));
+                let agent = self.agents.get(&task.info.agent_id).expect("a task's agent is registered");
+                assert!(agent.tasks.contains(&(id.clone(), task_id.clone())), "{task_id} is its agent's");
+            }
+            for ((agent_id, executor_id), executor) in &framework.executors {
+                let agent = self.agents.get(agent_id).expect("an executor's agent is registered");
+                let theirs = &agent.executors[&(id.clone(), executor_id.clone())];
+                assert!(Arc::ptr_eq(executor, theirs), "{executor_id} is one and the same");
+            }
+        }
+        let executors = |count: usize, (_, agent): (_, &super::agents::Agent)| count + agent.executors.len();
+        let here: usize = self.agents.iter().fold(0, executors);
+        let there: usize = self.frameworks.iter().map(|(_, framework)| framework.executors.len()).sum();
+        assert_eq!(here, there, "every executor is its framework's");
+    }
+
+    fn invariant_sessions_and_streams_lead_back(&self) {
+        for (session, id) in &self.sessions {
+            assert_eq!(self.agents.get(id).and_then(|agent| agent.session), Some(*session));
+        }
+        let connected = self.agents.iter().filter(|(_, agent)| agent.session.is_some()).count();
+        assert_eq!(connected, self.sessions.len());
+        for (stream, id) in &self.streams {
+            assert_eq!(self.frameworks.get(id).and_then(|framework| framework.stream.as_ref()), Some(stream));
+        }
+        let connected = self.frameworks.iter().filter(|(_, framework)| framework.stream.is_some()).count();
+        assert_eq!(connected, self.streams.len());
+    }
+
+    fn invariant_lists_are_bounded(&self) {
+        assert!(self.completed.len() <= self.settings.max_completed_frameworks);
+        for (_, framework) in self.frameworks.iter() {
+            assert!(framework.completed.len() <= self.settings.max_completed_tasks_per_framework);
+            assert!(framework.unreachable.len() <= self.settings.max_unreachable_tasks_per_framework);
+        }
+    }
+}

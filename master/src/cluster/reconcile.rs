@@ -1,0 +1,82 @@
+//! RECONCILE: a scheduler asks what has become of its tasks (Mesos: docs/reconciliation.md).
+
+use super::tasks::Task;
+use super::{Cluster, Turn};
+use model::body::Body;
+use model::id::{AgentId, FrameworkId, TaskId};
+use model::task::{Reason, Source, TaskState, TaskStatus};
+use model::time::UnixTime;
+
+/// A task as its scheduler was told of it last, told again. It carries no update id: nothing waits for it.
+pub(super) fn latest(task: &Task, timestamp: UnixTime) -> TaskStatus {
+    let state = task.pending.map_or(task.state, |(state, _)| state);
+    let text = "Reconciliation: Latest task state";
+    let mut status = task.status_by_master(state, Some(Reason::RECONCILIATION), text, timestamp);
+    if let Some(last) = task.statuses.last() {
+        status.healthy = last.healthy;
+        status.container.clone_from(&last.container);
+    }
+    status
+}
+
+/// The part of a status that says since when its agent has been unreachable, for its body.
+pub(super) fn unreachable_since(since: UnixTime) -> Body {
+    let nanoseconds = i64::try_from(since.0.saturating_mul(1000)).unwrap_or(i64::MAX);
+    let status = api::v1::TaskStatus {
+        unreachable_time: Some(api::v1::TimeInfo { nanoseconds }),
+        ..api::v1::TaskStatus::default()
+    };
+    Body::new(api::protobuf::encode(&status))
+}
+
+impl Cluster {
+    /// Answers for each task asked about, or for all that are not over when none is named.
+    pub(super) fn reconcile(
+        &mut self,
+        id: &FrameworkId,
+        tasks: Vec<(TaskId, Option<AgentId>)>,
+        turn: &mut Turn<'_>,
+    ) {
+        self.counters.messages_reconcile_tasks += 1;
+        let framework = self.frameworks.get(id).expect("the caller is subscribed");
+        if tasks.is_empty() {
+            for task in framework.tasks.values() {
+                framework.tell(&latest(task, turn.now.unix), turn);
+            }
+            return;
+        }
+        for (task_id, agent_id) in tasks {
+            let status = match framework.tasks.get(&task_id) {
+                Some(task) => latest(task, turn.now.unix),
+                None => self.fate(task_id, agent_id, framework.is_partition_aware(), turn.now.unix),
+            };
+            framework.tell(&status, turn);
+        }
+    }
+
+    /// What can be said of a task the master does not have, from where its scheduler believes it to be.
+    fn fate(
+        &self,
+        task_id: TaskId,
+        agent_id: Option<AgentId>,
+        is_aware: bool,
+        timestamp: UnixTime,
+    ) -> TaskStatus {
+        let registered = agent_id.as_ref().is_some_and(|id| self.agents.contains(id));
+        let since = agent_id.as_ref().and_then(|id| self.unreachable.get(id));
+        let (state, text) = match since {
+            _ if registered => (TaskState::Gone, "Reconciliation: Task is unknown to the agent"),
+            Some(_) => (TaskState::Unreachable, "Reconciliation: Task is unreachable"),
+            None => (TaskState::Unknown, "Reconciliation: Task is unknown"),
+        };
+        let state = if is_aware { state } else { state.without_partition_awareness() };
+        let reason = Some(Reason::RECONCILIATION);
+        let mut status = TaskStatus::made_by(Source::Master, task_id, state, reason, text);
+        status.agent_id = agent_id;
+        status.timestamp = timestamp;
+        if let (Some(since), false) = (since, registered) {
+            status.body = unreachable_since(since);
+        }
+        status
+    }
+}

@@ -1,0 +1,8 @@
+//! The core as its neighbours see it: a world of scripted agents and schedulers, with an allocator whose books are checked
+//! after every single event.
+
+mod agents;
+mod frameworks;
+mod offers;
+mod tasks;
+mod world;

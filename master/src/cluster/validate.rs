@@ -1,0 +1,157 @@
+//! Whether a task may run on an agent out of what was offered. The texts are Mesos' (src/master/validation.cpp); what a
+//! task gets wrong on its own account is found where calls are read (`api::convert::task`).
+
+use super::agents::Agent;
+use super::frameworks::Framework;
+use model::executor::ExecutorInfo;
+use model::resources::{Resource, Resources, Value};
+use model::task::TaskInfo;
+use std::fmt::Write;
+
+/// Why the task cannot be launched; the first reason in Mesos' order.
+pub(super) fn task(
+    task: &TaskInfo,
+    framework: &Framework,
+    agent: &Agent,
+    available: &Resources,
+) -> Result<(), String> {
+    if framework.tasks.contains_key(&task.task_id) {
+        return Err(format!("Task has duplicate ID: {}", task.task_id));
+    }
+    if framework.unreachable.iter().any(|other| other.info.task_id == task.task_id) {
+        return Err(format!("Task reuses the ID of an unreachable task: {}", task.task_id));
+    }
+    if task.agent_id != agent.id {
+        let (given, expected) = (&task.agent_id, &agent.id);
+        return Err(format!("Task uses invalid agent {given} while agent {expected} is expected"));
+    }
+    if task.resources.is_empty() {
+        return Err("Task uses no resources".into());
+    }
+    one_role(&task.resources).map_err(|why| format!("Invalid task resources: {why}"))?;
+    let mut total = task.resources.clone();
+    if let Some(info) = &task.executor {
+        executor(info, framework, agent)?;
+        if overlaps(&task.resources, &info.resources) {
+            return Err(format!(
+                "There are overlapping resources in the task resources {} and executor resources {}",
+                described(&task.resources),
+                described(&info.resources)
+            ));
+        }
+        if !agent.executors.contains_key(&(framework.id.clone(), info.executor_id.clone())) {
+            total.add(&info.resources);
+        }
+    }
+    if available.contains(&total) {
+        return Ok(());
+    }
+    Err(format!(
+        "Total resources {} required by task and its executor is more than available {}",
+        described(&total),
+        described(available)
+    ))
+}
+
+fn executor(info: &ExecutorInfo, framework: &Framework, agent: &Agent) -> Result<(), String> {
+    if let Some(other) = info.framework_id.as_ref().filter(|other| **other != framework.id) {
+        let expected = &framework.id;
+        return Err(format!(
+            "ExecutorInfo has an invalid FrameworkID (Actual: {other} vs Expected: {expected})"
+        ));
+    }
+    one_role(&info.resources).map_err(|why| format!("Invalid executor resources: {why}"))?;
+    if let Some(shared) = info.resources.iter().find(|part| part.is_shared) {
+        let shared = described(&[shared.clone()].into_iter().collect());
+        return Err(format!("Executor resources {shared} should not contain any shared resources"));
+    }
+    let place = (framework.id.clone(), info.executor_id.clone());
+    match agent.executors.get(&place) {
+        Some(running) if running.info != *info => Err(format!(
+            "ExecutorInfo is not compatible with existing ExecutorInfo with same ExecutorID.\n\
+             ------------------------------------------------------------\n\
+             Existing ExecutorInfo:\n{}\n\
+             ------------------------------------------------------------\n\
+             ExecutorInfo:\n{}\n\
+             ------------------------------------------------------------\n",
+            shown(&running.info),
+            shown(info)
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What of an executor is seen here; the rest of the two may differ in what its framework alone understands.
+fn shown(info: &ExecutorInfo) -> String {
+    let name = info.name.as_deref().unwrap_or_default();
+    let (id, resources, bytes) = (&info.executor_id, described(&info.resources), info.body.0.len());
+    format!("executor_id {id}, name '{name}', resources {resources}, {bytes} bytes in all")
+}
+
+fn one_role(resources: &Resources) -> Result<(), String> {
+    let mut roles = resources.iter().filter_map(|part| part.allocation.as_ref());
+    let Some(first) = roles.next() else { return Ok(()) };
+    match roles.find(|role| *role != first) {
+        Some(other) => Err(format!(
+            "The resources have multiple allocation roles ('{other}' and '{first}') but only one allocation role is \
+             allowed"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Whether the two name the same port or set item.
+fn overlaps(a: &Resources, b: &Resources) -> bool {
+    let meets = |a: &Resource, b: &Resource| {
+        a.name == b.name
+            && match (&a.value, &b.value) {
+                (Value::Ranges(a), Value::Ranges(b)) => a.union(b).count() < a.count() + b.count(),
+                (Value::Set(a), Value::Set(b)) => !a.is_disjoint(b),
+                _ => false,
+            }
+    };
+    a.iter().any(|a| b.iter().any(|b| meets(a, b)))
+}
+
+/// As Mesos writes resources in its messages: `cpus(allocated: *):1; mem(allocated: *):32`.
+pub(super) fn described(resources: &Resources) -> String {
+    let mut text = String::new();
+    for part in resources.iter() {
+        let separator = if text.is_empty() { "" } else { "; " };
+        let alone = Resources::from_iter([Resource { reservations: Vec::new(), ..part.clone() }]).to_string();
+        let (name, value) = alone.split_at(part.name.len());
+        let _ = write!(text, "{separator}{name}");
+        if let Some(role) = &part.allocation {
+            let _ = write!(text, "(allocated: {role})");
+        }
+        for reservation in &part.reservations {
+            let kind = if reservation.is_dynamic { "DYNAMIC" } else { "STATIC" };
+            let _ = write!(text, "(reservations: [({kind},{})])", reservation.role);
+        }
+        text.push_str(value);
+    }
+    if text.is_empty() { "{}".into() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::role::Role;
+
+    #[test]
+    fn resources_are_described_in_mesos_words() {
+        let resources: Resources = "cpus:0.1;mem(eng):32;ports:[31000-31001]".parse().expect("resources");
+        let allocated = resources.allocated_to(&Role::star());
+        let expected = "cpus(allocated: *):0.1; mem(allocated: *)(reservations: [(STATIC,eng)]):32; \
+                        ports(allocated: *):[31000-31001]";
+        assert_eq!(described(&allocated), expected);
+        assert_eq!(described(&Resources::default()), "{}");
+    }
+
+    #[test]
+    fn a_port_cannot_be_used_twice() {
+        let r = |text: &str| text.parse::<Resources>().expect("resources");
+        assert!(overlaps(&r("ports:[1-5]"), &r("ports:[5-6]")));
+        assert!(!overlaps(&r("ports:[1-4];cpus:1"), &r("ports:[5-6];cpus:1")));
+    }
+}
