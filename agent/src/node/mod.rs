@@ -7,6 +7,7 @@
 pub mod effect;
 pub mod input;
 pub mod recovery;
+pub mod replay;
 pub mod settings;
 pub mod view;
 

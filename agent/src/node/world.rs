@@ -6,7 +6,7 @@
 use crate::node::Node;
 use crate::node::effect::{Answer, Effect, ExecutorEvent, Record, Run, Ticket};
 use crate::node::input::{Caller, ContainerEnd, ExecutorCall, Input, Session};
-use crate::node::recovery::{Recovered, RecoveredExecutor, RecoveredFramework, RecoveredTask};
+use crate::node::recovery::Recovered;
 use crate::node::settings::Settings;
 use model::agent_info::AgentInfo;
 use model::body::Body;
@@ -462,7 +462,7 @@ impl World {
 
     /// The agent is killed and started again: what was not on disk is gone; containers live on.
     pub(super) fn crash(&mut self) {
-        let Some(recovered) = read_back(&self.disk) else { return };
+        let Some(recovered) = Recovered::replay(&self.disk) else { return };
         self.drop_link();
         self.to_disk.clear();
         self.forget_told_but_not_kept();
@@ -569,69 +569,4 @@ fn name_of(message: &ToMaster) -> &'static str {
         ToMaster::Pong { .. } => "Pong",
         ToMaster::Unregister => "Unregister",
     }
-}
-
-/// What `checkpoint::load` would read, told by the records alone.
-fn read_back(disk: &[Record]) -> Option<Recovered> {
-    let mut recovered: Option<Recovered> = None;
-    for record in disk.iter().cloned() {
-        if let Record::Agent { agent_id, .. } = record {
-            recovered = Some(Recovered { agent_id, total: None, frameworks: Vec::new() });
-            continue;
-        }
-        let known = recovered.as_mut()?;
-        match record {
-            Record::Framework { framework } => match known
-                .frameworks
-                .iter_mut()
-                .find(|one| one.info.framework_id == framework.framework_id)
-            {
-                Some(found) => found.info = framework,
-                None => known.frameworks.push(RecoveredFramework { info: framework, executors: Vec::new() }),
-            },
-            Record::Executor { run, executor, is_command } => {
-                let framework = known
-                    .frameworks
-                    .iter_mut()
-                    .find(|one| one.info.framework_id.as_ref() == Some(&run.framework_id))?;
-                let container_id = run.container_id;
-                framework.executors.push(RecoveredExecutor {
-                    info: executor,
-                    container_id,
-                    is_command,
-                    pid: None,
-                    is_done: false,
-                    tasks: Vec::new(),
-                });
-            }
-            Record::Forked { run, pid } => executor_of(known, &run)?.pid = Some(pid),
-            Record::Task { run, task } => {
-                // A task may be on disk before its executor is, and is then found with it or not at all.
-                if let Some(executor) = executor_of(known, &run) {
-                    executor.tasks.push(RecoveredTask {
-                        info: task,
-                        updates: Vec::new(),
-                        acknowledged: BTreeSet::new(),
-                    });
-                }
-            }
-            Record::Update { run, status } => {
-                let tasks = &mut executor_of(known, &run)?.tasks;
-                tasks.iter_mut().find(|task| task.info.task_id == status.task_id)?.updates.push(status);
-            }
-            Record::Acknowledged { run, task_id, update_id } => {
-                let tasks = &mut executor_of(known, &run)?.tasks;
-                tasks.iter_mut().find(|task| task.info.task_id == task_id)?.acknowledged.insert(update_id);
-            }
-            Record::ExecutorDone { run } => executor_of(known, &run)?.is_done = true,
-            Record::Agent { .. } | Record::AgentGone | Record::Total { .. } => {}
-        }
-    }
-    recovered
-}
-
-fn executor_of<'a>(known: &'a mut Recovered, run: &Run) -> Option<&'a mut RecoveredExecutor> {
-    let framework =
-        known.frameworks.iter_mut().find(|one| one.info.framework_id.as_ref() == Some(&run.framework_id))?;
-    framework.executors.iter_mut().find(|one| one.container_id == run.container_id)
 }
