@@ -2,8 +2,10 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+use agent::cgroup::Enforced;
 use agent::cgroup::container::Container;
 use agent::cgroup::hierarchy::Tree;
+use agent::cgroup::knobs::{Controller, Limits};
 use agent::containerizer::launch::LaunchError;
 use agent::containerizer::service::Remembered;
 use agent::sys::pidfd::Exit;
@@ -59,6 +61,46 @@ fn nothing_that_was_forked_survives_destroy() {
         assert_eq!(std::fs::read_to_string(group.join("cgroup.procs")).unwrap(), "");
         scene.containerizer.remove(&running).await.unwrap();
         assert!(!group.exists());
+    });
+}
+
+#[test]
+fn limits_are_set_where_they_are_enforced_and_a_reason_is_told_where_not() {
+    let name = "limits_are_set_where_they_are_enforced_and_a_reason_is_told_where_not";
+    if !needs::met(name, &CGROUP) {
+        return;
+    }
+    let scene = Scene::with_cgroup();
+    let enforcement = scene.containerizer.enforcement();
+    block_on(async {
+        let mut plan = scene.plan("c1", shell("exec sleep 1000"));
+        plan.limits.memory_bytes = 64 << 20;
+        plan.limits.memory_max_bytes = Some(64 << 20);
+        plan.limits.pids_max = Some(50);
+        let more = Limits { cpus_milli: 2000, memory_max_bytes: Some(128 << 20), ..plan.limits };
+        let running =
+            scene.containerizer.start(scene.containerizer.prepare(plan).await.unwrap()).await.unwrap();
+        scene.containerizer.set_limits(&running, more).await.unwrap();
+        let files = [
+            (Controller::Cpu, "cpu.weight", "200"),
+            (Controller::Cpu, "cpu.max", "max 100000"),
+            (Controller::Memory, "memory.low", "67108864"),
+            (Controller::Memory, "memory.max", "134217728"),
+            (Controller::Memory, "memory.oom.group", "1"),
+            (Controller::Pids, "pids.max", "50"),
+        ];
+        for (controller, file, expect) in files {
+            let text = std::fs::read_to_string(running.cgroup_path().unwrap().join(file));
+            match enforcement.of(controller) {
+                Enforced::Yes => assert_eq!(text.unwrap().trim(), expect, "{file}"),
+                Enforced::No { reason } => {
+                    assert_eq!(text.unwrap_err().kind(), std::io::ErrorKind::NotFound, "{file}");
+                    assert!(reason.contains("cgroup"), "{reason}");
+                    assert!(enforcement.warning().unwrap().contains(reason.as_str()));
+                }
+            }
+        }
+        scene.end(&running).await;
     });
 }
 
