@@ -21,7 +21,7 @@ use crate::sandbox::{Sandbox, Tail, Task};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// CPUs, to three decimals.
-    #[arg(long, default_value_t = 0.1, value_parser = cpus)]
+    #[arg(long, default_value_t = 0.1, value_parser = cpus, allow_negative_numbers = true)]
     cpus: f64,
     /// Memory in MiB.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]

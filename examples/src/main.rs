@@ -39,7 +39,7 @@ struct Scheduler {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     tasks: u16,
     /// CPUs of each task.
-    #[arg(long, default_value_t = 0.5, value_parser = cpus)]
+    #[arg(long, default_value_t = 0.5, value_parser = cpus, allow_negative_numbers = true)]
     cpus: f64,
     /// Memory of each task, in MiB.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(64..=1 << 20))]

@@ -12,11 +12,14 @@ mod needs;
 mod sh;
 mod test;
 mod tidy;
+mod up;
 
 /// The project's chores.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
 enum Chore {
+    /// Build, start a master and an agent here, run the example job, show what was measured.
+    Up(up::Args),
     /// Run the tests; as root on Debian, install first what they need.
     Test(test::Args),
     /// Check the rules of the house: file heads and sizes, who may import what, manifests.
@@ -31,6 +34,7 @@ enum Chore {
 
 fn main() -> ExitCode {
     let done = match Chore::parse() {
+        Chore::Up(args) => up::run(&args),
         Chore::Test(args) => test::run(&args),
         Chore::Tidy => tidy::run(),
         Chore::Codegen(args) => codegen::run(&args),

@@ -1,0 +1,13 @@
+//! A cluster of processes: one master and its agents, each with its log file, under one folder.
+//!
+//! ```text
+//!   DIR/master.log   DIR/master/…      what the master wrote, and its work_dir
+//!   DIR/agent-0.log  DIR/agent-0/…     the same of each agent; sandboxes lie below
+//! ```
+
+mod cluster;
+mod daemon;
+mod sweep;
+
+pub use cluster::{Cluster, Options, Ports, free_port};
+pub use daemon::Daemon;

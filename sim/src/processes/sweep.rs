@@ -1,0 +1,56 @@
+//! What a killed agent leaves: executors and tasks that would live on, as they should when an agent is to return. They
+//! stand in their sandboxes, so they are found by their working folder, and ended by their ids.
+
+use std::path::Path;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Kills every process that works below `folder`. Repeated until there is none: what dies may have just forked.
+pub(crate) fn below(folder: &Path) {
+    const ROUNDS_MAX: usize = 100;
+    let Ok(folder) = folder.canonicalize() else { return };
+    for _ in 0..ROUNDS_MAX {
+        let found = working_below(&folder);
+        if found.is_empty() {
+            return;
+        }
+        for pid in found {
+            let _ = kill(pid, Signal::SIGKILL); // Fails when it ended meanwhile.
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn working_below(folder: &Path) -> Vec<Pid> {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let below = |entry: &std::fs::DirEntry| {
+        // Of others' processes it cannot be read; ours are ours. A zombie's is gone: only its parent can end it.
+        std::fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder))
+    };
+    let pid = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok().map(Pid::from_raw);
+    let ours = std::process::id() as i32;
+    processes.flatten().filter(below).filter_map(pid).filter(|it| it.as_raw() != ours).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    #[test]
+    fn what_works_below_is_ended_and_nothing_else() {
+        let (inside, outside) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let sleeper = |folder: &std::path::Path| {
+            Command::new("sleep").arg("60").current_dir(folder).spawn().expect("sleep is everywhere")
+        };
+        let below = inside.path().join("sandbox");
+        std::fs::create_dir(&below).expect("writable");
+        let (mut gone, mut stays) = (sleeper(&below), sleeper(outside.path()));
+        super::below(inside.path());
+        assert!(!gone.wait().expect("our child").success());
+        assert!(stays.try_wait().expect("our child").is_none());
+        stays.kill().expect("our child");
+        stays.wait().expect("our child");
+    }
+}

@@ -1,0 +1,33 @@
+//! What is killed under a task ends the task, and takes the rest of its container along.
+
+use api::v1::TaskState;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::{Framework, Target, command_task, processes};
+
+#[tokio::test]
+async fn a_killed_executor_ends_its_task_and_its_processes() {
+    let mut target = Target::start().await;
+    let Some(cluster) = &target.cluster else { return }; // Only our own processes are killed.
+    let folder = cluster.folder().canonicalize().unwrap();
+    let mut framework = Framework::subscribe(&target, None).await;
+    let offer = framework.offer().await;
+    let task = command_task("doomed", &offer.agent_id, "sleep 4242");
+    framework.calls.launch(vec![offer.id], vec![task], 0.0).await.unwrap();
+    while framework.update("doomed").await.state() != TaskState::TaskRunning {}
+
+    let executors = processes(&folder, "command-executor");
+    assert_eq!(executors.len(), 1, "one container, one executor");
+    assert!(!processes(&folder, "sleep 4242").is_empty());
+    kill(Pid::from_raw(executors[0]), Signal::SIGKILL).unwrap();
+
+    let status = framework.end("doomed").await;
+    assert!(matches!(status.state(), TaskState::TaskFailed | TaskState::TaskLost), "{status:?}");
+    target.until("the task's process is gone", async || processes(&folder, "sleep 4242").is_empty()).await;
+    // Its resources are free again: the agent's all is offered.
+    framework.calls.revive().await.unwrap();
+    let whole = |it: &api::v1::Offer| client::unreserved_milli(&it.resources, "cpus") == 8_000;
+    framework.next("whole offer", |event| event.offers?.offers.into_iter().find(whole)).await;
+    framework.calls.teardown().await.unwrap();
+}
