@@ -133,6 +133,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The number, where it is a double.
+    pub fn number(&self) -> Option<f64> {
+        match (self.kind, self.raw) {
+            (Kind::Double, Raw::Fixed64(bits)) => Some(f64::from_bits(bits)),
+            _ => None,
+        }
+    }
+
     /// The truth, where it is one.
     pub fn flag(&self) -> Option<bool> {
         match (self.kind, self.raw) {

@@ -1,1 +1,4 @@
-//! (being written)
+//! HTTP: what schedulers, operators and monitors are answered.
+
+pub mod legacy;
+pub mod system;

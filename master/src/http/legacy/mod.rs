@@ -1,0 +1,61 @@
+//! The read-only JSON documents at Mesos' paths, and the GET calls of the operator API: rendered from a published
+//! [`Snapshot`], which nothing can change meanwhile. No socket, no state; who asks and who may is decided before.
+
+mod agents;
+mod amounts;
+mod each;
+mod frameworks;
+mod metrics;
+mod operator;
+mod query;
+mod reply;
+mod roles;
+mod state;
+mod summary;
+mod tasks;
+mod version;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
+pub use metrics::Gauge;
+pub use operator::answer;
+pub use query::Query;
+pub use reply::Reply;
+
+use crate::cluster::snapshot::Snapshot;
+use each::Nothing;
+
+/// The document at `path`, or `None` when there is none there and the next handler may look.
+///
+/// With and without `/master` in front, and whatever follows the name of a document is ignored, as in Mesos: clients ask
+/// for `/tasks/` and `/master/frameworks/`. `gauges` are figures that the snapshot does not know; they go into the metrics.
+pub fn get(path: &str, query: &Query, snapshot: &Snapshot, gauges: &[Gauge]) -> Option<Reply> {
+    let mut parts = path.trim_matches('/').split('/').skip_while(|part| *part == "master");
+    let (name, rest) = (parts.next()?, parts.next());
+    Some(match (name, rest) {
+        ("state", _) => Reply::json(&state::State(snapshot), query),
+        ("state-summary", _) => Reply::json(&summary::Summary(snapshot), query),
+        ("slaves", _) => Reply::json(&agents::Slaves::of(snapshot, query), query),
+        ("frameworks", _) => Reply::json(&frameworks::Frameworks::of(snapshot, query), query),
+        ("tasks", _) => Reply::json(&tasks::Tasks::of(snapshot, query), query),
+        ("roles", _) => Reply::json(&roles::Roles::of(snapshot), query),
+        ("version", _) => Reply::json(&version::Version::of(snapshot), query),
+        ("flags", _) => Reply::json(&version::Flags::of(snapshot), query),
+        ("weights", _) => Reply::json(&roles::Weights(snapshot), query),
+        // No quota is set and no maintenance is planned in a master that has no calls to do so.
+        ("quota", _) | ("maintenance", Some("schedule" | "status")) => Reply::json(&Nothing {}, query),
+        ("metrics", Some("snapshot")) => match query.get("timeout").map(query::duration) {
+            Some(Err(bad)) => Reply::bad(&format!("{bad}.\n")),
+            _ => Reply::json(&metrics::all(snapshot, gauges), query),
+        },
+        ("system", Some("stats.json")) => Reply::json(&metrics::SystemStats(gauges), query),
+        ("health", _) => Reply::empty(),
+        ("redirect", None) => {
+            Reply::redirect(format!("//{}:{}", snapshot.master.hostname, snapshot.master.address.port()))
+        }
+        _ => return None,
+    })
+}
