@@ -12,16 +12,34 @@ const UNITS: [(&str, u64); 8] = [
     ("weeks", 604_800_000_000_000),
 ];
 
-/// In the largest unit that shows it without a fraction: `1mins`, but `90secs`.
-pub fn show_ns(ns: u64) -> String {
-    let (name, unit) =
-        UNITS.iter().rev().find(|(_, unit)| ns >= *unit && ns.is_multiple_of(*unit)).unwrap_or(&UNITS[0]);
-    format!("{}{name}", ns / unit)
-}
-
-/// See [`show_ns`].
+/// A length of time in Mesos' text form: in the largest unit that it reaches or, if it is no whole number of those, in
+/// the next smaller one (`5secs`, `15mins`, `1500ms`).
 pub fn show_ms(ms: u64) -> String {
-    show_ns(ms.saturating_mul(1_000_000))
+    if ms == 0 {
+        return "0ns".to_owned();
+    }
+    const LARGEST_FIRST: [(u64, &str); 6] = [
+        (604_800_000, "weeks"),
+        (86_400_000, "days"),
+        (3_600_000, "hrs"),
+        (60_000, "mins"),
+        (1000, "secs"),
+        (1, "ms"),
+    ];
+    let reached = LARGEST_FIRST.iter().position(|(unit, _)| ms >= *unit).unwrap_or(LARGEST_FIRST.len() - 1);
+    let (unit, name) = LARGEST_FIRST[reached];
+    match LARGEST_FIRST.get(reached + 1) {
+        Some((smaller, smaller_name)) if !ms.is_multiple_of(unit) && ms.is_multiple_of(*smaller) => {
+            format!("{}{smaller_name}", ms / smaller)
+        }
+        // A fraction, with the 15 digits that a double holds for sure.
+        _ if !ms.is_multiple_of(unit) => {
+            let value = ms as f64 / unit as f64;
+            let decimals = 14 - value.log10().floor() as usize;
+            format!("{}{name}", format!("{value:.decimals$}").trim_end_matches('0'))
+        }
+        _ => format!("{}{name}", ms / unit),
+    }
 }
 
 /// A number, decimals allowed, and a unit. Milliseconds, rounded down; as a clap value parser.
@@ -51,10 +69,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shown_as_mesos_shows_them() {
-        for (ms, text) in
-            [(5_000, "5secs"), (60_000, "1mins"), (90_000, "90secs"), (1_500, "1500ms"), (0, "0ns")]
-        {
+    fn durations_read_as_mesos_writes_them() {
+        let expect = [
+            (0, "0ns"),
+            (999, "999ms"),
+            (1500, "1500ms"),
+            (5000, "5secs"),
+            (90_000, "90secs"),
+            (90_500, "1.50833333333333mins"),
+            (900_000, "15mins"),
+            (5_400_000, "90mins"),
+            (864_000_000, "10days"),
+            (1_209_600_000, "2weeks"),
+        ];
+        for (ms, text) in expect {
             assert_eq!(show_ms(ms), text);
         }
     }

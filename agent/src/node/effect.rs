@@ -5,7 +5,7 @@ use bytes::Bytes;
 use model::agent_info::AgentInfo;
 use model::executor::ExecutorInfo;
 use model::framework::FrameworkInfo;
-use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, UpdateId};
+use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, MasterId, TaskId, UpdateId};
 use model::resources::Resources;
 use model::task::{TaskInfo, TaskStatus};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub enum Effect {
     /// Answered by *Launched* or *LaunchFailed*.
     Launch(Box<Launch>),
     /// A container from before the restart: watch it again, or find that it has ended. Answered by *ContainerEnded* only.
-    Reattach { run: Run, pid: Option<u32> },
+    Reattach { run: Run, process: Option<Process> },
     /// The container's resources are these from now on.
     Resize { container_id: ContainerId, resources: Resources },
     /// End every process of the container at once; *ContainerEnded* or *LaunchFailed* follows as always.
@@ -56,6 +56,14 @@ pub struct Run {
     pub container_id: ContainerId,
 }
 
+/// A process for good: its number may come to mean another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    pub pid: u32,
+    /// Field 22 of `/proc/PID/stat`, clock ticks after boot.
+    pub start_ticks: u64,
+}
+
 /// A container to be made.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -75,6 +83,8 @@ pub enum Record {
     /// The agent has this id, for as long as the machine does not forget it.
     Agent {
         agent_id: AgentId,
+        master_id: MasterId,
+        /// With what the master says that it holds reserved.
         info: AgentInfo,
     },
     /// The agent was told to go: it must not come back under its id.
@@ -91,7 +101,7 @@ pub enum Record {
     /// Its container has this first process.
     Forked {
         run: Run,
-        pid: u32,
+        process: Process,
     },
     /// Before the executor hears of it.
     Task {
@@ -112,10 +122,6 @@ pub enum Record {
     /// The run owes nothing any more.
     ExecutorDone {
         run: Run,
-    },
-    /// What the agent holds reserved.
-    Total {
-        total: Resources,
     },
 }
 

@@ -2,7 +2,7 @@
 
 use crate::duration;
 use crate::node::Node;
-use crate::node::effect::{Answer, Effect, ExecutorEvent, Launch, Record, Refusal, Run};
+use crate::node::effect::{Answer, Effect, ExecutorEvent, Launch, Process, Record, Refusal, Run};
 use crate::node::gates::Gate;
 use crate::node::input::{Caller, ContainerEnd, ExecutorCall, Termination};
 use crate::node::master::note;
@@ -29,7 +29,7 @@ pub(super) struct Executor {
     pub(super) container_id: ContainerId,
     pub(super) is_command: bool,
     pub(super) phase: Phase,
-    pub(super) pid: Option<u32>,
+    pub(super) process: Option<Process>,
     /// Where it listens.
     pub(super) stream: Option<Caller>,
     /// What its tasks are told when its end was brought about by us.
@@ -67,7 +67,7 @@ impl Executor {
             container_id,
             is_command,
             phase: Phase::Saving,
-            pid: None,
+            process: None,
             stream: None,
             termination: None,
             was_sent_task: false,
@@ -220,18 +220,18 @@ impl Node {
 
     pub(super) fn launched(
         &mut self,
-        container_id: &ContainerId,
-        pid: u32,
         now: Now,
+        container_id: &ContainerId,
+        process: Process,
         effects: &mut Vec<Effect>,
     ) {
         let Some((framework_id, _)) = self.containers.get(container_id) else { return };
         let (framework_id, checkpoint) =
             (framework_id.clone(), self.frameworks[framework_id].info.checkpoint);
         let Some(executor) = self.executor_mut(container_id) else { return };
-        executor.pid = Some(pid);
+        executor.process = Some(process);
         let run = executor.run(&framework_id);
-        self.persist(now, checkpoint, Record::Forked { run, pid }, Gate::Nothing, effects);
+        self.persist(now, checkpoint, Record::Forked { run, process }, Gate::Nothing, effects);
     }
 
     pub(super) fn launch_failed(
@@ -405,6 +405,9 @@ impl Node {
             effects.push(Effect::Close { caller: old });
         }
         let (framework_id, executor_id) = self.containers[container_id].clone();
+        if let Some(executor) = self.executor_mut(container_id) {
+            executor.was_sent_task |= !updates.is_empty() || !known_tasks.is_empty();
+        }
         for status in updates {
             self.executor_update(now, &framework_id, container_id, status, effects);
         }
@@ -446,7 +449,6 @@ impl Node {
         for task in executor.tasks.values_mut().filter(|task| known_tasks.contains(&task.info.task_id)) {
             if task.stage == Stage::Queued {
                 task.stage = Stage::Launched;
-                executor.was_sent_task = true;
             }
         }
         let unheard = |task: &&Task| {

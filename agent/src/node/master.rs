@@ -6,8 +6,9 @@ use crate::node::executors::Phase;
 use crate::node::gates::Gate;
 use crate::node::input::Session;
 use crate::node::tasks::Stage;
+use model::agent_info::AgentInfo;
 use model::framework::Capabilities;
-use model::id::{AgentId, FrameworkId, TaskId};
+use model::id::{AgentId, FrameworkId, MasterId, TaskId};
 use model::task::{Reason, Source, TaskState, TaskStatus};
 use model::time::Now;
 use wire::message::{Reregister, RunningExecutor, RunningTask, ToAgent, ToMaster};
@@ -79,8 +80,8 @@ impl Node {
 
     fn hear(&mut self, now: Now, message: ToAgent, effects: &mut Vec<Effect>) {
         match message {
-            ToAgent::Registered { agent_id, ping_timeout_ms, reconcile, .. } => {
-                self.admitted(now, &agent_id, ping_timeout_ms, reconcile, effects);
+            ToAgent::Registered { agent_id, master_id, ping_timeout_ms, reconcile } => {
+                self.admitted(now, (agent_id, master_id), ping_timeout_ms, reconcile, effects);
             }
             ToAgent::Refused { reason } => self.end(now, Ending::Refused { reason }, effects),
             _ if !self.registration.is_registered() => {
@@ -108,8 +109,8 @@ impl Node {
             }
             ToAgent::UpdateFramework { framework } => self.update_framework(now, framework, effects),
             ToAgent::UpdateTotal { total } => {
-                let record = Record::Total { total: total.clone() };
-                self.persist(now, true, record, Gate::TotalSaved { total }, effects);
+                let info = AgentInfo { total: total.clone(), ..self.info.clone() };
+                self.save_agent(now, info, Gate::TotalSaved { total }, effects);
             }
         }
     }
@@ -117,27 +118,31 @@ impl Node {
     fn admitted(
         &mut self,
         now: Now,
-        agent_id: &AgentId,
+        own: (AgentId, MasterId),
         ping_timeout_ms: u64,
         reconcile: Vec<(FrameworkId, TaskId)>,
         effects: &mut Vec<Effect>,
     ) {
         if !self.registration.is_introducing() {
-            return note(effects, "registered twice", agent_id);
+            return note(effects, "registered twice", own.0);
         }
-        if let Some(expected) = self.registration.agent_id().filter(|own| *own != agent_id) {
-            let (expected, got) = (expected.clone(), agent_id.clone());
+        if let Some(expected) = self.registration.agent_id().filter(|known| **known != own.0) {
+            let (expected, got) = (expected.clone(), own.0);
             return effects.push(Effect::Exit(Ending::WrongId { expected, got }));
         }
-        if self.registration.admitted(now.time, agent_id, ping_timeout_ms) {
-            let record = Record::Agent { agent_id: agent_id.clone(), info: self.info.clone() };
-            self.persist(now, true, record, Gate::AgentSaved, effects);
+        if self.registration.admitted(now.time, own, ping_timeout_ms) {
+            self.save_agent(now, self.info.clone(), Gate::AgentSaved, effects);
         } else {
             self.registered(now, effects);
         }
         for (framework_id, task_id) in reconcile {
             self.reconcile(now, framework_id, task_id, effects);
         }
+    }
+
+    fn save_agent(&mut self, now: Now, info: AgentInfo, gate: Gate, effects: &mut Vec<Effect>) {
+        let (agent_id, master_id) = self.registration.own().expect("only an admitted agent is saved").clone();
+        self.persist(now, true, Record::Agent { agent_id, master_id, info }, gate, effects);
     }
 
     /// The id is durable: what was held back may be heard.

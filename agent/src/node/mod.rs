@@ -95,7 +95,7 @@ impl Node {
                 let gate = self.gates.remove(&ticket).expect("the shell answers each ticket once");
                 self.pass(now, gate, effects);
             }
-            Input::Launched { container_id, pid } => self.launched(&container_id, pid, now, effects),
+            Input::Launched { container_id, process } => self.launched(now, &container_id, process, effects),
             Input::LaunchFailed { container_id, why } => {
                 self.launch_failed(now, &container_id, &why, effects);
             }
@@ -164,6 +164,13 @@ impl Node {
     }
 
     fn new_container_id(&mut self) -> ContainerId {
-        ContainerId::new(uuid::Uuid::from_bytes(self.random_uuid()).hyphenated().to_string())
+        let mut text = String::with_capacity(36);
+        for (at, byte) in self.random_uuid().iter().enumerate() {
+            if matches!(at, 4 | 6 | 8 | 10) {
+                text.push('-');
+            }
+            text.push_str(&format!("{byte:02x}"));
+        }
+        ContainerId::new(text)
     }
 }

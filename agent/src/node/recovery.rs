@@ -1,7 +1,7 @@
 //! The node as a checkpoint remembers it: what may still run is watched again, what is owed is still owed.
 
 use crate::node::Node;
-use crate::node::effect::Effect;
+use crate::node::effect::{Effect, Process};
 use crate::node::executors::{Executor, Phase};
 use crate::node::frameworks::Framework;
 use crate::node::registration::Registration;
@@ -10,7 +10,7 @@ use crate::node::tasks::Stage;
 use model::agent_info::AgentInfo;
 use model::executor::ExecutorInfo;
 use model::framework::FrameworkInfo;
-use model::id::{AgentId, ContainerId, FrameworkId, UpdateId};
+use model::id::{AgentId, ContainerId, FrameworkId, MasterId, UpdateId};
 use model::resources::Resources;
 use model::task::{TaskInfo, TaskStatus};
 use model::time::Now;
@@ -20,8 +20,9 @@ use std::collections::BTreeSet;
 #[derive(Debug, PartialEq)]
 pub struct Recovered {
     pub agent_id: AgentId,
-    /// What the agent holds reserved, where the master has ever told it.
-    pub total: Option<Resources>,
+    pub master_id: MasterId,
+    /// What it had, with what the master said that it holds reserved.
+    pub total: Resources,
     pub frameworks: Vec<RecoveredFramework>,
 }
 
@@ -36,8 +37,8 @@ pub struct RecoveredExecutor {
     pub info: ExecutorInfo,
     pub container_id: ContainerId,
     pub is_command: bool,
-    /// Its first process, where it got so far; on this boot of the machine.
-    pub pid: Option<u32>,
+    /// Its first process, where it got so far and the machine has not been started anew since.
+    pub process: Option<Process>,
     /// It owes nothing any more.
     pub is_done: bool,
     pub tasks: Vec<RecoveredTask>,
@@ -55,17 +56,17 @@ impl Node {
     /// An agent that has a past. Every executor that may live is to be watched again; each has a while to subscribe.
     pub fn recover(
         settings: Settings,
-        mut info: AgentInfo,
+        info: AgentInfo,
         seed: u64,
         recovered: Recovered,
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Self {
-        if let Some(total) = recovered.total {
-            info.total = total;
-        }
         let mut node = Self::new(settings, info, seed);
-        node.registration = Registration::with_id(node.settings.registration_backoff_ms, recovered.agent_id);
+        node.registration = Registration::with_id(
+            node.settings.registration_backoff_ms,
+            (recovered.agent_id, recovered.master_id),
+        );
         for RecoveredFramework { info, executors } in recovered.frameworks {
             let framework_id = info.framework_id.clone().expect("checkpointed frameworks have an id");
             node.frameworks.insert(framework_id.clone(), Framework::new(info));
@@ -88,7 +89,7 @@ impl Node {
         let mut executor = Executor::new(recovered.info, container_id.clone(), recovered.is_command);
         executor.phase = Phase::Registering;
         executor.is_recovered = true;
-        executor.pid = recovered.pid;
+        executor.process = recovered.process;
         for task in recovered.tasks {
             self.recover_task(now, framework_id, &mut executor, task);
         }
@@ -102,10 +103,10 @@ impl Node {
         for task_id in executor.tasks.keys() {
             framework.tasks.insert(task_id.clone(), executor_id.clone());
         }
-        let (run, pid) = (executor.run(framework_id), executor.pid);
+        let (run, process) = (executor.run(framework_id), executor.process);
         framework.executors.insert(executor_id.clone(), executor);
         self.containers.insert(container_id.clone(), (framework_id.clone(), executor_id));
-        effects.push(Effect::Reattach { run, pid });
+        effects.push(Effect::Reattach { run, process });
         let timeout_ms = self.settings.executor_reregistration_timeout_ms;
         self.timers.set(container_id, now.time.plus_ms(timeout_ms));
     }

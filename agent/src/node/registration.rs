@@ -12,7 +12,7 @@
 
 use crate::node::effect::Effect;
 use crate::node::input::Session;
-use model::id::AgentId;
+use model::id::{AgentId, MasterId};
 use model::time::Time;
 use wire::message::ToAgent;
 
@@ -26,7 +26,8 @@ const ANSWER_MS_MAX: u64 = 60_000;
 pub(super) struct Registration {
     phase: Phase,
     session: Session,
-    agent_id: Option<AgentId>,
+    /// And the master that gave it.
+    own: Option<(AgentId, MasterId)>,
     backoff_first_ms: u64,
     backoff_ms: u64,
     ping_timeout_ms: u64,
@@ -46,19 +47,23 @@ impl Registration {
         Self {
             phase: Phase::Off,
             session: Session::default(),
-            agent_id: None,
+            own: None,
             backoff_first_ms,
             backoff_ms: backoff_first_ms,
             ping_timeout_ms: 0,
         }
     }
 
-    pub(super) fn with_id(backoff_first_ms: u64, agent_id: AgentId) -> Self {
-        Self { agent_id: Some(agent_id), ..Self::new(backoff_first_ms) }
+    pub(super) fn with_id(backoff_first_ms: u64, own: (AgentId, MasterId)) -> Self {
+        Self { own: Some(own), ..Self::new(backoff_first_ms) }
     }
 
     pub(super) fn agent_id(&self) -> Option<&AgentId> {
-        self.agent_id.as_ref()
+        self.own.as_ref().map(|(agent_id, _)| agent_id)
+    }
+
+    pub(super) fn own(&self) -> Option<&(AgentId, MasterId)> {
+        self.own.as_ref()
     }
 
     pub(super) fn is_registered(&self) -> bool {
@@ -92,11 +97,11 @@ impl Registration {
     }
 
     /// The master has admitted us. True when the id is new and must be made durable first.
-    pub(super) fn admitted(&mut self, now: Time, agent_id: &AgentId, ping_timeout_ms: u64) -> bool {
+    pub(super) fn admitted(&mut self, now: Time, own: (AgentId, MasterId), ping_timeout_ms: u64) -> bool {
         self.ping_timeout_ms = ping_timeout_ms;
-        let is_new = self.agent_id.is_none();
+        let is_new = self.own.is_none();
         if is_new {
-            self.agent_id = Some(agent_id.clone());
+            self.own = Some(own);
             self.phase = Phase::Saving { held: Vec::new() };
         } else {
             self.registered(now);

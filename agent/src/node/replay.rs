@@ -11,9 +11,11 @@ impl Recovered {
         let mut recovered: Option<Self> = None;
         for record in records {
             match record {
-                Record::Agent { agent_id, .. } => {
-                    let agent_id = agent_id.clone();
-                    recovered = Some(Self { agent_id, total: None, frameworks: Vec::new() });
+                Record::Agent { agent_id, master_id, info } => {
+                    // Told again when what it holds reserved changes: the rest stays.
+                    let frameworks = recovered.take().map_or(Vec::new(), |known| known.frameworks);
+                    let (agent_id, master_id) = (agent_id.clone(), master_id.clone());
+                    recovered = Some(Self { agent_id, master_id, total: info.total.clone(), frameworks });
                 }
                 Record::AgentGone => recovered = None,
                 other => {
@@ -41,12 +43,14 @@ impl Recovered {
                     info: executor.clone(),
                     container_id: run.container_id.clone(),
                     is_command: *is_command,
-                    pid: None,
+                    process: None,
                     is_done: false,
                     tasks: Vec::new(),
                 });
             }
-            Record::Forked { run, pid } => self.with_executor(run, |executor| executor.pid = Some(*pid)),
+            Record::Forked { run, process } => {
+                self.with_executor(run, |executor| executor.process = Some(*process))
+            }
             Record::Task { run, task } => self.with_executor(run, |executor| {
                 let (updates, acknowledged) = (Vec::new(), BTreeSet::new());
                 executor.tasks.push(RecoveredTask { info: task.clone(), updates, acknowledged });
@@ -62,7 +66,6 @@ impl Recovered {
                 }
             }),
             Record::ExecutorDone { run } => self.with_executor(run, |executor| executor.is_done = true),
-            Record::Total { total } => self.total = Some(total.clone()),
             Record::Agent { .. } | Record::AgentGone => unreachable!("handled by replay"),
         }
     }

@@ -267,7 +267,7 @@ impl Node {
             status.container = Some(ContainerStatus {
                 container_id: executor.container_id.clone(),
                 ip: self.info.address.ip(),
-                executor_pid: executor.pid,
+                executor_pid: executor.process.map(|process| process.pid),
             });
         } else if self
             .executor(from)

@@ -120,7 +120,7 @@ fn executor_view(executor: &Executor) -> ExecutorView<'_> {
         info: &executor.info,
         container_id: &executor.container_id,
         is_command: executor.is_command,
-        pid: executor.pid,
+        pid: executor.process.map(|process| process.pid),
         is_registering: executor.phase <= Phase::Registering,
         is_ending: executor.phase == Phase::Ending,
         is_ended: executor.phase == Phase::Ended,

@@ -4,7 +4,7 @@
 //! everything come to rest, after which nothing may be owed to anybody.
 
 use crate::node::Node;
-use crate::node::effect::{Answer, Effect, ExecutorEvent, Record, Run, Ticket};
+use crate::node::effect::{self, Answer, Effect, ExecutorEvent, Record, Run, Ticket};
 use crate::node::input::{Caller, ContainerEnd, ExecutorCall, Input, Session};
 use crate::node::recovery::Recovered;
 use crate::node::settings::Settings;
@@ -111,6 +111,8 @@ pub(super) struct World {
     pub(super) to_disk: VecDeque<(Ticket, Record)>,
     pub(super) disk: Vec<Record>,
     pub(super) launching: Vec<Run>,
+    /// Streams that executors do not read any more; the agent may not know yet.
+    let_go: BTreeSet<Caller>,
     pub(super) processes: BTreeMap<ContainerId, Process>,
     pub(super) dying: BTreeSet<ContainerId>,
     /// What the master knows of each task: every update it got, in order, and those it acknowledged.
@@ -139,6 +141,7 @@ impl World {
             to_disk: VecDeque::new(),
             disk: Vec::new(),
             launching: Vec::new(),
+            let_go: BTreeSet::new(),
             processes: BTreeMap::new(),
             dying: BTreeSet::new(),
             told: BTreeMap::new(),
@@ -281,7 +284,8 @@ impl World {
 
     fn executor_hears(&mut self, caller: Caller, event: ExecutorEvent) {
         let Some(process) = self.processes.values_mut().find(|one| one.stream == Some(caller)) else {
-            panic!("told {event:?} to a stream that is not there");
+            assert!(self.let_go.contains(&caller), "told {event:?} to a stream that was never there");
+            return;
         };
         match event {
             ExecutorEvent::Launch(task) => {
@@ -344,13 +348,17 @@ impl World {
         let caller = Caller(self.next_caller);
         self.next_caller += 1;
         let Some(process) = self.processes.get_mut(container_id) else { return };
-        process.stream = Some(caller);
+        let old = process.stream.replace(caller);
+        self.let_go.extend(old);
         let call = ExecutorCall::Subscribe {
             unacknowledged_tasks: process.unheard.iter().cloned().collect(),
             unacknowledged_updates: process.unacknowledged.clone(),
         };
         let run = process.run.clone();
         self.call_as(caller, &run, call);
+        if let Some(caller) = old {
+            self.input(Input::StreamClosed { caller });
+        }
     }
 
     pub(super) fn connect(&mut self) {
@@ -422,7 +430,7 @@ impl World {
             is_shut_down: false,
         };
         self.processes.insert(container_id.clone(), process);
-        self.input(Input::Launched { container_id, pid: 42 });
+        self.input(Input::Launched { container_id, process: effect::Process { pid: 42, start_ticks: 1 } });
     }
 
     /// The container of that executor ends, for whatever reason.
