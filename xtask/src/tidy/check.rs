@@ -3,8 +3,8 @@
 use super::names::{self, Named};
 use super::tree::{File, Package, Tree};
 use super::{
-    BANNED_WORDS, CORE_CRATES, CORES, EDGES, GENERATED, HOMES, LINES_MAX, LINES_WITHOUT_REASON_MAX,
-    LONG_BECAUSE, NOT_IN_CORES, Violation,
+    BANNED_WORDS, CORE_CRATES, CORES, CORES_MAY_NAME, EDGES, GENERATED, HOMES, LINES_MAX,
+    LINES_WITHOUT_REASON_MAX, LONG_BECAUSE, NOT_IN_CORES, SHELLS_IN_CORES, Violation,
 };
 
 /// Every broken rule, sorted by place.
@@ -13,6 +13,7 @@ pub(crate) fn all(tree: &Tree) -> Vec<Violation> {
     for package in &tree.packages {
         edges(package, &mut violations);
     }
+    let tests = test_files(&tree.files);
     for file in &tree.files {
         machine_paths(file, &tree.machine_paths, &mut violations);
         if file.path.ends_with("Cargo.toml") {
@@ -24,7 +25,9 @@ pub(crate) fn all(tree: &Tree) -> Vec<Violation> {
             banned_words(file, &mut violations);
             let paths = names::paths(&file.text);
             homes(file, &paths, &mut violations);
-            cores(file, &paths, &tree.packages, &mut violations);
+            if !lies_in(&file.path, &tests.iter().map(String::as_str).collect::<Vec<_>>()) {
+                cores(file, &paths, &tree.packages, &mut violations);
+            }
         }
     }
     violations.sort();
@@ -122,8 +125,25 @@ fn homes(file: &File, paths: &[Named], violations: &mut Vec<Violation>) {
     }
 }
 
+/// Files and folders that are compiled for tests only.
+fn test_files(files: &[File]) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in files.iter().filter(|it| it.path.ends_with(".rs")) {
+        let (folder, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
+        let folder = match name {
+            "lib.rs" | "main.rs" | "mod.rs" => folder.to_owned(),
+            _ => file.path.trim_end_matches(".rs").to_owned(),
+        };
+        for module in names::test_modules(&file.text) {
+            found.push(format!("{folder}/{module}.rs"));
+            found.push(format!("{folder}/{module}"));
+        }
+    }
+    found
+}
+
 fn cores(file: &File, paths: &[Named], packages: &[Package], violations: &mut Vec<Violation>) {
-    if !lies_in(&file.path, CORES) {
+    if !lies_in(&file.path, CORES) || lies_in(&file.path, SHELLS_IN_CORES) {
         return;
     }
     let package = packages.iter().find(|it| lies_in(&file.path, &[&it.folder]));
@@ -132,7 +152,7 @@ fn cores(file: &File, paths: &[Named], packages: &[Package], violations: &mut Ve
         let message = match named.segments[0].as_str() {
             "std" | "core" | "alloc" => forbidden_std(&path).map(|it| format!("a core may not name `{it}`")),
             "crate" | "super" => shell_named(&file.path, &named.segments),
-            name => package.and_then(|it| foreign_named(it, name)),
+            name => package.and_then(|it| foreign_named(it, name, &path)),
         };
         if let Some(message) = message {
             violations.push(Violation { place: format!("{}:{}", file.path, named.line), message });
@@ -165,17 +185,20 @@ fn shell_named(file: &str, segments: &[String]) -> Option<String> {
     let modules = rest.iter().map(String::as_str).take_while(|it| it.starts_with(char::is_lowercase));
     module.extend(modules);
     let target = format!("{package}/src/{}", module.join("/"));
-    let core = |it: &str| {
-        let it = it.trim_end_matches(".rs");
-        target == it || target.starts_with(&format!("{it}/")) || it.starts_with(&target)
+    let names = |places: &[&str]| {
+        let module = |it: &&str| it.trim_end_matches(".rs").to_owned();
+        places.iter().map(module).any(|it| target == it || target.starts_with(&format!("{it}/")))
     };
-    (!CORES.iter().any(|it| core(it)))
-        .then(|| format!("a core may not name the shell `{}`", segments.join("::")))
+    // A module that only leads to cores and shells alike, such as the crate's root, is nobody's.
+    let leads = CORES.iter().any(|it| it.starts_with(&target));
+    let allowed = names(CORES) && !names(SHELLS_IN_CORES) || names(CORES_MAY_NAME) || leads;
+    (!allowed).then(|| format!("a core may not name the shell `{}`", segments.join("::")))
 }
 
-fn foreign_named(package: &Package, name: &str) -> Option<String> {
+fn foreign_named(package: &Package, name: &str, path: &str) -> Option<String> {
     let foreign = package.dependencies.iter().any(|it| it.replace('-', "_") == name);
-    (foreign && !CORE_CRATES.contains(&name)).then(|| format!("a core may not name the crate `{name}`"))
+    let allowed = |it: &&str| path == *it || path.starts_with(&format!("{it}::"));
+    (foreign && !CORE_CRATES.iter().any(allowed)).then(|| format!("a core may not name `{path}`"))
 }
 
 /// Whether a path is one of these files or lies in one of these folders.
@@ -282,9 +305,32 @@ mod tests {
         check(
             path,
             "//! A.\nfn f() { tokio::spawn(x) }\n",
-            &["master/src/cluster/agents.rs:2: a core may not name the crate `tokio`"],
+            &["master/src/cluster/agents.rs:2: a core may not name `tokio::spawn`"],
+        );
+        check(
+            path,
+            "//! A.\nuse crate::usage::Row;\nuse crate::allocator::worker::Worker;\n",
+            &[
+                "master/src/cluster/agents.rs:3: a core may not name the shell `crate::allocator::worker::Worker`",
+            ],
         );
         check(path, "//! A.\n#[cfg(test)]\nmod tests { use std::fs; }\n", &[]);
+    }
+
+    #[test]
+    fn a_file_for_tests_only_may_look() {
+        let file = |path: &str, text: &str| File { path: path.to_owned(), text: format!("//! A.\n{text}") };
+        let files = vec![
+            file("master/src/cluster/mod.rs", "#[cfg(test)]\nmod scenes;\n"),
+            file("master/src/cluster/scenes.rs", "use std::fs;\n"),
+            file("master/src/cluster/scenes/deep.rs", "use std::fs;\n"),
+            file("master/src/cluster/scenery.rs", "use std::fs;\n"),
+        ];
+        let found = all(&Tree { files, ..Tree::default() });
+        assert_eq!(
+            found.iter().map(|it| it.place.as_str()).collect::<Vec<_>>(),
+            ["master/src/cluster/scenery.rs:2"]
+        );
     }
 
     #[test]

@@ -41,6 +41,26 @@ pub(crate) fn words(source: &str) -> Vec<(String, usize)> {
     found
 }
 
+/// The modules that a source declares under `#[cfg(test)]` and keeps in files of their own.
+pub(crate) fn test_modules(source: &str) -> Vec<String> {
+    let tokens: Vec<TokenTree> = TokenStream::from_str(source).into_iter().flatten().collect();
+    let mut found = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let TokenTree::Group(attribute) = token else { continue };
+        if !is_cfg_test(attribute) {
+            continue;
+        }
+        let item = &tokens[at + 1..item_end(&tokens, at + 1)];
+        if let [.., TokenTree::Ident(keyword), TokenTree::Ident(name), TokenTree::Punct(end)] = item
+            && keyword == "mod"
+            && end.as_char() == ';'
+        {
+            found.push(name.to_string());
+        }
+    }
+    found
+}
+
 /// `prefix` is what stands before a `use` group; `importing` says that single names count too.
 fn walk(tokens: TokenStream, prefix: &[String], importing: bool, found: &mut Vec<Named>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
@@ -64,6 +84,7 @@ fn walk(tokens: TokenStream, prefix: &[String], importing: bool, found: &mut Vec
                 importing_here = true;
                 at += 1;
             }
+            TokenTree::Ident(word) if importing_here && word == "as" => at += 2, // A name of our own.
             TokenTree::Ident(_) => at = path(&tokens, at, prefix, importing_here, found),
             TokenTree::Group(group) => {
                 walk(group.stream(), &[], false, found);
@@ -143,7 +164,7 @@ fn is_colons(tokens: &[TokenTree], at: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::paths;
+    use super::{paths, test_modules};
 
     #[track_caller]
     fn check(source: &str, expect: &[&str]) {
@@ -155,12 +176,20 @@ mod tests {
     fn paths_are_found_where_they_are_code() {
         check("use std::fs;", &["std::fs"]);
         check("use mio;", &["mio"]);
+        check("use std::{fs as files, io as _};", &["std::fs", "std::io"]);
         check("extern crate mio;", &["mio"]);
         check("use std::{fs, net::{TcpStream, *}};", &["std::fs", "std::net::TcpStream"]);
         check("fn f() { ::aya::load(x.y, a::<B>::c()) }", &["aya::load"]);
         check("#[derive(prost::Message)] struct A { b: mio::Token }", &["prost::Message", "mio::Token"]);
         check("fn f() { x.collect::<Vec<_>>(); let y = g(z); }", &[]);
         check("fn f() { <T as U>::mio::x() }", &[]);
+    }
+
+    #[test]
+    fn test_modules_in_files_of_their_own_are_found() {
+        let source =
+            "mod a; #[cfg(test)] pub(crate) mod b; #[cfg(test)] mod c { mod d; } #[cfg(not(test))] mod e;";
+        assert_eq!(test_modules(source), ["b"]);
     }
 
     #[test]
