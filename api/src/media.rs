@@ -110,6 +110,17 @@ pub fn decode<M: V1>(encoding: Encoding, body: &Bytes) -> Result<M, Refusal> {
     }
 }
 
+/// Like [`decode`], in the words of the agent's operator API, which does not say what it was converting.
+pub fn decode_of_agent<M: V1>(encoding: Encoding, body: &Bytes) -> Result<M, Refusal> {
+    decode(encoding, body).map_err(|refusal| match refusal {
+        Refusal::NotCall(why) => Refusal::Bad(why),
+        Refusal::NotProtobuf(why) => {
+            Refusal::Bad(format!("Failed to parse body into a protobuf object: {why}"))
+        }
+        other => other,
+    })
+}
+
 /// Writes one message, unframed.
 pub fn encode<M: V1>(encoding: Encoding, message: &M) -> Bytes {
     match encoding {

@@ -20,7 +20,7 @@ fn bodies_that_are_no_calls() {
         |body: &'static str| media::decode::<v1::scheduler::Call>(Encoding::Json, &body.into()).unwrap_err();
     assert_eq!(
         text(&json("{")),
-        (400, "Failed to parse body into JSON: syntax error at line 1 near: {".into())
+        (400, "Failed to parse body into JSON: syntax error at line 1 near: ".into())
     );
     assert_eq!(
         text(&json(r#"{"subscribe":{}}"#)),
@@ -35,6 +35,13 @@ fn bodies_that_are_no_calls() {
     assert!(wire.to_string().starts_with("Failed to parse body into Call protobuf"), "{wire}");
     let wire = media::decode::<v1::scheduler::Call>(Encoding::Protobuf, &vec![0x1a, 0].into()).unwrap_err();
     assert!(wire.to_string().ends_with("Missing required fields: subscribe.framework_info"), "{wire}");
+}
+
+#[test]
+fn the_agents_operator_api_says_it_more_briefly() {
+    let body = r#"{"type":"LAUNCH_NESTED_CONTAINER","launch_nested_container":{}}"#;
+    let refusal = media::decode_of_agent::<v1::agent::Call>(Encoding::Json, &body.into()).unwrap_err();
+    assert_eq!(text(&refusal), (400, "Missing required fields: launch_nested_container.container_id".into()));
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn both_forms_of_a_reservation_are_one_thing() {
             "cannot be STATIC",
         ),
         (json!({"role": "b", "reservations": [{"type": "STATIC", "role": "a"}]}), "does not match the role"),
-        (json!({"role": "a b"}), "Role 'a b'"),
+        (json!({"role": "a b"}), "Role component 'a b'"),
     ] {
         let error = with(more.clone()).unwrap_err().to_string();
         assert!(error.contains(expect), "{more}: {error}");
@@ -222,7 +222,7 @@ fn frameworks_say_their_roles_in_one_of_two_ways() {
             json!({"role": "/a"}),
             "'FrameworkInfo.role' is not a valid role: Role '/a' cannot start with a slash",
         ),
-        (json!({"failover_timeout": 1e300}), "The framework failover_timeout"),
+        (json!({"failover_timeout": 1e300}), "The framework failover_timeout (1e+300) is invalid"),
         (json!({"id": {"value": "../x"}}), "'../x' contains invalid characters"),
     ] {
         let error = with(more.clone()).unwrap_err().to_string();

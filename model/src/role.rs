@@ -18,18 +18,34 @@ pub enum BadRole {
     Character(String),
 }
 
+/// The texts are Mesos': they reach frameworks in ERROR events.
 impl std::fmt::Display for BadRole {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Empty => write!(f, "Empty role name is invalid"),
+            Self::Empty => write!(f, "Role names cannot be the empty string"),
             Self::StartsWithSlash(role) => write!(f, "Role '{role}' cannot start with a slash"),
             Self::EndsWithSlash(role) => write!(f, "Role '{role}' cannot end with a slash"),
-            Self::Part(role) => {
-                write!(f, "Role '{role}' has an invalid part: empty, '.', '..', '*', or starting with '-'")
+            Self::Part(role) => match role.split('/').find(|part| is_bad_part(part)).unwrap_or_default() {
+                "" => write!(f, "Role '{role}' cannot contain two adjacent slashes"),
+                part if part.starts_with('-') => {
+                    write!(f, "Role component '{part}' is invalid because it starts with a dash")
+                }
+                part => write!(f, "Role '{role}' cannot include '{part}' as a component"),
+            },
+            Self::Character(role) => {
+                let part = role.split('/').find(|part| part.contains(is_bad_character)).unwrap_or(role);
+                write!(f, "Role component '{part}' is invalid because it contains backspace or whitespace")
             }
-            Self::Character(role) => write!(f, "Role '{role}' contains white space or a control character"),
         }
     }
+}
+
+fn is_bad_part(part: &str) -> bool {
+    matches!(part, "" | "." | ".." | "*") || part.starts_with('-')
+}
+
+fn is_bad_character(c: char) -> bool {
+    c.is_whitespace() || c.is_control()
 }
 
 impl Role {
@@ -51,11 +67,14 @@ impl Role {
         if text.ends_with('/') {
             return Err(BadRole::EndsWithSlash(text.into()));
         }
-        if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        if text.contains(is_bad_character) {
             return Err(BadRole::Character(text.into()));
         }
-        let bad = |part: &str| matches!(part, "" | "." | ".." | "*") || part.starts_with('-');
-        if text.split('/').any(bad) { Err(BadRole::Part(text.into())) } else { Ok(Self(Arc::from(text))) }
+        if text.split('/').any(is_bad_part) {
+            Err(BadRole::Part(text.into()))
+        } else {
+            Ok(Self(Arc::from(text)))
+        }
     }
 
     pub fn as_str(&self) -> &str {
@@ -106,6 +125,19 @@ mod tests {
         }
         for bad in ["", "/eng", "eng/", "eng//web", "eng/..", "eng/*", "-eng", "a b", "a\tb"] {
             assert!(Role::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn refusals_have_mesos_words() {
+        for (text, expect) in [
+            ("", "Role names cannot be the empty string"),
+            ("a//b", "Role 'a//b' cannot contain two adjacent slashes"),
+            ("a/../b", "Role 'a/../b' cannot include '..' as a component"),
+            ("x/-a", "Role component '-a' is invalid because it starts with a dash"),
+            ("x/a b", "Role component 'a b' is invalid because it contains backspace or whitespace"),
+        ] {
+            assert_eq!(Role::parse(text).map_err(|bad| bad.to_string()), Err(expect.to_owned()));
         }
     }
 

@@ -47,13 +47,18 @@ pub fn from_v1(info: &v1::FrameworkInfo) -> Result<FrameworkInfo, Error> {
         roles,
         capabilities,
         failover_timeout_ns: time::span_ns(failover_timeout)
-            .ok_or_else(|| BadFramework::FailoverTimeout(failover_timeout.to_string()))?,
+            .ok_or_else(|| BadFramework::FailoverTimeout(number(failover_timeout)))?,
         checkpoint: info.checkpoint(),
         hostname: text(info.hostname()),
         webui_url: info.webui_url.as_deref().map(text),
         principal: info.principal.as_deref().map(text),
         body: body(info),
     })
+}
+
+/// As C++ writes a double that is too large for a time: `1e+300`.
+fn number(value: f64) -> String {
+    format!("{value:e}").replace('e', "e+").replace("e+-", "e-")
 }
 
 fn roles_from_v1(info: &v1::FrameworkInfo, is_multi: bool) -> Result<Vec<Role>, BadFramework> {

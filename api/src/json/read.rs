@@ -24,15 +24,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub(super) fn to_wire(message: &'static Message, text: &[u8]) -> Result<Vec<u8>, Error> {
     let mut wire = Vec::with_capacity(text.len() / 2);
     let mut json = serde_json::Deserializer::from_slice(text);
-    let result = Top { message, out: &mut wire }.deserialize(&mut json).and_then(|()| json.end());
+    let result = Top { message, out: &mut wire }.deserialize(&mut json);
     match result {
-        Ok(()) => Ok(wire),
+        Ok(()) => json.end().map_err(|error| Error::Syntax(trailing(text, &error))).map(|()| wire),
         Err(error) if error.is_data() => Err(Error::Shape(bare(&error))),
-        Err(error) => Err(Error::Syntax(format!(
-            "syntax error at line {} near: {}",
-            error.line(),
-            near(text, error.line(), error.column())
-        ))),
+        Err(error) => Err(Error::Syntax(syntax(text, &error))),
     }
 }
 
@@ -43,10 +39,25 @@ fn bare(error: &serde_json::Error) -> String {
     text.strip_suffix(&position).map(str::to_owned).unwrap_or(text)
 }
 
-/// The rest of the line from where reading stopped, as Mesos' JSON parser reports it.
-fn near(text: &[u8], line: usize, column: usize) -> Cow<'_, str> {
-    let line = text.split(|byte| *byte == b'\n').nth(line.saturating_sub(1)).unwrap_or_default();
-    String::from_utf8_lossy(line.get(column.saturating_sub(1)..).unwrap_or_default())
+/// Where reading stopped, as Mesos' JSON parser says it: the rest of the line.
+fn syntax(text: &[u8], error: &serde_json::Error) -> String {
+    let rest = if error.is_eof() { &[][..] } else { &text[offset(text, error)..] };
+    let near = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    format!("syntax error at line {} near: {}", error.line().max(1), String::from_utf8_lossy(near))
+}
+
+/// What follows the document, white space in front included.
+fn trailing(text: &[u8], error: &serde_json::Error) -> String {
+    let (head, rest) = text.split_at(offset(text, error));
+    let rest = &text[head.trim_ascii_end().len()..head.len() + rest.trim_ascii_end().len()];
+    format!("Parsed JSON included non-whitespace trailing characters: {}", String::from_utf8_lossy(rest))
+}
+
+/// The byte at which serde_json stopped: it counts lines and columns from one.
+fn offset(text: &[u8], error: &serde_json::Error) -> usize {
+    let lines = text.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
+    let before: usize = lines.map(<[u8]>::len).sum();
+    (before + error.column().saturating_sub(1)).min(text.len())
 }
 
 /// The whole document, which must be an object.
@@ -236,7 +247,9 @@ fn unexpected(what: &str, field: &Field) -> String {
 }
 
 fn quoted(text: &str, what: &str, name: &str) -> String {
-    format!("Failed to parse '{text}' as a JSON {what} for field '{name}'")
+    format!(
+        "Failed to parse '{text}' as a JSON {what} for field '{name}': syntax error at line 1 near: {text}"
+    )
 }
 
 fn unbase64(text: &str) -> Result<Vec<u8>, String> {

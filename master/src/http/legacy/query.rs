@@ -60,11 +60,13 @@ fn decode(text: &str) -> Cow<'_, str> {
 /// reader waits and the span itself is of no use.
 pub(super) fn duration(text: &str) -> Result<(), String> {
     const UNITS: [&str; 8] = ["ns", "us", "ms", "secs", "mins", "hrs", "days", "weeks"];
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '-').unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
     let bad = |why: String| Err(format!("Invalid timeout '{text}': {why}"));
+    let Some(split) = text.find(|c: char| !c.is_ascii_digit() && c != '.') else {
+        return bad(format!("Invalid duration '{text}'"));
+    };
+    let (number, unit) = text.split_at(split);
     if number.parse::<f64>().is_err() {
-        bad(format!("Invalid duration '{text}'"))
+        bad(format!("Failed to convert '{number}' to number"))
     } else if !UNITS.contains(&unit) {
         bad(format!("Unknown duration unit '{unit}'"))
     } else {
@@ -92,7 +94,12 @@ mod tests {
     fn a_timeout_has_a_unit() {
         assert_eq!(duration("100ms"), Ok(()));
         assert_eq!(duration("1.5secs"), Ok(()));
-        assert_eq!(duration("5"), Err("Invalid timeout '5': Unknown duration unit ''".into()));
-        assert_eq!(duration("soon"), Err("Invalid timeout 'soon': Invalid duration 'soon'".into()));
+        for (text, why) in [
+            ("5", "Invalid duration '5'"),
+            ("x", "Failed to convert '' to number"),
+            ("5 years", "Unknown duration unit ' years'"),
+        ] {
+            assert_eq!(duration(text), Err(format!("Invalid timeout '{text}': {why}")));
+        }
     }
 }
