@@ -82,7 +82,10 @@ fn task_resources(info: &v1::TaskInfo) -> Result<model::resources::Resources, Er
 }
 
 fn custom_executor(info: &v1::ExecutorInfo) -> Result<model::executor::ExecutorInfo, Error> {
-    if info.r#type.is_some_and(|kind| kind != i32::from(v1::executor_info::Type::Custom)) {
+    use v1::executor_info::Type;
+    // A number without a name counts as unset.
+    let kind = info.r#type.and_then(|kind| Type::try_from(kind).ok());
+    if kind.is_some_and(|kind| kind != Type::Custom) {
         return Err(BadTask::ExecutorType.into());
     }
     if info.command.is_none() {
