@@ -7,6 +7,7 @@
 //!
 //! Raw tracepoint type, never attached: no cost afterwards, nothing to overflow, no loops. Maps: ANCHOR, CPU_OFFSETS.
 
+use core::ffi::c_void;
 use core::ptr;
 
 use agent_ebpf::CPUS_MAX;
@@ -25,9 +26,11 @@ static ANCHOR: PerCpuArray<u64, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static CPU_OFFSETS: Array<u64, CPUS_MAX> = Array::new();
 
-/// Inside a cgroup namespace paths do not say how deep they are; the kernel does.
-#[raw_tracepoint(tracepoint = "sched_switch")]
-pub(crate) fn level(_ctx: RawTracePointContext) -> i32 {
+/// Inside a cgroup namespace paths do not say how deep they are; the kernel does. Without aya's macro, which makes every
+/// program of this type return 0.
+#[unsafe(link_section = "raw_tp/level")]
+#[unsafe(no_mangle)]
+extern "C" fn level(_ctx: *const c_void) -> i32 {
     // SAFETY: the helper takes no pointer; for the loads see `load!`.
     unsafe {
         let current: Task = bpf_get_current_task_btf().cast();

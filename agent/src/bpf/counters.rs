@@ -58,10 +58,13 @@ impl ContainerMaps {
     pub(super) fn add(&mut self, id: u64) -> Result<(), CountersError> {
         let add = |source| CountersError::Add { id, source };
         // Memory first: a program that finds the container may want to write there.
-        allow_exists(self.memory.insert(id, [0; Memory::WORDS], NO_EXIST)).map_err(add)?;
-        let zeros =
-            PerCpuValues::try_from(vec![[0; Counters::WORDS]; self.cpus]).map_err(CountersError::Cpus)?;
-        allow_exists(self.counters.insert(id, zeros, NO_EXIST)).map_err(add)
+        insist(|| self.memory.insert(id, [0; Memory::WORDS], NO_EXIST)).map_err(add)?;
+        let done = insist(|| self.counters.insert(id, zeros(self.cpus), NO_EXIST));
+        if done.is_err() {
+            // Half a container would be listed nowhere and never removed.
+            let _ = self.memory.remove(&id);
+        }
+        done.map_err(add)
     }
 
     /// Everything counted so far. `None`: not a container.
@@ -85,6 +88,9 @@ impl ContainerMaps {
     }
 }
 
+/// How often an insertion is tried again while the kernel's reserve is empty: some milliseconds.
+const INSERT_TRIES: u32 = 1_000;
+
 /// `BPF_NOEXIST` of include/uapi/linux/bpf.h.
 const NO_EXIST: u64 = 1;
 
@@ -95,11 +101,21 @@ fn errno(error: &MapError) -> Option<i32> {
     }
 }
 
-fn allow_exists(done: Result<(), MapError>) -> Result<(), MapError> {
-    match done {
-        Err(error) if errno(&error) == Some(libc::EEXIST) => Ok(()),
-        done => done,
+fn zeros(cpus: usize) -> PerCpuValues<[u64; Counters::WORDS]> {
+    PerCpuValues::try_from(vec![[0; Counters::WORDS]; cpus]).expect("one for each CPU there is")
+}
+
+/// Inserts; what is there already may stay. The kernel takes new entries from a small reserve that it refills in the
+/// background, so a burst of them may find it empty for a moment.
+fn insist(mut insert: impl FnMut() -> Result<(), MapError>) -> Result<(), MapError> {
+    for _ in 0..INSERT_TRIES {
+        match insert() {
+            Err(error) if errno(&error) == Some(libc::EEXIST) => return Ok(()),
+            Err(error) if errno(&error) == Some(libc::ENOMEM) => std::thread::yield_now(),
+            done => return done,
+        }
     }
+    insert()
 }
 
 fn if_there<T>(done: Result<T, MapError>) -> Result<Option<T>, MapError> {

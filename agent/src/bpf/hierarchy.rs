@@ -37,11 +37,12 @@ impl Place {
 pub(super) fn locate(directory: &Path) -> Result<Place, Reason> {
     let refused = || Reason::NotCgroup2 { path: directory.display().to_string() };
     let directory = fs::canonicalize(directory).map_err(|_| refused())?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|_| refused())?;
+    // Of this thread, whose namespace it is that the paths are seen in.
+    let mounts = fs::read_to_string("/proc/thread-self/mountinfo").map_err(|_| refused())?;
     let depth = depth_of(&directory, &mounts).ok_or_else(refused)?;
-    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = fs::read_to_string("/proc/thread-self/cgroup").unwrap_or_default();
     let own_depth = own.lines().find_map(|line| line.strip_prefix("0::")).map_or(0, levels);
-    let namespace = fs::metadata("/proc/self/ns/cgroup").map(|it| it.ino());
+    let namespace = fs::metadata("/proc/thread-self/ns/cgroup").map(|it| it.ino());
     // Without cgroup namespaces there is only the initial one.
     Ok(Place {
         depth,

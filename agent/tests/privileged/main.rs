@@ -7,9 +7,15 @@
 )]
 #![allow(unreachable_pub, reason = "a test has no outside")]
 
+mod metered;
 mod needs;
 mod scene;
+mod workload;
 
+mod bpf_cpu;
+mod bpf_life;
+mod bpf_memory;
+mod bpf_net;
 mod containers;
 mod ordinary;
 mod sampling;

@@ -1,0 +1,80 @@
+//! Resident memory, held against what /proc says of the same processes.
+
+use agent::bpf::Figure;
+
+use crate::metered::Meter;
+
+const MIB: u64 = 1 << 20;
+
+/// The bar: 1 % or 1 MiB.
+fn assert_near(counted: u64, kernel: u64, what: &str) {
+    let difference = counted.abs_diff(kernel);
+    println!(
+        "{what}: counted {} KiB, /proc {} KiB, {} KiB apart",
+        counted >> 10,
+        kernel >> 10,
+        difference >> 10
+    );
+    assert!(difference <= (kernel / 100).max(MIB), "{what}: {counted} bytes counted, {kernel} in /proc");
+}
+
+#[test]
+fn resident_memory_follows_growth_fork_and_unmap() {
+    let figures = [Figure::Memory, Figure::MemoryExact];
+    let Some(mut meter) = Meter::open("resident_memory_follows_growth_fork_and_unmap", &figures) else {
+        return;
+    };
+    let container = meter.container("grows");
+    let mut inmate = container.workload("memory 64");
+    for step in ["start", "grown", "forked", "alone", "shrunk"] {
+        assert_eq!(inmate.heard("at "), step);
+        let unswept = meter.bpf.read(container.id).unwrap().unwrap().memory.unwrap();
+        meter.bpf.refresh().unwrap();
+        let memory = meter.bpf.read(container.id).unwrap().unwrap().memory.unwrap();
+        let kernel = container.resident_bytes();
+        assert_near(unswept.current_bytes, kernel, &format!("{step}, before the sweep"));
+        assert_near(memory.current_bytes, kernel, step);
+        // What other processes of the machine do moves pages of files in and out; a few pages either way.
+        assert!(memory.current_bytes.abs_diff(kernel) <= MIB / 4, "{step}: {memory:?}, {kernel} in /proc");
+        assert!(memory.peak_bytes >= memory.current_bytes);
+        inmate.go_on();
+    }
+    let peak: u64 = inmate.heard("peak ").parse().unwrap();
+    inmate.end();
+    let memory = meter.bpf.remove_container(container.id).unwrap().unwrap().memory.unwrap();
+    assert_eq!(memory.current_bytes, 0, "everything is given back at the end");
+    assert!(peak > 64 * MIB);
+    // The peak of the sum is the grown process and its child together: a /bin/cat of some MiB.
+    assert!(memory.peak_bytes >= peak, "{} of {peak}", memory.peak_bytes);
+    assert!(memory.peak_bytes <= peak + 8 * MIB, "{} of {peak}", memory.peak_bytes);
+}
+
+/// It maps some hundred pages and is gone before anyone could look at it.
+#[test]
+fn the_shortest_process_has_its_peak() {
+    let Some(mut meter) = Meter::open("the_shortest_process_has_its_peak", &[Figure::Memory]) else { return };
+    let container = meter.container("short");
+    container.spawn("/bin/true", &[], &[]).end();
+    let memory = meter.bpf.remove_container(container.id).unwrap().unwrap().memory.unwrap();
+    println!("peak of /bin/true: {} KiB", memory.peak_bytes >> 10);
+    assert_eq!(memory.current_bytes, 0);
+    // The least a dynamically linked program has resident; and far less than the test that it was cloned from.
+    assert!((512 << 10..8 * MIB).contains(&memory.peak_bytes), "{memory:?}");
+}
+
+/// Threads share their memory and fork children; nothing of them may stay behind or count twice.
+#[test]
+fn a_storm_of_processes_leaves_nothing_behind() {
+    let Some(mut meter) = Meter::open("a_storm_of_processes_leaves_nothing_behind", &[Figure::Memory]) else {
+        return;
+    };
+    let container = meter.container("storm");
+    let inmates: Vec<_> = (0..4).map(|_| container.workload("forks 100")).collect();
+    for inmate in inmates {
+        inmate.end();
+    }
+    let memory = meter.bpf.remove_container(container.id).unwrap().unwrap().memory.unwrap();
+    println!("peak of the storm: {} KiB", memory.peak_bytes >> 10);
+    assert_eq!(memory.current_bytes, 0);
+    assert!(memory.peak_bytes > 4 * MIB);
+}

@@ -1,0 +1,137 @@
+//! What runs inside the measured containers: this same test binary, told by a variable what to do. Not tests.
+#![expect(clippy::disallowed_methods, reason = "a workload is something that runs for a time")]
+
+use std::io::{BufRead, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::metered;
+
+/// `name argument…`, by blanks.
+pub(crate) const VARIABLE: &str = "INGOT_TEST_WORKLOAD";
+
+#[test]
+#[ignore = "not a test: other tests run it in their containers"]
+fn workload() {
+    let Ok(what) = std::env::var(VARIABLE) else { return };
+    let words: Vec<&str> = what.split(' ').collect();
+    let number = |index: usize| words[index].parse::<u64>().unwrap();
+    match words[0] {
+        "busy" => busy(number(1), Duration::from_millis(number(2))),
+        "spin" => {
+            println!("\nspinning");
+            busy(1, Duration::MAX);
+        }
+        "duty" => duty(Duration::from_millis(number(1))),
+        "forks" => forks(number(1)),
+        "memory" => memory(number(1) as usize),
+        "udp" => udp(words[1].parse().unwrap(), number(2), number(3) as usize),
+        "tcp" => tcp(words[1].parse().unwrap(), number(2) as usize),
+        "ordinary" => ordinary(words[1]),
+        "namespace" => namespace(words[1]),
+        other => panic!("no workload {other}"),
+    }
+}
+
+/// Threads that never wait.
+fn busy(threads: u64, time: Duration) {
+    let spin = move || {
+        let start = Instant::now();
+        while start.elapsed() < time {
+            std::hint::black_box(start);
+        }
+    };
+    let others: Vec<_> = (1..threads).map(|_| std::thread::spawn(spin)).collect();
+    spin();
+    others.into_iter().for_each(|it| it.join().unwrap());
+}
+
+/// A thread that works for half a millisecond and sleeps as long, again and again.
+fn duty(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        let turn = Instant::now();
+        while turn.elapsed() < Duration::from_micros(500) {
+            std::hint::black_box(turn);
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
+}
+
+/// Many processes that live for a millisecond.
+fn forks(count: u64) {
+    for _ in 0..count {
+        assert!(Command::new("/bin/true").status().unwrap().success());
+    }
+}
+
+/// Grows, forks, lets the child go, shrinks; between the steps it says where it is and waits.
+fn memory(mib: usize) {
+    let step = |name: &str| {
+        println!("\nat {name}");
+        std::io::stdout().flush().unwrap();
+        std::io::stdin().lock().read_line(&mut String::new()).unwrap();
+    };
+    step("start");
+    let mut grown = vec![0_u8; mib << 20];
+    grown.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    std::hint::black_box(&grown);
+    step("grown");
+    // It lives until its stdin is closed.
+    let mut child = Command::new("/bin/cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    step("forked");
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    step("alone");
+    drop(grown);
+    step("shrunk");
+    let peak = metered::status_bytes("/proc/self/status", "VmHWM:").unwrap();
+    println!("peak {peak}");
+}
+
+/// Sends datagrams and hears as many.
+fn udp(to: SocketAddr, count: u64, bytes: usize) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(to).unwrap();
+    let mut buffer = vec![7; bytes];
+    for _ in 0..count {
+        // One at a time, so that no receive buffer overflows.
+        socket.send(&buffer).unwrap();
+        assert_eq!(socket.recv(&mut buffer).unwrap(), bytes);
+    }
+}
+
+/// Sends a stream and waits until the other side has read all of it.
+fn tcp(to: SocketAddr, bytes: usize) {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.write_all(&vec![7; bytes]).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let done = std::io::Read::read(&mut stream, &mut [0; 1]).unwrap();
+    assert_eq!(done, 1);
+}
+
+/// Opens the programs as a user who may not.
+fn ordinary(root: &str) {
+    nix::unistd::setuid(nix::unistd::Uid::from_raw(65_534)).unwrap();
+    let (mut bpf, support) = agent::bpf::Bpf::open(root.as_ref());
+    // Every call still works.
+    bpf.add_container(1).unwrap();
+    bpf.refresh().unwrap();
+    assert_eq!(bpf.read(1).unwrap(), None);
+    assert_eq!(bpf.remove_container(1).unwrap(), None);
+    assert!(bpf.take_events().is_none());
+    println!("\nsupport {support}");
+}
+
+/// Measures a container from inside a cgroup namespace whose root is this process's own cgroup.
+fn namespace(root: &str) {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP).unwrap();
+    let (mut bpf, _) = agent::bpf::Bpf::open(root.as_ref());
+
+    let container = metered::Cgroup::make(std::path::Path::new(root).join("container"));
+    bpf.add_container(container.id).unwrap();
+    container.sh("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done").end();
+    let sample = bpf.remove_container(container.id).unwrap().unwrap();
+    println!("\ncpu {} of {}", sample.cpu.unwrap().exec_ns, container.cpu_stat_ns("usage_usec"));
+}
