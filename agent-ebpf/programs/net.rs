@@ -5,7 +5,8 @@
 //! was made. Bytes are counted from the IP header up and a packet is what the stack handles as one, so a segment that the
 //! card will cut counts once, as the interface counts it.
 //!
-//! Maps: CONTAINERS. Cost: one helper, one hash look-up, two atomic adds (about 70 ns). No loops; nothing overflows.
+//! Maps: CONTAINERS. Cost: one helper, one hash look-up, two atomic adds: 140 ns a packet by the kernel's own statistics,
+//! of which 50 are the measuring. No loops; nothing overflows.
 //! Not seen: the last acknowledgement of a connection in TIME_WAIT (it has no full socket). Counted though the program
 //! never reads them: datagrams that the socket drops on arrival.
 //!

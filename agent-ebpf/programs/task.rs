@@ -13,7 +13,7 @@ use aya_ebpf::bindings::{
     BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE,
 };
 use aya_ebpf::btf_maps::PerCpuHashMap;
-use aya_ebpf::helpers::{bpf_get_current_ancestor_cgroup_id, bpf_probe_read_kernel, bpf_task_storage_get};
+use aya_ebpf::helpers::{bpf_probe_read_kernel, bpf_task_storage_get};
 use aya_ebpf::macros::btf_map;
 
 /// A `struct task_struct` in the kernel.
@@ -38,12 +38,19 @@ pub(crate) use load;
 
 offsets! {
     TASK_EXEC_RUNTIME, TASK_UTIME, TASK_STIME, TASK_NVCSW, TASK_NIVCSW, TASK_PID, TASK_TGID, TASK_MM, TASK_CGROUPS,
-    CSET_DEFAULT_CGROUP, CGROUP_LEVEL, CGROUP_ANCESTORS, CGROUP_KN, KERNFS_ID,
+    CSET_DEFAULT_CGROUP, CGROUP_LEVEL, CGROUP_PARENT, CGROUP_ANCESTORS, CGROUP_KN, CSS_CGROUP, KERNFS_ID,
 }
 
 /// Depth of a container's directory in the cgroup v2 hierarchy; what lies deeper counts for the container.
 #[unsafe(no_mangle)]
 pub(crate) static CONTAINER_LEVEL: Global<u32> = Global::new(1);
+
+/// Cgroup id of the directory that the containers lie in.
+#[unsafe(no_mangle)]
+static ROOT_CGROUP: Global<u64> = Global::new(0);
+
+/// Cgroups inside a container that are walked up by direct loads; from deeper ones the way is dearer.
+const NESTED_MAX: u32 = 4;
 
 /// The containers, put in by the agent before their first process starts. Programs change values, never keys.
 #[btf_map]
@@ -128,31 +135,56 @@ pub(crate) fn counters<'a>(container: u64) -> Option<&'a mut Counters> {
     CONTAINERS.get_ptr_mut(container).and_then(|counters| unsafe { counters.as_mut() })
 }
 
-/// Cgroup id, at the level of containers, of the running task. 0: it sits above that level.
-#[inline(always)]
-pub(crate) fn current_container() -> u64 {
-    // SAFETY: takes no pointer.
-    unsafe { bpf_get_current_ancestor_cgroup_id(CONTAINER_LEVEL.load().cast_signed()) }
-}
-
-/// The same of any task.
+/// Cgroup id of the container that a task is in, or what would be its container's if it were one of ours; 0: it is in
+/// none. Direct loads only, so that a foreign task costs a few nanoseconds.
 #[inline(always)]
 pub(crate) fn container_of(task: Task) -> u64 {
     // SAFETY: see `load!`. A cgroup keeps its ancestors alive, and a task its cgroup.
     unsafe {
         let cset = load!(task, TASK_CGROUPS, *const u8);
-        let cgroup = load!(cset, CSET_DEFAULT_CGROUP, *const u8);
-        let (level, wanted) = (load!(cgroup, CGROUP_LEVEL, u32), CONTAINER_LEVEL.load());
-        if level == wanted {
-            let node = load!(cgroup, CGROUP_KN, *const u8);
-            return load!(node, KERNFS_ID, u64);
+        let mut cgroup = load!(cset, CSET_DEFAULT_CGROUP, *const u8);
+        let (mut level, wanted) = (load!(cgroup, CGROUP_LEVEL, u32), CONTAINER_LEVEL.load());
+        for _ in 0..NESTED_MAX {
+            if level <= wanted {
+                break;
+            }
+            cgroup = parent(cgroup);
+            level -= 1;
         }
-        if level < wanted { 0 } else { ancestor(cgroup, wanted).unwrap_or(0) }
+        if level > wanted {
+            return ancestor(cgroup, wanted).unwrap_or(0);
+        }
+        if level < wanted || id(parent(cgroup)) != ROOT_CGROUP.load() { 0 } else { id(cgroup) }
     }
 }
 
-/// Id of a cgroup's ancestor at a level above its own. The ancestors stand behind the struct, where since 6.15 no direct
-/// load may reach, so every step is a checked copy.
+/// # Safety
+/// `cgroup` is a cgroup other than the root.
+#[inline(always)]
+unsafe fn parent(cgroup: *const u8) -> *const u8 {
+    // SAFETY: see `load!`.
+    unsafe {
+        let css = load!(cgroup, CGROUP_PARENT, *const u8);
+        load!(css, CSS_CGROUP, *const u8)
+    }
+}
+
+/// # Safety
+/// `cgroup` is a cgroup.
+#[inline(always)]
+unsafe fn id(cgroup: *const u8) -> u64 {
+    // SAFETY: see `load!`.
+    unsafe {
+        let node = load!(cgroup, CGROUP_KN, *const u8);
+        load!(node, KERNFS_ID, u64)
+    }
+}
+
+/// Id of a cgroup's ancestor many levels above. The ancestors stand in an array behind the struct, where no direct load
+/// may reach (6.15), so every step is a checked copy, at ten times the price.
+///
+/// # Safety
+/// `cgroup` is a cgroup deeper than `level`.
 #[inline(always)]
 unsafe fn ancestor(cgroup: *const u8, level: u32) -> Result<u64, i32> {
     // SAFETY: the helper fails on an address that cannot be read.

@@ -41,8 +41,10 @@ fields! {
     SIGNAL_GROUP_EXIT_CODE: "signal_struct", "group_exit_code";
     CSET_DEFAULT_CGROUP: "css_set", "dfl_cgrp";
     CGROUP_LEVEL: "cgroup", "level";
+    CGROUP_PARENT: "cgroup", "self.parent";
     CGROUP_ANCESTORS: "cgroup", "ancestors";
     CGROUP_KN: "cgroup", "kn";
+    CSS_CGROUP: "cgroup_subsys_state", "cgroup";
     KERNFS_ID: "kernfs_node", "id";
     MM_OWNER: "mm_struct", "owner";
     MM_RSS_STAT: "mm_struct", "rss_stat";

@@ -30,6 +30,8 @@ pub mod map {
 pub mod global {
     /// Depth of a container's directory below the root of the cgroup v2 hierarchy (the root is 0).
     pub const CONTAINER_LEVEL: &str = "CONTAINER_LEVEL";
+    /// Cgroup id of the directory that the containers' directories lie in.
+    pub const ROOT_CGROUP: &str = "ROOT_CGROUP";
     /// CPUs the kernel may ever bring up; how far a sum over CPUs runs. 0 = per-CPU remainders cannot be read.
     pub const CPUS: &str = "CPUS";
     /// Distance of one memory counter from the next inside `mm_struct.rss_stat`, bytes.

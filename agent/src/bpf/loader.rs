@@ -4,6 +4,7 @@
 //! Everything lives as long as the [`Ebpf`] value: when it is dropped the kernel detaches the programs and frees the maps.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -45,8 +46,10 @@ const CGROUP: &[&str] = &[
     field::TASK_CGROUPS,
     field::CSET_DEFAULT_CGROUP,
     field::CGROUP_LEVEL,
+    field::CGROUP_PARENT,
     field::CGROUP_ANCESTORS,
     field::CGROUP_KN,
+    field::CSS_CGROUP,
     field::KERNFS_ID,
 ];
 const RUNTIME: &[&str] =
@@ -91,13 +94,13 @@ const PROGRAMS: &[Spec] = &[
     Spec {
         name: "exec",
         hook: Hook::Tracepoint("sched_process_exec"),
-        fields: &[NAMES, RESIDENT],
+        fields: &[CGROUP, NAMES, RESIDENT],
         figures: &[Figure::Memory, Figure::MemoryExact, Figure::Life],
     },
     Spec {
         name: "exit",
         hook: Hook::Tracepoint("sched_process_exit"),
-        fields: &[NAMES, RESIDENT, ENDS],
+        fields: &[CGROUP, NAMES, RESIDENT, ENDS],
         figures: &[Figure::Memory, Figure::MemoryExact, Figure::Life],
     },
     Spec {
@@ -116,7 +119,7 @@ const PROGRAMS: &[Spec] = &[
     Spec {
         name: "switch",
         hook: Hook::Tracepoint("sched_switch"),
-        fields: &[RUNTIME],
+        fields: &[CGROUP, RUNTIME],
         figures: &[Figure::Cpu, Figure::CpuRunning],
     },
     Spec {
@@ -128,7 +131,7 @@ const PROGRAMS: &[Spec] = &[
     Spec {
         name: "resident",
         hook: Hook::Tracepoint("rss_stat"),
-        fields: &[RESIDENT],
+        fields: &[CGROUP, RESIDENT],
         figures: &[Figure::Memory, Figure::MemoryExact],
     },
     Spec {
@@ -149,6 +152,7 @@ const PROGRAMS: &[Spec] = &[
 struct Globals {
     fields: Vec<(&'static str, u32)>,
     level: u32,
+    root: u64,
     cpus: u32,
     stride: u32,
     /// Fields that this kernel does not have.
@@ -169,8 +173,10 @@ pub(super) fn load(root: &Path) -> Result<(Ebpf, Support), Reason> {
         Some(level) => level,
         None => place.level_within(own_level(&globals, &btf)?),
     };
+    let no_directory = |_| Reason::NotCgroup2 { path: root.display().to_string() };
+    let directory = File::open(root).map_err(no_directory)?;
+    globals.root = directory.metadata().map_err(no_directory)?.ino();
     let mut ebpf = make_maps(&globals, &btf)?;
-    let directory = File::open(root).map_err(|_| Reason::NotCgroup2 { path: root.display().to_string() })?;
 
     let mut missing: Vec<(Figure, Arc<Reason>)> = Vec::new();
     for spec in PROGRAMS {
@@ -216,7 +222,7 @@ impl Globals {
             Ok(cpus) if per_cpu && cpus <= CPUS_MAX => u32::try_from(cpus).expect("at most CPUS_MAX"),
             _ => 0,
         };
-        Self { fields, level: 1, cpus, stride, absent }
+        Self { fields, level: 1, root: 0, cpus, stride, absent }
     }
 
     fn lacks(&self, spec: &Spec) -> Option<&field::Field> {
@@ -233,6 +239,7 @@ fn make_maps(globals: &Globals, btf: &Btf) -> Result<Ebpf, Reason> {
     }
     loader
         .override_global(global::CONTAINER_LEVEL, &globals.level, true)
+        .override_global(global::ROOT_CGROUP, &globals.root, true)
         .override_global(global::CPUS, &globals.cpus, true)
         .override_global(global::RSS_STRIDE, &globals.stride, true);
     loader.load(OBJECT).map_err(|error| Reason::Maps { message: causes(&error) })

@@ -93,10 +93,12 @@ fn nested_cgroups_count_for_the_container() {
     let container = meter.container("outer");
     let stranger = Cgroup::make(meter.root.join("stranger"));
     let deep = container.nested("one").nested("two");
-    let inside = deep.workload("busy 1 300");
-    let outside = stranger.workload("busy 1 300");
-    inside.end();
-    outside.end();
+    // Deeper than the programs walk by loads (task.rs, NESTED_MAX).
+    let deepest = deep.nested("three").nested("four").nested("five").nested("six");
+    let running = [&deep, &deepest, &stranger].map(|it| it.workload("busy 1 300"));
+    for inmate in running {
+        inmate.end();
+    }
     assert_eq!(meter.bpf.read(deep.id).unwrap(), None);
     assert_eq!(meter.bpf.read(stranger.id).unwrap(), None);
     let sample = meter.bpf.remove_container(container.id).unwrap().unwrap();
