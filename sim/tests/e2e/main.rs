@@ -11,6 +11,7 @@ mod cli;
 mod executor_death;
 mod failover;
 mod pymesos;
+mod restart;
 mod support;
 mod up;
 mod wordcount;

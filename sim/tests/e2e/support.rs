@@ -150,6 +150,7 @@ impl Framework {
     pub(crate) async fn subscribe(target: &Target, id: Option<v1::FrameworkId>) -> Self {
         let mut info = scheduler::framework("test", "*").unwrap();
         info.id = id;
+        info.checkpoint = Some(true); // Its tasks are to outlive their agents.
         let (calls, mut events) = scheduler::connect(target.master.clone(), info, Encoding::Json);
         let first = tokio::time::timeout(PATIENCE, events.next()).await.expect("no answer").unwrap();
         let Incoming::Subscribed(subscribed) = first else { panic!("{first:?}") };

@@ -1,0 +1,71 @@
+//! Daemons that crash and come back: what runs goes on, and nobody has to be told twice.
+
+use std::path::Path;
+use std::time::Duration;
+
+use api::v1;
+use api::v1::TaskState;
+use client::scheduler::Incoming;
+
+use crate::support::{Framework, PATIENCE, Target, command_task, processes};
+
+/// Launches a task that runs until the sign is there; returns when it runs.
+async fn launch_patient(framework: &mut Framework, sign: &Path) -> v1::AgentId {
+    let offer = framework.offer().await;
+    let command = format!("until [ -e {} ]; do sleep 0.05; done", sign.display());
+    let task = command_task("patient", &offer.agent_id, &command);
+    framework.calls.launch(vec![offer.id], vec![task], 0.0).await.unwrap();
+    while framework.update("patient").await.state() != TaskState::TaskRunning {}
+    offer.agent_id
+}
+
+#[tokio::test]
+async fn a_task_outlives_its_agent_s_process() {
+    let mut target = Target::start().await;
+    let Some(mut cluster) = target.cluster.take() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let sign = folder.path().join("sign");
+    let mut framework = Framework::subscribe(&target, None).await;
+    let agent_id = launch_patient(&mut framework, &sign).await;
+    let before = processes(cluster.folder(), "until");
+
+    cluster.kill_agent(0);
+    cluster.restart_agent(0).unwrap();
+    let is_back = async |cluster: &sim::processes::Cluster| {
+        let agents = cluster.get("/slaves").await?;
+        let list = agents["slaves"].as_array().unwrap();
+        let back =
+            |it: &serde_json::Value| it["active"] == true && it["reregistered_time"].as_f64() > Some(0.0);
+        Ok(list.iter().any(|it| back(it) && it["id"] == agent_id.value.as_str()))
+    };
+    cluster.until("the agent is back under its id", PATIENCE, is_back).await.unwrap();
+    assert_eq!(processes(cluster.folder(), "until"), before, "the same processes go on");
+    std::fs::write(&sign, "").unwrap();
+    assert_eq!(framework.end("patient").await.state(), TaskState::TaskFinished);
+    framework.calls.teardown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cluster_outlives_its_master_s_process() {
+    let mut target = Target::start().await;
+    let Some(mut cluster) = target.cluster.take() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let sign = folder.path().join("sign");
+    let mut framework = Framework::subscribe(&target, None).await;
+    launch_patient(&mut framework, &sign).await;
+
+    cluster.restart_master().await.unwrap();
+    let back = async {
+        while !matches!(framework.events.next().await.unwrap(), Incoming::Subscribed(it) if it.framework_id == framework.id)
+        {
+        }
+    };
+    tokio::time::timeout(PATIENCE, back).await.expect("the framework returns");
+    cluster.until_registered().await.unwrap();
+    std::fs::write(&sign, "").unwrap();
+    assert_eq!(framework.end("patient").await.state(), TaskState::TaskFinished);
+    // And it is a whole cluster again.
+    let offer = tokio::time::timeout(Duration::from_secs(30), framework.offer()).await.expect("offers");
+    assert!(client::unreserved_milli(&offer.resources, "cpus") > 0);
+    framework.calls.teardown().await.unwrap();
+}
