@@ -40,7 +40,7 @@ pub(crate) const HOMES: &[(&str, &[&str])] = &[
     ("capnpc", &["xtask/src/codegen.rs"]),
     ("prost", &["api"]),
     ("redb", &["master/src/registrar/storage"]),
-    ("loom", &["master/src/allocator"]),
+    ("loom", &["master/tests/loom.rs"]),
     ("axum", &["master/src/http", "agent/src/executor_api"]),
 ];
 

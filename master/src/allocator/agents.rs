@@ -6,6 +6,7 @@ use super::event::Refusal;
 use super::filter::{PASS_NS_MAX, PASS_PACE_NS, REFUSAL_NS_MAX};
 use super::key::{AgentKey, FrameworkKey};
 use super::parcel::Parcel;
+use super::quantities::Quantities;
 use super::slot::Slot;
 use model::resources::Resources;
 use model::role::Role;
@@ -14,7 +15,7 @@ use model::time::Time;
 impl Core {
     pub(super) fn add_agent(&mut self, key: AgentKey, total: &Resources, used: &[(FrameworkKey, Resources)]) {
         let total = Parcel::from_resources(total);
-        self.tree.add_total(&total.quantities());
+        self.tree.change_total(&Quantities::default(), &total.quantities());
         self.slots.add(key.index, Slot::new(key.generation, total));
         for (framework, resources) in used {
             for (role, parcel) in by_role(resources) {
@@ -31,9 +32,9 @@ impl Core {
     pub(super) fn update_agent(&mut self, key: AgentKey, total: &Resources) {
         let Some(agent) = self.agent(key) else { return };
         let total = Parcel::from_resources(total);
-        self.tree.add_total(&total.quantities());
-        let old = self.slots[agent].set_total(total);
-        self.tree.subtract_total(&old.quantities());
+        let come = total.quantities();
+        let gone = self.slots[agent].set_total(total).quantities();
+        self.tree.change_total(&gone, &come);
         self.refresh_ready(agent);
         self.touch(agent);
     }
@@ -49,7 +50,7 @@ impl Core {
         self.rearm(agent);
         self.touched.retain(|other| *other != agent);
         let slot = self.slots.remove(agent).expect("it was here a line ago");
-        self.tree.subtract_total(&slot.total().quantities());
+        self.tree.change_total(&slot.total().quantities(), &Quantities::default());
         self.refresh_ready(agent);
     }
 

@@ -244,7 +244,7 @@ impl Core {
         }
         self.refresh_ready(agent);
         if self.ready.has(agent) && !self.slots[agent].refusals.is_empty() {
-            self.slots[agent].refusals.nobody_left(now);
+            self.slots[agent].refusals.nobody_left(&self.tree.claimants, now);
             self.rearm(agent);
         }
     }

@@ -153,8 +153,13 @@ impl Refusals {
     }
 
     /// Nobody could be found who wants what is free. If some have only passed, they are asked again after a pause.
-    pub(super) fn nobody_left(&mut self, now: Time) {
-        if self.pass_count > 0 && self.round_end.is_none() {
+    pub(super) fn nobody_left(&mut self, claimants: &Claimants, now: Time) {
+        if self.pass_count == 0 || self.round_end.is_some() {
+            return;
+        }
+        let holds =
+            |refused: &Refused| refused.is_pass && claimants[refused.claimant].refusal_epoch == refused.epoch;
+        if self.all.iter().any(holds) {
             self.round_end = Some(now.plus_ns(ROUND_PAUSE_NS));
         }
     }

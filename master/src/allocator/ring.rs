@@ -124,61 +124,73 @@ impl<T> Consumer<T> {
     }
 }
 
+/// Natively these try the edges and hammer the ring; under loom (`master/tests/loom.rs`) every interleaving is tried.
 #[cfg(test)]
 mod tests {
+    use super::super::sync::{ROUND_COUNT, model, thread};
     use super::*;
 
     #[test]
     fn what_goes_in_comes_out_in_order_and_no_more_than_fits() {
-        let (mut producer, mut consumer) = ring(4);
-        for round in 0..10 {
-            for i in 0..4 {
-                assert_eq!(producer.push(round * 4 + i), Ok(()));
+        model(|| {
+            let (mut producer, mut consumer) = ring(2);
+            for round in 0..3 {
+                for i in 0..2 {
+                    assert_eq!(producer.push(round * 2 + i), Ok(()));
+                }
+                assert_eq!(producer.push(99), Err(99));
+                assert!(!producer.has_room());
+                for i in 0..2 {
+                    assert_eq!(consumer.pop(), Some(round * 2 + i));
+                }
+                assert_eq!(consumer.pop(), None);
+                assert!(producer.has_room());
             }
-            assert_eq!(producer.push(99), Err(99));
-            assert!(!producer.has_room());
-            for i in 0..4 {
-                assert_eq!(consumer.pop(), Some(round * 4 + i));
-            }
-            assert_eq!(consumer.pop(), None);
-            assert!(producer.has_room());
-        }
-    }
-
-    #[test]
-    fn what_is_left_in_it_is_dropped_with_it() {
-        let witness = std::sync::Arc::new(());
-        let (mut producer, mut consumer) = ring(4);
-        for _ in 0..3 {
-            producer.push(witness.clone()).expect("room");
-        }
-        drop(consumer.pop());
-        drop((producer, consumer));
-        assert_eq!(std::sync::Arc::strong_count(&witness), 1);
+        });
     }
 
     #[test]
     fn threads_hand_over_everything() {
-        let (mut producer, mut consumer) = ring(8);
-        let count = if cfg!(miri) { 200 } else { 100_000u64 };
-        let sender = std::thread::spawn(move || {
-            for i in 0..count {
-                let mut value = Box::new(i);
-                while let Err(back) = producer.push(value) {
-                    value = back;
-                    std::thread::yield_now();
+        model(|| {
+            let (mut producer, mut consumer) = ring(2);
+            let sender = thread::spawn(move || {
+                for i in 0..ROUND_COUNT {
+                    let mut value = Box::new(i);
+                    while let Err(back) = producer.push(value) {
+                        value = back;
+                        thread::yield_now();
+                    }
                 }
+            });
+            for i in 0..ROUND_COUNT {
+                let value = loop {
+                    match consumer.pop() {
+                        Some(value) => break value,
+                        None => thread::yield_now(),
+                    }
+                };
+                assert_eq!(*value, i);
             }
+            sender.join().expect("the sender ends");
         });
-        for i in 0..count {
-            let value = loop {
-                match consumer.pop() {
-                    Some(value) => break value,
-                    None => std::thread::yield_now(),
+    }
+
+    /// Whichever end goes first, and with values under way: each is dropped once.
+    #[test]
+    fn what_is_left_in_it_is_dropped_with_it() {
+        model(|| {
+            let witness = Arc::new(());
+            let (mut producer, mut consumer) = ring(2);
+            let mine = witness.clone();
+            let sender = thread::spawn(move || {
+                for _ in 0..2 {
+                    producer.push(mine.clone()).expect("room for two");
                 }
-            };
-            assert_eq!(*value, i);
-        }
-        sender.join().expect("the sender ends");
+            });
+            drop(consumer.pop());
+            drop(consumer);
+            sender.join().expect("the sender ends");
+            assert_eq!(Arc::strong_count(&witness), 1);
+        });
     }
 }

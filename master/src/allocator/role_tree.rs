@@ -190,14 +190,14 @@ impl RoleTree {
         }
     }
 
-    pub(super) fn add_total(&mut self, amounts: &Quantities) {
-        self.totals.add(amounts);
-        self.follow_totals();
-    }
-
-    pub(super) fn subtract_total(&mut self, amounts: &Quantities) {
-        self.totals.subtract(amounts);
-        self.follow_totals();
+    /// Agents came, went, or have more or less than before.
+    pub(super) fn change_total(&mut self, gone: &Quantities, come: &Quantities) {
+        self.totals.subtract(gone);
+        self.totals.add(come);
+        if has_drifted(&self.totals, &self.ranked_by) {
+            self.ranked_by = self.totals.clone();
+            self.rank_all();
+        }
     }
 
     /// The first claimant in order for which `accept` has an answer. Roles for which `may_enter` is false are passed
@@ -250,13 +250,6 @@ impl RoleTree {
         self.nodes[parent.0 as usize].child_count += 1;
         self.seat_own(parent);
         id
-    }
-
-    fn follow_totals(&mut self) {
-        if has_drifted(&self.totals, &self.ranked_by) {
-            self.ranked_by = self.totals.clone();
-            self.rank_all();
-        }
     }
 
     fn rank_all(&mut self) {

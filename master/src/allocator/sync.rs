@@ -18,3 +18,16 @@ impl<T> UnsafeCell<T> {
         access(self.0.get())
     }
 }
+
+#[cfg(test)]
+pub(super) use std::thread;
+
+/// How often the tests of these modules do what they do; under loom, where each interleaving is a run, few times.
+#[cfg(test)]
+pub(super) const ROUND_COUNT: usize = if cfg!(miri) { 200 } else { 100_000 };
+
+/// Runs a test; under loom, in every interleaving of its threads.
+#[cfg(test)]
+pub(super) fn model(test: impl Fn()) {
+    test();
+}
