@@ -130,6 +130,18 @@ fn an_executor_that_dies_leaves_no_task_without_an_end() {
     );
 }
 
+/// The master heard of the executor's end and sent a task that begins it anew, while the agent still owed updates for the
+/// old one. Unless it hears again that there is none, the master holds a new executor's resources for ever
+/// (`ingot-sim --seed 8`).
+#[test]
+fn a_task_for_an_executor_that_just_ended_leaves_the_master_no_executor() {
+    let (mut world, container_id) = World::with_task(false, Some("e"));
+    world.end_container(&container_id);
+    world.run(task("late", Some("e")));
+    assert_eq!(world.states("late"), [TaskState::Dropped]);
+    assert_eq!(world.last(1), ["master hears ExecutorExited"]);
+}
+
 #[test]
 fn a_limit_that_was_overstepped_is_what_the_task_is_told() {
     let (mut world, container_id) = World::with_task(false, Some("e"));

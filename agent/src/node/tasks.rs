@@ -10,6 +10,7 @@ use model::framework::FrameworkInfo;
 use model::id::{ContainerId, ExecutorId, FrameworkId, TaskId, UpdateId};
 use model::task::{ContainerStatus, Reason, Source, TaskInfo, TaskState, TaskStatus};
 use model::time::{Now, Time};
+use wire::message::ToMaster;
 
 /// A task of an executor, from *Run* until its last update is acknowledged.
 pub(super) struct Task {
@@ -100,6 +101,7 @@ impl Node {
             Some(Phase::Ended) => {
                 let why = "Executor terminated";
                 self.drop_task(now, &framework_id, task.task_id, Reason::EXECUTOR_TERMINATED, why, effects);
+                self.tell_no_executor(&framework_id, &executor_id, effects);
             }
             Some(_) => {
                 let task = self.add_task(&framework_id, &executor_id, task);
@@ -113,6 +115,23 @@ impl Node {
                 self.save_task(now, &framework_id, task, effects);
             }
         }
+    }
+
+    /// The master heard of the executor's end before it sent the task, and so believes that the task began another
+    /// one. It would hold that one's resources for ever if nobody told it otherwise.
+    fn tell_no_executor(
+        &mut self,
+        framework_id: &FrameworkId,
+        executor_id: &ExecutorId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let executor = &self.frameworks[framework_id].executors[executor_id];
+        effects.push(Effect::Send(Box::new(ToMaster::ExecutorExited {
+            framework_id: framework_id.clone(),
+            executor_id: executor_id.clone(),
+            container_id: executor.container_id.clone(),
+            wait_status: None,
+        })));
     }
 
     fn add_task(&mut self, framework_id: &FrameworkId, executor_id: &ExecutorId, task: TaskInfo) -> TaskInfo {

@@ -27,7 +27,7 @@ pub struct Task {
     pub state: TaskState,
     /// What the scheduler was told, oldest first, one for each state, without `data` (which may be large).
     pub statuses: Vec<TaskStatus>,
-    /// The update the scheduler was told last and may still have to acknowledge.
+    /// The update the agent sent last and the scheduler may still have to acknowledge.
     pub pending: Option<(TaskState, UpdateId)>,
     /// Known once the agent has reported on it.
     pub container_id: Option<ContainerId>,
@@ -101,7 +101,9 @@ impl Cluster {
         };
         *counter += 1;
         let changed = Arc::make_mut(task);
-        if let (true, Some(update_id)) = (is_told, status.update_id) {
+        // Also for a framework that is away: what it asks for when it is back must not run ahead of this update, which
+        // the agent is going to repeat.
+        if let Some(update_id) = status.update_id {
             changed.pending = Some((status.state, update_id));
         }
         if let Some(container) = &status.container {

@@ -94,6 +94,30 @@ fn updates_of_a_framework_that_is_away_are_left_to_the_agent() {
     world.acknowledge(&back, &agent, "t", 1);
 }
 
+/// An answer that ran ahead of the update still to come would make a task live again after its end
+/// (`ingot-sim --seed 38`).
+#[test]
+fn reconciliation_does_not_run_ahead_of_updates_that_a_framework_missed() {
+    let (mut world, _, session, scheduler) = one_task();
+    world.give(Input::StreamGone { stream: scheduler.stream.clone() });
+    let mut status = model::task::TaskStatus::made_by(
+        model::task::Source::Executor,
+        TaskId::new("t"),
+        TaskState::Running,
+        None,
+        "",
+    );
+    status.update_id = Some(UpdateId([1; 16]));
+    let framework_id = scheduler.id.clone();
+    world.say(session, ToMaster::Update { framework_id, status, latest_state: TaskState::Failed });
+    let back = world.framework(model::framework::FrameworkInfo {
+        framework_id: Some(scheduler.id.clone()),
+        ..partition_aware()
+    });
+    world.call(&back, Call::Reconcile { tasks: vec![] }).expect("taken");
+    assert_eq!(world.updates(&back), [("t".into(), TaskState::Running, None)]);
+}
+
 #[test]
 fn data_goes_to_the_scheduler_and_is_not_kept() {
     let (mut world, _, session, scheduler) = one_task();
