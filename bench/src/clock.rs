@@ -1,0 +1,72 @@
+//! What is measured and how: CPU time of this thread, wall time, resident memory, and the distribution of many times.
+#![expect(clippy::disallowed_methods, reason = "measuring is looking at clocks")]
+
+use nix::time::{ClockId, clock_gettime};
+use std::time::{Duration, Instant};
+
+/// CPU time that this thread has used.
+pub(crate) fn thread_cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("Linux has this clock").into()
+}
+
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// What `work` returns, and the CPU time that this thread spent on it.
+pub(crate) fn cpu_of<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let before = thread_cpu();
+    let result = work();
+    (result, thread_cpu() - before)
+}
+
+/// Memory of this process in RAM, bytes.
+pub(crate) fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+/// Times of single operations, all kept: percentiles are exact.
+#[derive(Default)]
+pub(crate) struct Times {
+    ns: Vec<u64>,
+}
+
+impl Times {
+    pub(crate) fn with_capacity(count: usize) -> Self {
+        Self { ns: Vec::with_capacity(count) }
+    }
+
+    pub(crate) fn add(&mut self, time: Duration) {
+        self.ns.push(time.as_nanos() as u64);
+    }
+
+    pub(crate) fn sorted(mut self) -> SortedTimes {
+        self.ns.sort_unstable();
+        SortedTimes { ns: self.ns }
+    }
+}
+
+pub(crate) struct SortedTimes {
+    ns: Vec<u64>,
+}
+
+impl SortedTimes {
+    /// The least time that at least so many thousandths of all are not above; microseconds. Zero when there is none.
+    pub(crate) fn us(&self, per_mille: usize) -> f64 {
+        let at = (self.ns.len() * per_mille).div_ceil(1000).saturating_sub(1);
+        self.ns.get(at).copied().unwrap_or(0) as f64 / 1000.0
+    }
+
+    pub(crate) fn summary(&self) -> serde_json::Value {
+        serde_json::json!({
+            "count": self.ns.len(),
+            "p50_us": self.us(500),
+            "p99_us": self.us(990),
+            "p999_us": self.us(999),
+            "max_us": self.us(1000),
+        })
+    }
+}

@@ -1,0 +1,99 @@
+//! What a scenario reports: where it ran, its bars, and the rest of its figures.
+
+use serde::Serialize;
+use std::fmt;
+
+#[derive(Serialize)]
+pub(crate) struct Report {
+    scenario: &'static str,
+    machine: String,
+    kernel: String,
+    rustc: &'static str,
+    commit: String,
+    bars: Vec<Bar>,
+    detail: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A figure with a mark it should reach.
+#[derive(Serialize)]
+struct Bar {
+    name: String,
+    value: f64,
+    unit: &'static str,
+    bar: f64,
+    better: Better,
+    ok: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Better {
+    Lower,
+    Higher,
+}
+
+impl Report {
+    pub(crate) fn new(scenario: &'static str) -> Self {
+        Self {
+            scenario,
+            machine: machine(),
+            kernel: read("/proc/sys/kernel/osrelease"),
+            rustc: env!("RUSTC_VERSION"),
+            commit: commit(),
+            bars: Vec::new(),
+            detail: serde_json::Map::new(),
+        }
+    }
+
+    pub(crate) fn bar(&mut self, name: &str, value: f64, unit: &'static str, (better, bar): (Better, f64)) {
+        let ok = if better == Better::Lower { value <= bar } else { value >= bar };
+        self.bars.push(Bar { name: name.into(), value, unit, bar, better, ok });
+    }
+
+    pub(crate) fn detail(&mut self, name: &str, value: impl Into<serde_json::Value>) {
+        self.detail.insert(name.into(), value.into());
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scenario, machine, kernel, rustc, commit, .. } = self;
+        writeln!(f, "{scenario} on {machine}, Linux {kernel}, {rustc}, commit {commit}")?;
+        for Bar { name, value, unit, bar, better, ok } in &self.bars {
+            let (mark, side) =
+                (if *ok { "ok  " } else { "MISS" }, if *better == Better::Lower { "<=" } else { ">=" });
+            writeln!(f, "  {mark} {name:<46} {value:>14.3} {unit:<6} (bar: {side} {bar} {unit})")?;
+        }
+        for (name, value) in &self.detail {
+            writeln!(f, "       {name:<46} {value}")?;
+        }
+        Ok(())
+    }
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).map_or_else(|_| "unknown".into(), |text| text.trim().into())
+}
+
+/// The processor and how many of them, and memory.
+fn machine() -> String {
+    let cpus = read("/proc/cpuinfo");
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
+    let model = model.trim_start_matches([' ', '\t', ':']);
+    let count = std::thread::available_parallelism().map_or(0, usize::from);
+    let memory = read("/proc/meminfo");
+    let kib = memory.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = kib.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).unwrap_or(0);
+    format!("{count} x {model}, {} GiB", kib.div_ceil(1 << 20))
+}
+
+/// Of the working directory; a `+` says that there are changes besides.
+fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output = std::process::Command::new("git").args(arguments).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "--short", "HEAD"]) else { return "unknown".into() };
+    let is_clean = git(&["status", "--porcelain"]).is_some_and(|changes| changes.is_empty());
+    if is_clean { commit } else { commit + "+" }
+}
