@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use protox::prost_reflect::prost_types::field_descriptor_proto::{Label, Type};
 use protox::prost_reflect::prost_types::{
@@ -28,6 +29,8 @@ const SHOWN_EMPTY: &[(&str, &[&str])] = &[
 
 fn main() {
     println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=build.rs");
+    origin();
     let mut files = Vec::new();
     collect(Path::new("proto"), &mut files);
     files.sort();
@@ -42,6 +45,27 @@ fn main() {
         .btree_map(["."])
         .compile_fds(set)
         .expect("prost accepts the descriptors");
+}
+
+/// Says when and by whom it is built: both daemons' `/version` and web page show it.
+///
+/// `SOURCE_DATE_EPOCH` (seconds since 1970) makes builds that are byte for byte the same.
+fn origin() {
+    println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
+    let fixed = std::env::var("SOURCE_DATE_EPOCH").ok().filter(|text| text.parse::<u64>().is_ok());
+    let user = match fixed {
+        // A build that can be repeated anywhere was not made by anyone in particular.
+        Some(_) => "reproducible".to_owned(),
+        None => std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned()),
+    };
+    let time = fixed.unwrap_or_else(now);
+    println!("cargo:rustc-env=INGOT_BUILD_TIME={time}");
+    println!("cargo:rustc-env=INGOT_BUILD_USER={user}");
+}
+
+#[allow(clippy::disallowed_methods, reason = "a build script is no part of the daemons")]
+fn now() -> String {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()).to_string()
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {

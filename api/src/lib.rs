@@ -4,10 +4,12 @@
 //! - [`json`] and [`protobuf`]: the two encodings. Both refuse a message that lacks a required field.
 //! - [`recordio`]: records in a byte stream. [`media`]: which encoding a request speaks and wants.
 //! - [`validate`]: calls that miss what their type needs.
+//! - [`legacy`]: what the older JSON documents of both daemons share.
 //! - [`refusal`]: what is refused, with which status and words. [`convert`]: model values from messages and back.
 
 pub mod convert;
 pub mod json;
+pub mod legacy;
 pub mod media;
 pub mod protobuf;
 pub mod recordio;

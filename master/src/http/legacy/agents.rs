@@ -1,14 +1,14 @@
 //! `/slaves`, and agents in `/state` and `/state-summary`.
 
-use super::amounts::Amounts;
-use super::each::{Each, Pairs};
-use super::query::Query;
 use crate::cluster::snapshot::{AgentView, Snapshot};
-use api::convert::resources::{Format, part_to_v1};
 use api::convert::{agent, time};
-use api::json;
-use api::v1::{self, value};
-use model::resources::{Resource, Resources};
+use api::legacy::Query;
+use api::legacy::amounts::Amounts;
+use api::legacy::attributes::Attributes;
+use api::legacy::each::Each;
+use api::legacy::resources::{by_role, in_full, reserved, unreserved};
+use api::v1;
+use model::resources::Resource;
 use model::role::Role;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ impl<'a> Agent<'a> {
             id: view.id.as_str(),
             hostname: &view.info.hostname,
             port: view.info.address.port(),
-            attributes: Attributes::of(view),
+            attributes: Attributes::of(&view.info),
             pid: agent::pid(&view.info),
             registered_time: time::seconds(view.registered),
             reregistered_time: view.reregistered.map(time::seconds),
@@ -65,53 +65,6 @@ impl<'a> Agent<'a> {
             version: &view.info.version,
             capabilities: CAPABILITIES.map(|capability| capability.as_str_name()),
         }
-    }
-}
-
-fn unreserved(total: &Resources) -> impl Iterator<Item = &Resource> {
-    total.iter().filter(|part| part.reservations.is_empty())
-}
-
-/// By the role that may use them.
-fn reserved(total: &Resources) -> BTreeMap<&Role, Vec<&Resource>> {
-    let mut roles: BTreeMap<&Role, Vec<&Resource>> = BTreeMap::new();
-    for part in total.iter() {
-        if let Some(role) = part.reserved_for() {
-            roles.entry(role).or_default().push(part);
-        }
-    }
-    roles
-}
-
-/// What the operator called the agent: `{"rack": "r1", "disks": "[1-4]", "cores": 8.0}`.
-struct Attributes(Vec<v1::Attribute>);
-
-impl Attributes {
-    fn of(view: &AgentView) -> Self {
-        // Our own encoding; a damaged one has no attributes.
-        Self(agent::to_v1(&view.info, None).map(|info| info.attributes).unwrap_or_default())
-    }
-}
-
-impl Serialize for Attributes {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|attribute| (&attribute.name, attribute_value(attribute))))
-    }
-}
-
-fn attribute_value(attribute: &v1::Attribute) -> serde_json::Value {
-    match attribute.r#type() {
-        value::Type::Scalar => attribute.scalar.as_ref().map_or(0.0, |scalar| scalar.value).into(),
-        value::Type::Ranges => {
-            let pairs = attribute.ranges.iter().flat_map(|ranges| &ranges.range);
-            let pairs: Vec<_> = pairs.map(|range| format!("{}-{}", range.begin, range.end)).collect();
-            format!("[{}]", pairs.join(", ")).into()
-        }
-        value::Type::Set => {
-            let items = attribute.set.as_ref().map_or(&[][..], |set| &set.item);
-            format!("{{{}}}", items.join(", ")).into()
-        }
-        value::Type::Text => attribute.text.as_ref().map_or("", |text| &text.value).into(),
     }
 }
 
@@ -164,18 +117,4 @@ impl<'a> Detailed<'a> {
             offered_resources_full: view.offered.iter().collect(),
         }
     }
-}
-
-fn full(part: &Resource) -> json::Encoded {
-    json::value(&part_to_v1(part, Format::OPERATOR))
-}
-
-fn in_full<S: Serializer>(parts: &[&Resource], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(parts.iter().map(|part| full(part)))
-}
-
-fn by_role<S: Serializer>(roles: &BTreeMap<&Role, Vec<&Resource>>, serializer: S) -> Result<S::Ok, S::Error> {
-    let lists =
-        roles.iter().map(|(role, parts)| (role.as_str(), Each(|| parts.iter().map(|part| full(part)))));
-    Pairs(|| lists.clone()).serialize(serializer)
 }

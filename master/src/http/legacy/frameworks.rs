@@ -1,15 +1,16 @@
 //! `/frameworks`, and frameworks in `/state` and `/state-summary`.
 
-use super::amounts::Amounts;
-use super::each::{Each, Nothing};
-use super::query::Query;
-use super::tasks::{Shown, ShownExecutor, ShownOffer, labels};
+use super::tasks::{ShownExecutor, ShownOffer, shown};
 use super::version::NO_CONSTRAINTS;
 use crate::cluster::snapshot::{FrameworkView, Snapshot};
 use crate::cluster::tasks::Task;
 use crate::usage::Table;
 use api::convert::time;
 use api::json::{self, Value};
+use api::legacy::Query;
+use api::legacy::amounts::Amounts;
+use api::legacy::each::{Each, Nothing};
+use api::legacy::task::labels;
 use api::v1::{self, framework_info::capability};
 use model::framework::Capabilities;
 use serde::{Serialize, Serializer};
@@ -65,7 +66,7 @@ impl<'a> Full<'a> {
 
     fn tasks(&self, tasks: &'a [Arc<Task>]) -> impl Serialize + use<'a> {
         let table = self.table;
-        Each(move || tasks.iter().map(move |task| Shown::of(task, table)))
+        Each(move || tasks.iter().map(move |task| shown(task, table)))
     }
 }
 

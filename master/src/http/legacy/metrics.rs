@@ -6,15 +6,13 @@
 use super::roles::Roles;
 use crate::cluster::snapshot::{AgentView, Snapshot};
 use api::convert::quantity::to_f64;
+use api::legacy::Gauge;
 use model::quantity::Quantity;
 use model::resources::{CPUS, DISK, GPUS, MEM, Resources, Value};
 use model::task::TaskState;
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-
-/// A figure that its owner knows better than the snapshot (the allocator, the registrar, the machine), by its full name.
-pub type Gauge = (Cow<'static, str>, f64);
 
 pub(super) type Metrics = BTreeMap<Cow<'static, str>, f64>;
 

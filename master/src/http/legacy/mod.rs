@@ -2,13 +2,10 @@
 //! [`Snapshot`], which nothing can change meanwhile. No socket, no state; who asks and who may is decided before.
 
 mod agents;
-mod amounts;
-mod each;
 mod frameworks;
 mod metrics;
 mod operator;
-mod query;
-mod reply;
+mod quantities;
 mod roles;
 mod state;
 mod summary;
@@ -20,13 +17,12 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-pub use metrics::Gauge;
+pub use api::legacy::{Gauge, Query, Reply};
 pub use operator::answer;
-pub use query::Query;
-pub use reply::Reply;
 
 use crate::cluster::snapshot::Snapshot;
-use each::Nothing;
+use api::legacy::each::Nothing;
+use api::legacy::{duration, version::Version};
 
 /// The document at `path`, or `None` when there is none there and the next handler may look.
 ///
@@ -42,12 +38,12 @@ pub fn get(path: &str, query: &Query, snapshot: &Snapshot, gauges: &[Gauge]) -> 
         ("frameworks", _) => Reply::json(&frameworks::Frameworks::of(snapshot, query), query),
         ("tasks", _) => Reply::json(&tasks::Tasks::of(snapshot, query), query),
         ("roles", _) => Reply::json(&roles::Roles::of(snapshot), query),
-        ("version", _) => Reply::json(&version::Version::of(snapshot), query),
+        ("version", _) => Reply::json(&Version::of(snapshot.master.version), query),
         ("flags", _) => Reply::json(&version::Flags::of(snapshot), query),
         ("weights", _) => Reply::json(&roles::Weights(snapshot), query),
         // No quota is set and no maintenance is planned in a master that has no calls to do so.
         ("quota", _) | ("maintenance", Some("schedule" | "status")) => Reply::json(&Nothing {}, query),
-        ("metrics", Some("snapshot")) => match query.get("timeout").map(query::duration) {
+        ("metrics", Some("snapshot")) => match query.get("timeout").map(duration) {
             Some(Err(bad)) => Reply::bad(&format!("{bad}.\n")),
             _ => Reply::json(&metrics::all(snapshot, gauges), query),
         },

@@ -1,14 +1,14 @@
 //! The GET calls of the master's operator API: the same facts as messages, for JSON and protobuf alike.
 
 use super::agents;
-use super::metrics::{self, Gauge};
+use super::metrics;
 use super::roles::Roles;
-use super::version::{BUILD_USER, build_date, build_time};
 use crate::cluster::snapshot::{AgentView, FrameworkView, Snapshot};
 use crate::cluster::tasks::Task;
 use api::convert::quantity::to_f64;
 use api::convert::resources::{self, Format};
 use api::convert::{Error, agent, executor, framework, task, time};
+use api::legacy::{Gauge, version};
 use api::v1::master::Response;
 use api::v1::master::call::Type;
 use api::v1::master::response::{self, get_agents, get_executors, get_frameworks};
@@ -33,7 +33,8 @@ pub fn answer(kind: Type, snapshot: &Snapshot, gauges: &[Gauge]) -> Result<Optio
         }
         Type::GetVersion => {
             out.set_type(Answer::GetVersion);
-            out.get_version = Some(version(snapshot));
+            let version_info = version::info(snapshot.master.version);
+            out.get_version = Some(response::GetVersion { version_info });
         }
         Type::GetMetrics => {
             out.set_type(Answer::GetMetrics);
@@ -116,18 +117,6 @@ fn flags(snapshot: &Snapshot) -> response::GetFlags {
     let flags =
         flags.map(|(name, value)| v1::Flag { name: name.to_string(), value: Some(value.to_string()) });
     response::GetFlags { flags: flags.collect() }
-}
-
-fn version(snapshot: &Snapshot) -> response::GetVersion {
-    response::GetVersion {
-        version_info: v1::VersionInfo {
-            version: snapshot.master.version.into(),
-            build_date: Some(build_date()),
-            build_time: Some(build_time()),
-            build_user: Some(BUILD_USER.into()),
-            ..v1::VersionInfo::default()
-        },
-    }
 }
 
 fn get_metrics(snapshot: &Snapshot, gauges: &[Gauge]) -> response::GetMetrics {

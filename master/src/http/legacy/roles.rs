@@ -1,9 +1,9 @@
 //! `/roles` and `/weights`.
 
-use super::amounts::Quantities;
-use super::each::{Each, Nothing};
+use super::quantities::Quantities;
 use crate::cluster::snapshot::Snapshot;
 use api::convert::quantity::to_f64;
+use api::legacy::each::{Each, Nothing};
 use model::quantity::Quantity;
 use model::resources::Resource;
 use model::role::Role;

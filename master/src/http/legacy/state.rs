@@ -1,11 +1,12 @@
 //! `/state`: everything.
 
 use super::agents::Agent;
-use super::each::Each;
 use super::frameworks::Full;
-use super::version::{BUILD_USER, Flags, build_date, build_time};
+use super::version::Flags;
 use crate::cluster::snapshot::Snapshot;
 use api::convert::time;
+use api::legacy::each::Each;
+use api::legacy::version::{BUILD_USER, build_date, build_time};
 use serde::{Serialize, Serializer};
 
 /// What this master can do, as it also says to frameworks in SUBSCRIBED.

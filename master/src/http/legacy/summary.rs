@@ -1,10 +1,10 @@
 //! `/state-summary`: counts instead of tasks.
 
 use super::agents::Agent;
-use super::each::Each;
 use super::frameworks::Brief;
 use super::tasks::all;
 use crate::cluster::snapshot::Snapshot;
+use api::legacy::each::Each;
 use model::id::{AgentId, FrameworkId};
 use model::task::TaskState;
 use serde::{Serialize, Serializer};

@@ -25,12 +25,12 @@ impl Query {
     }
 
     /// True unless the query names another value: how lists are narrowed to one id.
-    pub(super) fn admits(&self, name: &str, value: &str) -> bool {
+    pub fn admits(&self, name: &str, value: &str) -> bool {
         self.get(name).is_none_or(|wanted| wanted == value)
     }
 
     /// A whole number; `default` if none is given or it is not one.
-    pub(super) fn number(&self, name: &str, default: usize) -> usize {
+    pub fn number(&self, name: &str, default: usize) -> usize {
         self.get(name).and_then(|text| text.parse().ok()).unwrap_or(default)
     }
 }
@@ -58,7 +58,7 @@ fn decode(text: &str) -> Cow<'_, str> {
 
 /// Checks a span of time in Mesos' form, such as `100ms`; the error is Mesos' text. Figures are at hand at once, so no
 /// reader waits and the span itself is of no use.
-pub(super) fn duration(text: &str) -> Result<(), String> {
+pub fn duration(text: &str) -> Result<(), String> {
     const UNITS: [&str; 8] = ["ns", "us", "ms", "secs", "mins", "hrs", "days", "weeks"];
     let bad = |why: String| Err(format!("Invalid timeout '{text}': {why}"));
     let Some(split) = text.find(|c: char| !c.is_ascii_digit() && c != '.') else {

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 /// A list: what `show` makes of each item that `iter` gives.
-pub(super) struct Each<F>(pub(super) F);
+pub struct Each<F>(pub F);
 
 impl<F, I> Serialize for Each<F>
 where
@@ -16,7 +16,7 @@ where
 }
 
 /// An object, likewise from pairs.
-pub(super) struct Pairs<F>(pub(super) F);
+pub struct Pairs<F>(pub F);
 
 impl<F, I, K, V> Serialize for Pairs<F>
 where
@@ -32,4 +32,4 @@ where
 
 /// `{}`
 #[derive(Serialize)]
-pub(super) struct Nothing {}
+pub struct Nothing {}
