@@ -5,6 +5,7 @@ pub mod accounting;
 pub mod bpf;
 pub mod cgroup;
 pub mod checkpoint;
+pub mod command_executor;
 pub mod containerizer;
 pub mod duration;
 pub mod executor_api;

@@ -2,23 +2,29 @@
 
 use std::time::Duration;
 
-/// Doubles from a fifth of a second to five seconds, each up to a quarter shorter by chance, so that many clients of one
-/// failed master do not return in step.
-#[derive(Debug, Default)]
+/// Doubles from a fifth of a second to the longest, each up to a quarter shorter by chance, so that many clients of one
+/// failed daemon do not return in step.
+#[derive(Debug)]
 pub(crate) struct Backoff {
+    max: Duration,
     tries: u32,
 }
 
 const FIRST: Duration = Duration::from_millis(200);
-const MAX: Duration = Duration::from_secs(5);
+/// The longest wait where nobody asks for another.
+pub(crate) const MAX: Duration = Duration::from_secs(5);
 
 impl Backoff {
+    pub(crate) fn up_to(max: Duration) -> Self {
+        Self { max, tries: 0 }
+    }
+
     pub(crate) fn reset(&mut self) {
         self.tries = 0;
     }
 
     pub(crate) fn next(&mut self) -> Duration {
-        let full = FIRST.saturating_mul(1 << self.tries.min(10)).min(MAX);
+        let full = FIRST.saturating_mul(1 << self.tries.min(10)).min(self.max);
         self.tries += 1;
         full - full.mul_f64(fastrand::f64() / 4.0)
     }
@@ -30,7 +36,7 @@ mod tests {
 
     #[test]
     fn waits_grow_to_the_limit_and_start_anew_after_success() {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::up_to(MAX);
         let waits: Vec<Duration> = (0..100).map(|_| backoff.next()).collect();
         assert!(waits[0] <= FIRST && waits[0] >= FIRST * 3 / 4);
         assert!(waits.iter().all(|wait| *wait <= MAX));

@@ -11,7 +11,7 @@ use hyper::body::Incoming as Body;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use crate::backoff::Backoff;
+use crate::backoff::{self, Backoff};
 use crate::http::{Call, Connection};
 use crate::{Address, Encoding, Error};
 
@@ -61,6 +61,16 @@ pub(crate) trait Subscription: Send + 'static {
 
     /// How long to try to return after a loss.
     fn patience(&self) -> Duration;
+
+    /// How long to try the first time.
+    fn patience_at_first(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// The longest wait between two attempts.
+    fn backoff_max(&self) -> Duration {
+        backoff::MAX
+    }
 }
 
 /// Starts the task that keeps a subscription. If the first attempt fails, that is the only event. The task ends when
@@ -75,8 +85,8 @@ type Sender<T> =
     mpsc::Sender<Result<Incoming<<T as Subscription>::Subscribed, <T as Subscription>::Event>, Error>>;
 
 async fn run<T: Subscription>(mut subscription: T, sender: Sender<T>) {
-    let mut backoff = Backoff::default();
-    let mut hope_ends: Option<Instant> = None; // None until the first loss of a stream that stood.
+    let mut backoff = Backoff::up_to(subscription.backoff_max());
+    let mut hope_ends = Instant::now() + subscription.patience_at_first();
     loop {
         let (error, stood) = match subscription.open().await {
             Ok(stream) => {
@@ -87,9 +97,9 @@ async fn run<T: Subscription>(mut subscription: T, sender: Sender<T>) {
         };
         subscription.lost();
         if stood {
-            hope_ends = Some(Instant::now() + subscription.patience());
+            hope_ends = Instant::now() + subscription.patience();
         }
-        let last = !error.may_pass() || hope_ends.is_none_or(|end| Instant::now() >= end);
+        let last = !error.may_pass() || Instant::now() >= hope_ends;
         // A failed attempt to return is no news; the loss and the end are.
         if last || stood {
             let told = if last { Err(error) } else { Ok(Incoming::Lost(error)) };

@@ -35,7 +35,7 @@ pub async fn run(encoding: Encoding) -> Result<()> {
             Wanted::Shutdown => return Ok(()),
         }
     };
-    report(&mut calls, &task, TaskState::TaskRunning, None).await;
+    report(&calls, &task, TaskState::TaskRunning, None);
     let (state, message) = match work(&task, &mut calls, &mut events).await {
         Ok(End::Finished) => (TaskState::TaskFinished, None),
         Ok(End::Killed) => (TaskState::TaskKilled, None),
@@ -45,7 +45,7 @@ pub async fn run(encoding: Encoding) -> Result<()> {
             (TaskState::TaskFailed, Some(format!("{error:#}")))
         }
     };
-    report(&mut calls, &task, state, message).await;
+    report(&calls, &task, state, message);
     goodbye(&calls, &mut events).await;
     Ok(())
 }
@@ -130,13 +130,10 @@ async fn wanted(events: &mut Events) -> Result<Wanted> {
     }
 }
 
-async fn report(calls: &mut Calls, task: &v1::TaskInfo, state: TaskState, message: Option<String>) {
+fn report(calls: &Calls, task: &v1::TaskInfo, state: TaskState, message: Option<String>) {
     let mut status = v1::TaskStatus { task_id: task.task_id.clone(), message, ..Default::default() };
     status.set_state(state);
-    // What cannot be sent now is told with the next subscription.
-    if let Err(error) = calls.update(status).await {
-        eprintln!("{error}");
-    }
+    calls.update(status);
 }
 
 /// Waits until the last update is acknowledged: an agent that dies now still has it from us.

@@ -187,14 +187,20 @@ fn environment(
     }
     environment.entry("PATH".to_owned()).or_insert_with(|| PATH.to_owned());
     for (name, value) in &environment {
-        if name.is_empty() || name.contains(['=', '\0']) {
-            return Err(PlanError::VariableName { name: name.clone() });
-        }
-        if value.contains('\0') {
-            return Err(PlanError::Nul { field: "the value of an environment variable" });
-        }
+        check_variable(name, value)?;
     }
     Ok(environment)
+}
+
+/// What the kernel could not hand over as `NAME=value`.
+pub(crate) fn check_variable(name: &str, value: &str) -> Result<(), PlanError> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return Err(PlanError::VariableName { name: name.to_owned() });
+    }
+    if value.contains('\0') {
+        return Err(PlanError::Nul { field: "the value of an environment variable" });
+    }
+    Ok(())
 }
 
 fn variable_value(variable: &v1::environment::Variable) -> Result<String, PlanError> {
@@ -207,7 +213,10 @@ fn variable_value(variable: &v1::environment::Variable) -> Result<String, PlanEr
 }
 
 /// The files to try and the arguments: a shell line, or a program that is searched for as `execvp` does.
-fn program(command: &v1::CommandInfo, path: &str) -> Result<(Vec<CString>, Vec<CString>), PlanError> {
+pub(crate) fn program(
+    command: &v1::CommandInfo,
+    path: &str,
+) -> Result<(Vec<CString>, Vec<CString>), PlanError> {
     let text = |field: &'static str, text: &str| CString::new(text).map_err(|_| PlanError::Nul { field });
     let value = command.value.as_deref().filter(|value| !value.is_empty());
     if command.shell() {

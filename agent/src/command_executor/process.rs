@@ -1,0 +1,116 @@
+//! The command: a child with a session of its own, its end, and signals to everything it has started.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::sys::signal::{Signal as Number, kill, killpg};
+use nix::unistd::{Pid, getpgid};
+use tokio::io::Interest;
+
+use super::core::Signal;
+use super::start::Start;
+use crate::sys::clone::{Command, spawn};
+use crate::sys::processes::{self, Mark, Table};
+use crate::sys::watch::Watch;
+use crate::sys::{SysError, pidfd};
+
+/// Names the container in the environment of everything in it.
+const MARK_VARIABLE: &str = "MESOS_SANDBOX";
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ProcessError {
+    #[error("Failed to execute '{program}'")]
+    Execute { program: String, source: SysError },
+    #[error("the standard streams cannot be handed on")]
+    Streams(#[source] io::Error),
+    #[error("the command cannot be watched")]
+    Watch(#[source] io::Error),
+}
+
+/// A command that runs, or has ended and was not reaped.
+#[derive(Debug)]
+pub(super) struct Process {
+    /// Of the process, of its group and of its session.
+    pid: i32,
+    watch: Watch,
+    start_ticks: u64,
+}
+
+impl Process {
+    /// In this process's folder, with its streams, and with its variables under the task's own.
+    pub(super) fn start(start: &Start) -> Result<Self, ProcessError> {
+        let command = Command {
+            programs: start.programs.clone(),
+            args: start.args.clone(),
+            env: environment(start),
+            directory: c".".into(),
+            stdio: [own(io::stdin())?, own(io::stdout())?, own(io::stderr())?],
+            identity: None,
+        };
+        let child = spawn(&command, None).map_err(|source| {
+            let program = start.programs.first().map(|it| it.to_string_lossy().into_owned());
+            ProcessError::Execute { program: program.unwrap_or_default(), source }
+        })?;
+        let start_ticks = processes::stat(child.pid).map_or(0, |stat| stat.start_ticks);
+        let watch = Watch::new(child.pidfd, Interest::READABLE).map_err(|source| {
+            let _ = killpg(Pid::from_raw(child.pid), Number::SIGKILL);
+            ProcessError::Watch(source)
+        })?;
+        Ok(Self { pid: child.pid, watch, start_ticks })
+    }
+
+    /// Returns when the process has ended and was reaped: whether it succeeded, and how it ended as far as anybody knows.
+    pub(super) async fn ended(&self) -> (bool, Option<String>) {
+        loop {
+            match pidfd::try_reap(&self.watch) {
+                Ok(Some(ended)) if ended.exit == pidfd::Exit::Unknown => return (false, None),
+                Ok(Some(ended)) => return (ended.exit == pidfd::Exit::Code(0), Some(ended.exit.to_string())),
+                Ok(None) => {}
+                Err(_) => return (false, None),
+            }
+            if self.watch.event().await.is_err() {
+                return (false, None);
+            }
+        }
+    }
+
+    /// To its group, which no fork can slip out of, and to whatever has left the group and is still of this container.
+    /// That a process has ended meanwhile is no error. Not to be called when the command was reaped.
+    pub(super) fn signal(&self, signal: Signal) {
+        let number = match signal {
+            Signal::Terminate => Number::SIGTERM,
+            Signal::Kill => Number::SIGKILL,
+        };
+        let group = Pid::from_raw(self.pid);
+        let others = self.others(group);
+        let _ = killpg(group, number);
+        for pid in others {
+            let _ = kill(pid, number);
+        }
+    }
+
+    fn others(&self, group: Pid) -> Vec<Pid> {
+        let Some(sandbox) = std::env::var_os(MARK_VARIABLE) else { return Vec::new() };
+        let environment = format!("{MARK_VARIABLE}={}", sandbox.to_string_lossy());
+        let mark = Mark { leader: self.pid, leader_start_ticks: self.start_ticks, environment };
+        let members = Table::read().members(&mark);
+        let pids = members.iter().map(|stat| Pid::from_raw(stat.pid)).filter(|pid| *pid != Pid::this());
+        pids.filter(|pid| getpgid(Some(*pid)).is_ok_and(|it| it != group)).collect()
+    }
+}
+
+fn own(stream: impl AsFd) -> Result<OwnedFd, ProcessError> {
+    stream.as_fd().try_clone_to_owned().map_err(ProcessError::Streams)
+}
+
+/// `NAME=value`, the inherited ones first replaced by the task's own.
+fn environment(start: &Start) -> Vec<CString> {
+    let inherited = std::env::vars_os()
+        .filter(|(name, _)| name.to_str().is_none_or(|name| !start.environment.contains_key(name)));
+    let inherited = inherited.map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
+    let own = start.environment.iter().map(|(name, value)| format!("{name}={value}").into_bytes());
+    let variables = inherited.chain(own);
+    variables.map(|it| CString::new(it).expect("a NUL was refused, or never came through execve")).collect()
+}

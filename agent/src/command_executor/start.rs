@@ -1,0 +1,56 @@
+//! From a task to the process that its command is: files, arguments, variables. Decides; what cannot be given is refused by
+//! name.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+
+use api::v1;
+use api::v1::environment::variable::Type;
+
+use crate::containerizer::plan::{self, PlanError};
+
+/// What the command is to be. Folder, user and limits are the executor's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// Files to try to execute, in this order.
+    pub(crate) programs: Vec<CString>,
+    pub(crate) args: Vec<CString>,
+    /// On top of the executor's own; of two of one name the later one counts.
+    pub(crate) environment: BTreeMap<String, String>,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error("the task has no command")]
+    NoCommand,
+    #[error("TaskInfo.{field} is not supported")]
+    Unsupported { field: &'static str },
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+/// `path`: where the command is searched for if the task brings no `PATH`.
+pub(crate) fn start(task: &v1::TaskInfo, path: &str) -> Result<Start, StartError> {
+    // Running a task unwatched that asked to be watched would be a lie.
+    for (is_asked, field) in [(task.health_check.is_some(), "health_check"), (task.check.is_some(), "check")]
+    {
+        if is_asked {
+            return Err(StartError::Unsupported { field });
+        }
+    }
+    let command = task.command.as_ref().ok_or(StartError::NoCommand)?;
+    let mut environment = BTreeMap::new();
+    // Secrets are in the executor's environment, put there by the agent.
+    let given =
+        command.environment.iter().flat_map(|it| &it.variables).filter(|it| it.r#type() != Type::Secret);
+    for variable in given {
+        plan::check_variable(&variable.name, variable.value())?;
+        environment.insert(variable.name.clone(), variable.value().to_owned());
+    }
+    // A task's resources are all of one role.
+    let role = task.resources.first().and_then(|it| it.allocation_info.as_ref()).map(|it| it.role());
+    environment.insert("MESOS_ALLOCATION_ROLE".to_owned(), role.unwrap_or_default().to_owned());
+    let path = environment.get("PATH").map_or(path, String::as_str);
+    let (programs, args) = plan::program(command, path)?;
+    Ok(Start { programs, args, environment })
+}
