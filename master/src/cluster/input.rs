@@ -3,7 +3,6 @@
 use crate::allocator::event::Allocation;
 use crate::usage::Row;
 use bytes::Bytes;
-use model::executor::ExecutorInfo;
 use model::framework::FrameworkInfo;
 use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, OperationId, TaskId, UpdateId};
 use model::role::Role;
@@ -134,8 +133,8 @@ pub enum Operation {
     Launch {
         tasks: Vec<TaskRequest>,
     },
+    /// All or none; refused by this master, whose agents cannot run a group yet.
     LaunchGroup {
-        executor: Option<Box<ExecutorInfo>>,
         tasks: Vec<TaskRequest>,
     },
     /// An operation that this master does not do yet: by its name, and by the id under which the framework wants to

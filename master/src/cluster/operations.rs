@@ -52,7 +52,7 @@ impl Cluster {
                 Operation::Launch { tasks } => {
                     tasks.into_iter().for_each(|task| self.launch(&mut hand, task, turn));
                 }
-                Operation::LaunchGroup { tasks, .. } => {
+                Operation::LaunchGroup { tasks } => {
                     let why = "LAUNCH_GROUP is not supported by this master";
                     self.refuse_tasks(id, &tasks, TaskState::Error, Reason::TASK_GROUP_INVALID, why, turn);
                 }
@@ -100,7 +100,7 @@ impl Cluster {
         let state = if is_aware { TaskState::Dropped } else { TaskState::Lost };
         for operation in operations {
             match operation {
-                Operation::Launch { tasks } | Operation::LaunchGroup { tasks, .. } => {
+                Operation::Launch { tasks } | Operation::LaunchGroup { tasks } => {
                     let why = format!("Task launched with invalid offers: {why}");
                     self.refuse_tasks(id, &tasks, state, Reason::INVALID_OFFERS, &why, turn);
                 }

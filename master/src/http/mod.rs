@@ -1,4 +1,14 @@
-//! HTTP: what schedulers, operators and monitors are answered.
+//! The thread "http": what schedulers, operators and monitors are answered, over hyper and axum.
 
 pub mod legacy;
 pub mod system;
+
+mod calls;
+mod events;
+mod operator;
+mod scheduler;
+mod serve;
+
+pub(crate) mod stream;
+
+pub(crate) use serve::start;

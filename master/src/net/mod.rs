@@ -1,1 +1,55 @@
-//! (being written)
+//! The thread "net", the only owner of mio: it accepts every connection of the master's one port, hands those that speak
+//! HTTP to `http`, and holds the agents' sessions.
+//!
+//! Who is who shows in the first eight bytes: an agent sends [`wire::PREAMBLE`], which no HTTP request begins with; until
+//! they have come a connection is a *guest*. Limits: [`guest::WAIT_MS`], [`guest::GUESTS_MAX`], [`session::QUEUE_BYTES_MAX`],
+//! [`session::READ_BYTES_MAX`], `driver::POSTED_MAX`.
+
+mod figures;
+mod guest;
+mod outbox;
+mod poller;
+mod session;
+
+pub(crate) use outbox::{Outbox, ToNet};
+
+use crate::driver::Post;
+use crate::usage::Writer;
+use std::net::{SocketAddr, TcpListener};
+use std::thread::JoinHandle;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// Why the network could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot listen on {address} (--ip, --port)")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("cannot set up polling")]
+    Poll { source: std::io::Error },
+    #[error("cannot start the thread '{name}'")]
+    Thread { name: &'static str, source: std::io::Error },
+}
+
+/// A listening socket.
+pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    let failed = |source| Error::Listen { address, source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Starts the thread. Connections that speak HTTP go to `http`.
+pub(crate) fn start(
+    listener: TcpListener,
+    http: UnboundedSender<std::net::TcpStream>,
+    post: Post,
+    usage: Writer,
+) -> Result<(Outbox, JoinHandle<()>), Error> {
+    let poll = mio::Poll::new().map_err(|source| Error::Poll { source })?;
+    let (outbox, inbox) = outbox::outbox(poll.registry()).map_err(|source| Error::Poll { source })?;
+    let net = poller::Net::new(poll, listener, http, post, usage, inbox)
+        .map_err(|source| Error::Poll { source })?;
+    let failed = |source| Error::Thread { name: "net", source };
+    let thread = std::thread::Builder::new().name("net".into()).spawn(|| net.run()).map_err(failed)?;
+    Ok((outbox, thread))
+}

@@ -183,7 +183,7 @@ fn what_is_not_supported_yet_is_refused_aloud_and_loses_nothing() {
     let (_, agent) = world.agent("cpus:4");
     let scheduler = world.framework(framework_info());
     let offers = world.offer(&scheduler);
-    let group = Operation::LaunchGroup { executor: None, tasks: vec![Ok(task("g", &agent, "cpus:1"))] };
+    let group = Operation::LaunchGroup { tasks: vec![Ok(task("g", &agent, "cpus:1"))] };
     let silent = Operation::Unsupported { name: "RESERVE", id: None };
     let heard = Operation::Unsupported { name: "CREATE", id: Some(OperationId::new("op")) };
     let answer = world.call(&scheduler, accept(&offers, vec![group, silent, heard]));

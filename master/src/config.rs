@@ -1,0 +1,356 @@
+//! The master's flags. Each may also be set in the environment, as `INGOT_<FLAG>` or Mesos' `MESOS_<FLAG>`, and be
+//! written with dashes or with underscores, as Mesos writes it. The command line goes before the environment.
+
+use crate::allocator::options::Options;
+use crate::cluster::Settings;
+use crate::cluster::snapshot::MasterInfo;
+use clap::{CommandFactory, FromArgMatches, Parser};
+use model::id::MasterId;
+use model::quantity::Quantity;
+use model::role::Role;
+use model::time::UnixTime;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The version whose behaviour clients may count on; they parse it as three numbers.
+const VERSION: &str = "1.11.0";
+
+/// The flags, as they are written.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "ingot-master", version = env!("CARGO_PKG_VERSION"), about = "Ingot's master: who is offered what, and what becomes of it.")]
+struct Flags {
+    /// Address to listen on, for agents and HTTP alike. Nobody who can reach it is asked who they are.
+    #[arg(long, default_value = "127.0.0.1")]
+    ip: IpAddr,
+    /// Port to listen on; 0 lets the system choose one.
+    #[arg(long, default_value_t = 5050)]
+    port: u16,
+    /// Address that others are told; that of --ip unless set.
+    #[arg(long)]
+    advertise_ip: Option<IpAddr>,
+    /// Port that others are told; that of --port unless set.
+    #[arg(long)]
+    advertise_port: Option<u16>,
+    /// Name that others are told; the machine's own, or localhost where --ip is a loopback address.
+    #[arg(long)]
+    hostname: Option<String>,
+    /// Name of the cluster, for people to read.
+    #[arg(long)]
+    cluster: Option<String>,
+    /// Folder for what must outlive the master. This version keeps all in memory and writes nothing.
+    #[arg(long)]
+    work_dir: Option<PathBuf>,
+    /// An offer that nobody answers for so long is taken back (as 30secs); never unless set.
+    #[arg(long, value_parser = duration_ms)]
+    offer_timeout: Option<u64>,
+    /// Time between two pings of an agent.
+    #[arg(long, default_value = "15secs", value_parser = duration_ms)]
+    agent_ping_timeout: u64,
+    /// An agent that misses so many pings is unreachable.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    max_agent_ping_timeouts: u32,
+    /// Frameworks that are kept when they are over.
+    #[arg(long, default_value_t = 50)]
+    max_completed_frameworks: usize,
+    /// Tasks that are kept of each framework when they are over.
+    #[arg(long, default_value_t = 1000)]
+    max_completed_tasks_per_framework: usize,
+    /// Tasks on unreachable agents that are kept of each framework.
+    #[arg(long, default_value_t = 1000)]
+    max_unreachable_tasks_per_framework: usize,
+    /// Weights of roles, as role=2,other/role=0.5; 1 unless set.
+    #[arg(long, value_parser = weights)]
+    weights: Option<Weights>,
+    /// Less than this is not offered: alternatives, as cpus:0.01|mem:32.
+    #[arg(long, default_value = "cpus:0.01|mem:32", value_parser = allocatable)]
+    min_allocatable_resources: Options,
+    /// What is logged to standard error: error, warn, info, debug or trace, or a filter such as master::net=debug.
+    #[arg(long, default_value = "info")]
+    log: String,
+}
+
+/// Roles with weights.
+type Weights = Arc<BTreeMap<Role, Quantity>>;
+
+/// What the flags mean.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// `None`: what is listened on is told as it is.
+    pub advertise_ip: Option<IpAddr>,
+    pub advertise_port: Option<u16>,
+    pub hostname: Arc<str>,
+    pub cluster: Option<Arc<str>>,
+    pub settings: Settings,
+    pub allocation: Options,
+    pub weights: BTreeMap<Role, Quantity>,
+    /// A filter of `tracing`.
+    pub log: String,
+    /// Every flag as it is in force, for operators to read.
+    pub flags: Vec<(Arc<str>, Arc<str>)>,
+}
+
+impl Config {
+    /// Reads the command line (its first word is the program) and, for flags that are not on it, the environment.
+    ///
+    /// The error knows how it is shown, and covers `--help`.
+    pub fn parse(
+        args: impl IntoIterator<Item = OsString>,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, clap::Error> {
+        let command = Flags::command();
+        let mut args: Vec<OsString> = args.into_iter().map(with_dashes).collect();
+        let is_given = |name: &str, args: &[OsString]| {
+            let flag = format!("--{name}");
+            let is_it = |arg: &OsString| {
+                arg.to_str().is_some_and(|arg| arg == flag || arg.starts_with(&format!("{flag}=")))
+            };
+            args.iter().any(is_it)
+        };
+        let given = args.clone();
+        for name in command.get_arguments().filter_map(|argument| argument.get_long()) {
+            let variable = name.replace('-', "_").to_uppercase();
+            let value = env(&format!("INGOT_{variable}")).or_else(|| env(&format!("MESOS_{variable}")));
+            if let Some(value) = value.filter(|_| !is_given(name, &given)) {
+                args.push(format!("--{name}={value}").into());
+            }
+        }
+        let mut matches = command.try_get_matches_from(args)?;
+        let flags = Flags::from_arg_matches_mut(&mut matches)?;
+        Ok(Self::of(&flags))
+    }
+
+    /// The defaults, on a port that the system chooses: for tests and benchmarks.
+    pub fn local() -> Self {
+        let args = ["ingot-master", "--port=0"].map(OsString::from);
+        Self::parse(args, &|_| None).expect("the defaults are good")
+    }
+
+    fn of(flags: &Flags) -> Self {
+        let hostname = flags.hostname.clone().unwrap_or_else(|| hostname(flags.ip));
+        Self {
+            listen: SocketAddr::new(flags.ip, flags.port),
+            advertise_ip: flags.advertise_ip,
+            advertise_port: flags.advertise_port,
+            hostname: Arc::from(hostname),
+            cluster: flags.cluster.as_deref().map(Arc::from),
+            settings: Settings {
+                agent_ping_timeout_ms: flags.agent_ping_timeout,
+                max_agent_ping_timeouts: flags.max_agent_ping_timeouts,
+                offer_timeout_ms: flags.offer_timeout,
+                max_completed_frameworks: flags.max_completed_frameworks,
+                max_completed_tasks_per_framework: flags.max_completed_tasks_per_framework,
+                max_unreachable_tasks_per_framework: flags.max_unreachable_tasks_per_framework,
+            },
+            allocation: flags.min_allocatable_resources,
+            weights: flags.weights.as_deref().cloned().unwrap_or_default(),
+            log: flags.log.clone(),
+            flags: flags.shown(),
+        }
+    }
+
+    /// What a master with this configuration says of itself. Its id is new.
+    pub(crate) fn master_info(&self, listening: SocketAddr, started: UnixTime) -> MasterInfo {
+        let ip = self.advertise_ip.unwrap_or(listening.ip());
+        let port = self.advertise_port.unwrap_or(listening.port());
+        MasterInfo {
+            id: MasterId::new(uuid::Uuid::new_v4().to_string()),
+            hostname: Arc::clone(&self.hostname),
+            address: SocketAddr::new(ip, port),
+            cluster: self.cluster.clone(),
+            version: VERSION,
+            started,
+            elected: started,
+            flags: self.flags.clone(),
+            weights: self.weights.clone(),
+        }
+    }
+}
+
+impl Flags {
+    /// Names as Mesos writes them, in alphabetical order, with the values in force.
+    fn shown(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        let path = |path: &PathBuf| path.display().to_string();
+        let options = &self.min_allocatable_resources;
+        let weights = |weights: &Weights| {
+            let pairs: Vec<_> = weights.iter().map(|(role, weight)| format!("{role}={weight}")).collect();
+            pairs.join(",")
+        };
+        let shown = [
+            ("advertise_ip", self.advertise_ip.map(|ip| ip.to_string())),
+            ("advertise_port", self.advertise_port.map(|port| port.to_string())),
+            ("agent_ping_timeout", Some(shown_ms(self.agent_ping_timeout))),
+            ("cluster", self.cluster.clone()),
+            ("hostname", self.hostname.clone()),
+            ("ip", Some(self.ip.to_string())),
+            ("log", Some(self.log.clone())),
+            ("max_agent_ping_timeouts", Some(self.max_agent_ping_timeouts.to_string())),
+            ("max_completed_frameworks", Some(self.max_completed_frameworks.to_string())),
+            ("max_completed_tasks_per_framework", Some(self.max_completed_tasks_per_framework.to_string())),
+            (
+                "max_unreachable_tasks_per_framework",
+                Some(self.max_unreachable_tasks_per_framework.to_string()),
+            ),
+            ("min_allocatable_resources", Some(format!("cpus:{}|mem:{}", options.cpus_min, options.mem_min))),
+            ("offer_timeout", self.offer_timeout.map(shown_ms)),
+            ("port", Some(self.port.to_string())),
+            ("weights", self.weights.as_ref().map(weights)),
+            ("work_dir", self.work_dir.as_ref().map(path)),
+        ];
+        let set = shown.into_iter().filter_map(|(name, value)| Some((Arc::from(name), Arc::from(value?))));
+        set.collect()
+    }
+}
+
+/// `--work_dir=x` as `--work-dir=x`; values are left alone.
+fn with_dashes(arg: OsString) -> OsString {
+    let Some(text) = arg.to_str().filter(|text| text.starts_with("--")) else { return arg };
+    let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+    let name = name.replace('_', "-");
+    value.map_or_else(|| name.clone(), |value| format!("{name}={value}")).into()
+}
+
+fn hostname(ip: IpAddr) -> String {
+    let machine = || std::fs::read_to_string("/proc/sys/kernel/hostname");
+    match machine() {
+        Ok(name) if !ip.is_loopback() => name.trim().to_owned(),
+        _ => "localhost".to_owned(),
+    }
+}
+
+/// Mesos' units of time, and the usual short ones; in milliseconds.
+const UNITS: [(&str, f64); 12] = [
+    ("ns", 1e-6),
+    ("us", 1e-3),
+    ("ms", 1.0),
+    ("secs", 1e3),
+    ("s", 1e3),
+    ("mins", 6e4),
+    ("m", 6e4),
+    ("hrs", 3.6e6),
+    ("h", 3.6e6),
+    ("days", 8.64e7),
+    ("d", 8.64e7),
+    ("weeks", 6.048e8),
+];
+
+/// A span such as `15secs`, `1.5mins` or `500ms`, at least a millisecond and at most 365 days.
+fn duration_ms(text: &str) -> Result<u64, String> {
+    const ALLOWED: &str = "a number and a unit, from 1ms to 365days, such as 500ms, 15secs, 1.5mins, 2hrs";
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let scale = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, scale)| scale);
+    let ms = number.parse::<f64>().ok().zip(scale).map(|(number, scale)| number * scale);
+    match ms.filter(|ms| (1.0..=365.0 * 8.64e7).contains(ms)) {
+        Some(ms) => Ok(ms.round() as u64),
+        None => Err(format!("allowed is {ALLOWED}")),
+    }
+}
+
+fn shown_ms(ms: u64) -> String {
+    if ms.is_multiple_of(1000) { format!("{}secs", ms / 1000) } else { format!("{ms}ms") }
+}
+
+fn weights(text: &str) -> Result<Weights, String> {
+    let mut weights = BTreeMap::new();
+    for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+        let (role, weight) = pair.split_once('=').ok_or(format!("'{pair}' is not ROLE=WEIGHT"))?;
+        let role = Role::parse(role.trim()).map_err(|error| error.to_string())?;
+        let weight: Quantity = weight.trim().parse().map_err(|error| format!("weight {error}"))?;
+        if weight.is_zero() {
+            return Err(format!("the weight of '{role}' must be greater than 0"));
+        }
+        if weights.insert(role.clone(), weight).is_some() {
+            return Err(format!("'{role}' has two weights"));
+        }
+    }
+    Ok(Arc::new(weights))
+}
+
+fn allocatable(text: &str) -> Result<Options, String> {
+    // What is not named does not make an offer worth making: no amount of it is enough.
+    let never = Quantity::from_milli(Quantity::MILLI_MAX);
+    let mut options = Options { cpus_min: never, mem_min: never };
+    for alternative in text.split('|').map(str::trim) {
+        let (name, amount) =
+            alternative.split_once(':').ok_or(format!("'{alternative}' is not NAME:AMOUNT"))?;
+        let amount: Quantity = amount.trim().parse().map_err(|error| format!("{error}"))?;
+        match name.trim() {
+            "cpus" => options.cpus_min = amount,
+            "mem" => options.mem_min = amount,
+            other => {
+                return Err(format!(
+                    "'{other}': only cpus and mem can be asked for, one for each alternative"
+                ));
+            }
+        }
+    }
+    Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(args: &[&str], env: &[(&str, &str)]) -> Result<Config, String> {
+        let args = ["ingot-master"].iter().chain(args).map(OsString::from);
+        let env =
+            |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        Config::parse(args, &env).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn flags_are_written_in_either_style_and_go_before_the_environment() {
+        let env = [("MESOS_PORT", "1"), ("INGOT_PORT", "2"), ("MESOS_AGENT_PING_TIMEOUT", "500ms")];
+        let config =
+            parse(&["--max_agent_ping_timeouts=7", "--offer-timeout", "1.5mins"], &env).expect("good");
+        assert_eq!(config.listen.port(), 2);
+        assert_eq!(config.settings.agent_ping_timeout_ms, 500);
+        assert_eq!(config.settings.max_agent_ping_timeouts, 7);
+        assert_eq!(config.settings.offer_timeout_ms, Some(90_000));
+        assert_eq!(parse(&["--port=3"], &env).expect("good").listen.port(), 3);
+        let shown = |name: &str| {
+            config.flags.iter().find(|(known, _)| &**known == name).map(|(_, value)| value.to_string())
+        };
+        assert_eq!(shown("agent_ping_timeout").as_deref(), Some("500ms"));
+        assert_eq!(shown("cluster"), None);
+    }
+
+    /// Each names the flag, the value, and what is allowed.
+    #[test]
+    fn a_bad_flag_says_what_is_wrong() {
+        for (args, env, says) in [
+            (&["--port=70000"][..], &[][..], &["--port", "70000", "65535"][..]),
+            (&["--ip=here"], &[], &["--ip", "here", "IP address"]),
+            (&["--agent-ping-timeout=15"], &[], &["--agent-ping-timeout", "'15'", "15secs"]),
+            (&["--offer_timeout=0secs"], &[], &["--offer-timeout", "0secs", "1ms"]),
+            (&["--max-agent-ping-timeouts=0"], &[], &["--max-agent-ping-timeouts", "0", "1.."]),
+            (&["--weights=eng=x"], &[], &["--weights", "eng=x", "not a number"]),
+            (&["--weights=eng"], &[], &["--weights", "ROLE=WEIGHT"]),
+            (
+                &["--min-allocatable-resources=gpus:1"],
+                &[],
+                &["--min-allocatable-resources", "gpus", "cpus and mem"],
+            ),
+            (&["--nonsense=1"], &[], &["--nonsense"]),
+            (&[], &[("MESOS_PORT", "x")], &["--port", "'x'"]),
+        ] {
+            let error = parse(args, env).expect_err("bad");
+            assert!(says.iter().all(|part| error.contains(part)), "{args:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn weights_and_minima_are_read() {
+        let config = parse(&["--weights=eng=2, eng/web=0.5", "--min_allocatable_resources=cpus:0.5"], &[])
+            .expect("good");
+        let eng = Role::parse("eng").expect("a role");
+        assert_eq!(config.weights[&eng], Quantity::from_units(2));
+        assert_eq!(config.allocation.cpus_min, Quantity::from_milli(500));
+        assert_eq!(config.allocation.mem_min, Quantity::from_milli(Quantity::MILLI_MAX));
+    }
+}

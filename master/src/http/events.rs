@@ -1,0 +1,121 @@
+//! The core's events as v1 messages, written in a subscriber's media type.
+
+use crate::cluster::effect::Event;
+use crate::cluster::offers::Offer;
+use crate::cluster::snapshot::MasterInfo;
+use api::convert::{agent, resources, status};
+use api::media::{self, Encoding};
+use api::v1;
+use api::v1::scheduler::{self, event};
+use bytes::Bytes;
+use model::framework::Capabilities;
+use model::limits::HEARTBEAT_INTERVAL_MS;
+use std::sync::Arc;
+
+/// Writes events for one subscriber.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    pub(crate) encoding: Encoding,
+    pub(crate) master: Arc<MasterInfo>,
+}
+
+impl Writer {
+    /// One event, unframed.
+    pub(crate) fn write(&self, event: &Event) -> Bytes {
+        media::encode(self.encoding, &self.to_v1(event))
+    }
+
+    fn to_v1(&self, event: &Event) -> scheduler::Event {
+        let mut out = scheduler::Event::default();
+        match event {
+            Event::Subscribed { framework_id } => {
+                out.set_type(event::Type::Subscribed);
+                let master = &self.master;
+                out.subscribed = Some(event::Subscribed {
+                    framework_id: framework_id.into(),
+                    heartbeat_interval_seconds: Some(HEARTBEAT_INTERVAL_MS as f64 / 1000.0),
+                    master_info: Some(agent::master_info(
+                        &master.id,
+                        master.address,
+                        &master.hostname,
+                        master.version,
+                    )),
+                });
+            }
+            Event::Heartbeat => out.set_type(event::Type::Heartbeat),
+            Event::Offers { offers, capabilities } => {
+                out.set_type(event::Type::Offers);
+                let offers = offers.iter().map(|offer| offer_to_v1(offer, *capabilities)).collect();
+                out.offers = Some(event::Offers { offers });
+            }
+            Event::Rescind { offer_id } => {
+                out.set_type(event::Type::Rescind);
+                out.rescind = Some(event::Rescind { offer_id: offer_id.into() });
+            }
+            Event::Update { status } => {
+                out.set_type(event::Type::Update);
+                // An update whose body is damaged still tells what its typed fields say.
+                let whole = status::to_v1(status)
+                    .or_else(|_| {
+                        status::to_v1(&model::task::TaskStatus { body: Default::default(), ..status.clone() })
+                    })
+                    .unwrap_or_default();
+                out.update = Some(event::Update { status: whole });
+            }
+            other => rare_to_v1(other, &mut out),
+        }
+        out
+    }
+}
+
+fn rare_to_v1(event: &Event, out: &mut scheduler::Event) {
+    match event {
+        Event::Message { agent_id, executor_id, data } => {
+            out.set_type(event::Type::Message);
+            let (agent_id, executor_id) = (agent_id.into(), executor_id.into());
+            out.message = Some(event::Message { agent_id, executor_id, data: data.clone() });
+        }
+        Event::Failure { agent_id, executor_id, status } => {
+            out.set_type(event::Type::Failure);
+            let executor_id = executor_id.as_ref().map(Into::into);
+            out.failure =
+                Some(event::Failure { agent_id: Some(agent_id.into()), executor_id, status: *status });
+        }
+        Event::Error { message } => {
+            out.set_type(event::Type::Error);
+            out.error = Some(event::Error { message: message.to_string() });
+        }
+        Event::OperationError { operation_id, agent_id, message } => {
+            out.set_type(event::Type::UpdateOperationStatus);
+            let mut status = v1::OperationStatus {
+                operation_id: Some(operation_id.into()),
+                agent_id: agent_id.as_ref().map(Into::into),
+                message: Some(message.to_string()),
+                ..v1::OperationStatus::default()
+            };
+            status.set_state(v1::OperationState::OperationError);
+            out.update_operation_status = Some(event::UpdateOperationStatus { status });
+        }
+        _ => unreachable!("written by `to_v1`"),
+    }
+}
+
+fn offer_to_v1(offer: &Offer, capabilities: Capabilities) -> v1::Offer {
+    let format = resources::Format::for_framework(capabilities);
+    let info = agent::to_v1(&offer.agent, None).unwrap_or_default();
+    v1::Offer {
+        id: (&offer.id).into(),
+        framework_id: (&offer.framework_id).into(),
+        agent_id: (&offer.agent_id).into(),
+        hostname: offer.agent.hostname.to_string(),
+        resources: resources::to_v1(&offer.resources, format),
+        executor_ids: offer.executor_ids.iter().map(Into::into).collect(),
+        attributes: info.attributes,
+        url: Some(agent::url(&offer.agent)),
+        unavailability: None,
+        allocation_info: format
+            .has_allocation
+            .then(|| v1::resource::AllocationInfo { role: Some(offer.role.to_string()) }),
+        domain: info.domain,
+    }
+}

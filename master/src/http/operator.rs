@@ -1,0 +1,42 @@
+//! `/api/v1`: the operator API, for now its reading half.
+
+use super::serve::{App, body, document, header, refuse};
+use super::{legacy, system};
+use api::media::{self, Encoding};
+use api::refusal::Refusal;
+use api::v1;
+use api::v1::master::call::Type;
+use axum::extract::Request;
+use axum::response::Response;
+use http::Method;
+
+pub(super) async fn answer(app: &App, request: Request) -> Response {
+    match serve(app, request).await {
+        Ok(response) => response,
+        Err(refusal) => refuse(&refusal),
+    }
+}
+
+async fn serve(app: &App, request: Request) -> Result<Response, Refusal> {
+    if request.method() != Method::POST {
+        return Err(Refusal::Method { allowed: "POST", got: request.method().to_string() });
+    }
+    let encoding = Encoding::of_request(header(&request, "Content-Type").as_deref())?;
+    let accept = header(&request, "Accept");
+    let call: v1::master::Call = media::decode(encoding, &body(request).await?)?;
+    let invalid = |why: &str| Refusal::Invalid { call: "master::Call", why: why.to_owned() };
+    let kind = call.r#type.ok_or_else(|| invalid("Expecting 'type' to be present"))?;
+    let kind = Type::try_from(kind).unwrap_or(Type::Unknown);
+    let encoding = Encoding::of_answer(accept.as_deref())?;
+    let snapshot = app.snapshot().await.ok_or(Refusal::MasterRecovering)?;
+    let written = tokio::task::spawn_blocking(move || {
+        let answer = legacy::answer(kind, &snapshot, &system::gauges());
+        answer.map(|answer| answer.map(|answer| media::encode(encoding, &answer)))
+    });
+    match written.await {
+        Ok(Ok(Some(bytes))) => Ok(document(encoding, bytes)),
+        Ok(Ok(None)) => Err(Refusal::UnknownCall),
+        Ok(Err(error)) => Err(Refusal::Bad(error.to_string())),
+        Err(_) => Err(Refusal::Bad("the answer could not be written".into())),
+    }
+}

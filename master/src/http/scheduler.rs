@@ -1,0 +1,124 @@
+//! `/api/v1/scheduler`: one POST a call; SUBSCRIBE's answer is the event stream.
+
+use super::calls::{self, Checked};
+use super::events::Writer;
+use super::serve::{App, Cutter, body, document, header, refuse};
+use super::stream::stream;
+use crate::cluster::effect::{Done, Event};
+use crate::cluster::input::{Call, StreamId, Subscribe};
+use crate::driver::Command;
+use api::media::{self, Encoding};
+use api::refusal::Refusal;
+use api::v1;
+use api::v1::scheduler::call;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, StatusCode};
+use model::id::FrameworkId;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+const STREAM_ID: &str = "Mesos-Stream-Id";
+
+/// What the headers of a request say.
+struct Asked {
+    accept: Option<String>,
+    stream: Option<StreamId>,
+    cutter: Cutter,
+}
+
+pub(super) async fn answer(app: &App, request: Request) -> Response {
+    match serve(app, request).await {
+        Ok(response) => response,
+        Err(refusal) => refuse(&refusal),
+    }
+}
+
+async fn serve(app: &App, request: Request) -> Result<Response, Refusal> {
+    if request.method() != Method::POST {
+        return Err(Refusal::Method { allowed: "POST", got: request.method().to_string() });
+    }
+    let encoding = Encoding::of_request(header(&request, "Content-Type").as_deref())?;
+    let asked = Asked {
+        accept: header(&request, "Accept"),
+        stream: header(&request, STREAM_ID).map(|id| StreamId(Arc::from(id))),
+        cutter: request.extensions().get::<Cutter>().cloned().expect("every connection has one"),
+    };
+    let call: v1::scheduler::Call = media::decode(encoding, &body(request).await?)?;
+    match calls::check(call)? {
+        Checked::Subscribe(subscribe) => subscribed(app, asked, &subscribe),
+        Checked::ReconcileOperations(framework_id, reconcile) => {
+            let encoding = Encoding::of_answer(asked.accept.as_deref())?;
+            call_core(app, framework_id, asked.stream, Call::Nothing).await?;
+            Ok(document(encoding, media::encode(encoding, &operations(reconcile))))
+        }
+        Checked::Call(framework_id, call) => {
+            let done = call_core(app, framework_id, asked.stream, call).await?;
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = match done {
+                Done::Accepted => StatusCode::ACCEPTED,
+                Done::Ok => StatusCode::OK,
+            };
+            Ok(response)
+        }
+    }
+}
+
+async fn call_core(
+    app: &App,
+    framework_id: FrameworkId,
+    stream: Option<StreamId>,
+    call: Call,
+) -> Result<Done, Refusal> {
+    let (reply, answer) = oneshot::channel();
+    app.post.send(Command::Call { framework_id, stream, call, reply });
+    // The core answers every call, unless the master is shutting down.
+    answer.await.unwrap_or(Err(Refusal::MasterRecovering))
+}
+
+fn subscribed(app: &App, asked: Asked, subscribe: &call::Subscribe) -> Result<Response, Refusal> {
+    let encoding = Encoding::of_answer(asked.accept.as_deref())?;
+    if asked.stream.is_some() {
+        return Err(Refusal::StreamIdUnexpected);
+    }
+    let id = StreamId(Arc::from(uuid::Uuid::new_v4().to_string()));
+    let writer = Writer { encoding, master: Arc::clone(&app.master) };
+    let (sink, records) = stream(id.clone(), writer, asked.cutter.0, app.post.clone());
+    match calls::subscriber(subscribe) {
+        Ok((framework, suppressed)) => {
+            let subscribe = Subscribe { stream: id.clone(), framework, suppressed };
+            app.post.send(Command::Subscribe { subscribe, sink });
+        }
+        // As in Mesos, who may not subscribe is told so on a stream of its own, which ends with it.
+        Err(why) => drop(sink.push(Event::Error { message: Arc::from(why) })),
+    }
+    let mut response = Response::new(Body::new(records));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(encoding.as_str()));
+    headers.insert(STREAM_ID, HeaderValue::from_str(&id.0).expect("a UUID is plain text"));
+    Ok(response)
+}
+
+/// What is known of operations: nothing, since this master hands none out that would be told of later.
+fn operations(reconcile: call::ReconcileOperations) -> v1::scheduler::Response {
+    let unknown = |operation: call::reconcile_operations::Operation| {
+        let mut status = v1::OperationStatus {
+            operation_id: Some(operation.operation_id),
+            agent_id: operation.agent_id,
+            resource_provider_id: operation.resource_provider_id,
+            message: Some("Reconciliation: Operation is unknown".into()),
+            ..v1::OperationStatus::default()
+        };
+        status.set_state(v1::OperationState::OperationUnknown);
+        status
+    };
+    let operation_statuses = reconcile.operations.into_iter().map(unknown).collect();
+    let mut response = v1::scheduler::Response {
+        reconcile_operations: Some(v1::scheduler::response::ReconcileOperations { operation_statuses }),
+        ..v1::scheduler::Response::default()
+    };
+    response.set_type(v1::scheduler::response::Type::ReconcileOperations);
+    response
+}

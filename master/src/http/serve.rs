@@ -1,0 +1,178 @@
+//! Connections and routes.
+
+use super::legacy::{self, Query, Reply};
+use super::{operator, scheduler, system};
+use crate::cluster::snapshot::{MasterInfo, Snapshot};
+use crate::driver::{Command, Post};
+use api::media::Encoding;
+use api::refusal::Refusal;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::header::{ALLOW, CONTENT_TYPE, LOCATION};
+use http::{HeaderValue, Method, StatusCode};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use model::limits::CALL_BYTES_MAX;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Notify, oneshot};
+
+/// What every handler has.
+#[derive(Clone)]
+pub(super) struct App {
+    pub(super) post: Post,
+    pub(super) master: Arc<MasterInfo>,
+}
+
+impl App {
+    /// A picture of the cluster, as of now or a moment ago; `None` while the master is shutting down.
+    pub(super) async fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        let (reply, answer) = oneshot::channel();
+        self.post.send(Command::Snapshot { reply });
+        answer.await.ok()
+    }
+}
+
+/// Ends the connection that a request came through, whatever it is waiting for.
+#[derive(Clone)]
+pub(super) struct Cutter(pub(super) Arc<Notify>);
+
+/// Starts the thread; it serves connections as they come, and ends when no more can come.
+pub(crate) fn start(
+    mut connections: UnboundedReceiver<TcpStream>,
+    post: Post,
+    master: Arc<MasterInfo>,
+) -> std::io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let app = Router::new().fallback(route).with_state(App { post, master });
+    let run = move || {
+        runtime.block_on(async {
+            while let Some(connection) = connections.recv().await {
+                tokio::spawn(serve(connection, app.clone()));
+            }
+        });
+        // Streams that are open end with the process; nothing waits for them.
+        runtime.shutdown_background();
+    };
+    std::thread::Builder::new().name("http".into()).spawn(run)
+}
+
+async fn serve(connection: TcpStream, app: Router) {
+    let connection = match tokio::net::TcpStream::from_std(connection) {
+        Ok(connection) => TokioIo::new(connection),
+        Err(error) => return tracing::warn!(%error, "http_connection_not_taken"),
+    };
+    let cutter = Arc::new(Notify::new());
+    let app = app.layer(axum::Extension(Cutter(Arc::clone(&cutter))));
+    let served = hyper::server::conn::http1::Builder::new()
+        // As Mesos writes them; some clients compare to the letter.
+        .title_case_headers(true)
+        .serve_connection(connection, TowerToHyperService::new(app));
+    tokio::select! {
+        // Clients may leave as they like.
+        result = served => if let Err(error) = result { tracing::debug!(%error, "http_connection_failed") },
+        () = cutter.notified() => {}
+    }
+}
+
+/// Finds what a path means. Mesos falls back to the longest prefix that means something, with or without `/master` in
+/// front: `/api/v1/operator`, `/tasks/` and `/master/frameworks/` are in use.
+async fn route(State(app): State<App>, request: Request) -> Response {
+    match place(request.uri().path()) {
+        Place::Scheduler => scheduler::answer(&app, request).await,
+        Place::Operator => operator::answer(&app, request).await,
+        Place::Document => snapshot_document(&app, request).await,
+    }
+}
+
+enum Place {
+    Scheduler,
+    Operator,
+    Document,
+}
+
+fn place(path: &str) -> Place {
+    let mut parts = path.split('/').filter(|part| !part.is_empty()).peekable();
+    parts.next_if(|part| *part == "master");
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some("api"), Some("v1"), Some("scheduler")) => Place::Scheduler,
+        (Some("api"), Some("v1"), _) => Place::Operator,
+        _ => Place::Document,
+    }
+}
+
+async fn snapshot_document(app: &App, request: Request) -> Response {
+    if !matches!(*request.method(), Method::GET | Method::HEAD | Method::POST) {
+        return refuse(&Refusal::Method { allowed: "GET", got: request.method().to_string() });
+    }
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let Some(snapshot) = app.snapshot().await else { return refuse(&Refusal::MasterRecovering) };
+    let path = request.uri().path().to_owned();
+    // A large cluster takes a while to write down; streams go on meanwhile.
+    let written =
+        tokio::task::spawn_blocking(move || legacy::get(&path, &query, &snapshot, &system::gauges()));
+    match written.await {
+        Ok(Some(reply)) => from_reply(reply),
+        Ok(None) => refuse(&Refusal::NotFound),
+        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the document could not be written"),
+    }
+}
+
+fn from_reply(reply: Reply) -> Response {
+    let mut response = Response::new(Body::from(reply.body));
+    *response.status_mut() = StatusCode::from_u16(reply.status).expect("replies have real status codes");
+    if let Some(content_type) = reply.content_type {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    }
+    if let Some(location) = reply.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}
+
+/// A document in one of the API's encodings.
+pub(super) fn document(encoding: Encoding, bytes: bytes::Bytes) -> Response {
+    let mut response = Response::new(Body::from(bytes));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(encoding.as_str()));
+    response
+}
+
+/// The answer to a request that is not served.
+pub(super) fn refuse(refusal: &Refusal) -> Response {
+    let status = StatusCode::from_u16(refusal.status()).expect("refusals have real status codes");
+    let mut response = plain(status, &refusal.to_string());
+    if let Some(allowed) = refusal.allow() {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    }
+    response
+}
+
+fn plain(status: StatusCode, text: &str) -> Response {
+    let mut response = Response::new(Body::from(text.to_owned()));
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static(Refusal::CONTENT_TYPE);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+/// The request's whole body, if it is not too long.
+pub(super) async fn body(request: Request) -> Result<bytes::Bytes, Refusal> {
+    let limited = http_body_util::Limited::new(request.into_body(), CALL_BYTES_MAX);
+    match http_body_util::BodyExt::collect(limited).await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Refusal::TooLarge { bytes_max: CALL_BYTES_MAX })
+        }
+        // The client left in the middle; nobody reads the answer.
+        Err(error) => Err(Refusal::Bad(error.to_string())),
+    }
+}
+
+/// A header as text; `None` where it is absent or no text.
+pub(super) fn header(request: &Request, name: &str) -> Option<String> {
+    request.headers().get(name)?.to_str().ok().map(str::to_owned)
+}

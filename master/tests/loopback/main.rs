@@ -1,0 +1,21 @@
+//! A whole master over loopback: real HTTP from a scripted scheduler, real wire frames from a scripted agent.
+
+#![expect(clippy::disallowed_methods, reason = "tests wait with a deadline, and measure")]
+
+mod agent;
+mod bad_input;
+mod http;
+mod journey;
+mod latency;
+
+use master::Master;
+use master::config::Config;
+use std::time::Duration;
+
+/// How long anything may take before a test gives up: far longer than it ever does.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A master on a port of its own.
+pub(crate) fn start() -> Master {
+    Master::start(Config::local()).expect("a master starts on loopback")
+}
