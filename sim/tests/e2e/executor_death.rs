@@ -8,9 +8,8 @@ use crate::support::{Framework, Target, command_task, processes};
 
 #[tokio::test]
 async fn a_killed_executor_ends_its_task_and_its_processes() {
-    let mut target = Target::start().await;
-    let Some(cluster) = &target.cluster else { return }; // Only our own processes are killed.
-    let folder = cluster.folder().canonicalize().unwrap();
+    let test = "a_killed_executor_ends_its_task_and_its_processes";
+    let Some((mut target, folder)) = Target::start_own(test).await else { return };
     let mut framework = Framework::subscribe(&target, None).await;
     let offer = framework.offer().await;
     let task = command_task("doomed", &offer.agent_id, "sleep 4242");

@@ -21,13 +21,15 @@ async fn launch_patient(framework: &mut Framework, sign: &Path) -> v1::AgentId {
 
 #[tokio::test]
 async fn a_task_outlives_its_agent_s_process() {
-    let mut target = Target::start().await;
-    let Some(mut cluster) = target.cluster.take() else { return };
+    let Some((mut target, below)) = Target::start_own("a_task_outlives_its_agent_s_process").await else {
+        return;
+    };
+    let mut cluster = target.cluster.take().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let sign = folder.path().join("sign");
     let mut framework = Framework::subscribe(&target, None).await;
     let agent_id = launch_patient(&mut framework, &sign).await;
-    let before = processes(cluster.folder(), "until");
+    let before = processes(&below, "until");
 
     cluster.kill_agent(0);
     cluster.restart_agent(0).unwrap();
@@ -39,7 +41,7 @@ async fn a_task_outlives_its_agent_s_process() {
         Ok(list.iter().any(|it| back(it) && it["id"] == agent_id.value.as_str()))
     };
     cluster.until("the agent is back under its id", PATIENCE, is_back).await.unwrap();
-    assert_eq!(processes(cluster.folder(), "until"), before, "the same processes go on");
+    assert_eq!(processes(&below, "until"), before, "the same processes go on");
     std::fs::write(&sign, "").unwrap();
     assert_eq!(framework.end("patient").await.state(), TaskState::TaskFinished);
     framework.calls.teardown().await.unwrap();
@@ -47,8 +49,10 @@ async fn a_task_outlives_its_agent_s_process() {
 
 #[tokio::test]
 async fn a_cluster_outlives_its_master_s_process() {
-    let mut target = Target::start().await;
-    let Some(mut cluster) = target.cluster.take() else { return };
+    let Some((mut target, _)) = Target::start_own("a_cluster_outlives_its_master_s_process").await else {
+        return;
+    };
+    let mut cluster = target.cluster.take().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let sign = folder.path().join("sign");
     let mut framework = Framework::subscribe(&target, None).await;

@@ -33,6 +33,22 @@ impl Target {
         }
     }
 
+    /// A cluster of one agent whose processes and figures are ours to look at; `None`, and said why, where
+    /// `INGOT_TEST_MASTER` names another.
+    pub(crate) async fn start_own(test: &str) -> Option<(Self, PathBuf)> {
+        let target = Self::start().await;
+        match &target.cluster {
+            Some(cluster) => {
+                let folder = cluster.folder().canonicalize().unwrap();
+                Some((target, folder))
+            }
+            None => {
+                skip(test, "INGOT_TEST_MASTER names a cluster that is not ours");
+                None
+            }
+        }
+    }
+
     /// Waits until a condition holds, watching the daemons where they are ours.
     pub(crate) async fn until(&mut self, what: &str, mut condition: impl AsyncFnMut() -> bool) {
         let end = Instant::now() + PATIENCE;

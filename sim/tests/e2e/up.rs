@@ -17,9 +17,6 @@ fn up(folder: &Path, ports: (u16, u16)) -> Command {
 
 #[tokio::test]
 async fn up_once_counts_shows_and_leaves_nothing() {
-    if std::env::var_os("INGOT_TEST_MASTER").is_some() {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let output = finish(up(&folder.path().join("up"), (free_port().unwrap(), free_port().unwrap()))).await;
     assert!(output.status.success(), "{}", printed(&output));

@@ -32,10 +32,10 @@ async fn a_cluster_counts_what_one_process_counts() {
 
 #[tokio::test]
 async fn each_task_has_its_own_final_figures() {
-    let mut target = Target::start().await;
-    if target.cluster.is_none() {
-        return; // Mesos measures, but does not tell at /tasks.
-    }
+    // Mesos measures, too, but does not tell at /tasks.
+    let Some((mut target, _)) = Target::start_own("each_task_has_its_own_final_figures").await else {
+        return;
+    };
     check(&target, &["--tasks", "4"]).await;
     let mut operator = client::operator::Operator::new(target.master.clone());
     let mut tasks = Value::Null;
