@@ -1,3 +1,34 @@
-//! (being written)
+//! The agent's program: flags, log, run. It is also the command executor, which it starts itself.
 
-fn main() {}
+use agent::command_executor;
+use agent::config::Config;
+use agent::runtime;
+use clap::Parser;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    // Before anything is set up: this is started for every command task, and its time is the task's.
+    if std::env::args().nth(1).as_deref() == Some("command-executor") {
+        return command_executor::run();
+    }
+    let config = Config::parse();
+    let filter = match EnvFilter::try_new(&config.log) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!(
+                "error: invalid value '{}' for '--log': {error} (such as 'info' or 'agent=debug,warn')",
+                config.log
+            );
+            return ExitCode::from(2);
+        }
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match runtime::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{:#}", anyhow::Error::from(error)), "the agent ends");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -47,6 +47,10 @@ impl Figure {
 /// Why a figure is not measured by BPF here.
 #[derive(Debug, thiserror::Error)]
 pub enum Reason {
+    #[error("BPF is switched off (--bpf)")]
+    SwitchedOff,
+    #[error("containers have no cgroups to be counted by")]
+    NoCgroups,
     #[error("this process lacks {}; run the agent as root or give it these", .0.join(", "))]
     NotPermitted(Vec<&'static str>),
     #[error("the kernel does not say how its structs are laid out (CONFIG_DEBUG_INFO_BTF)")]
@@ -69,7 +73,7 @@ pub struct Support {
 
 impl Support {
     /// Nothing at all, for one reason.
-    pub(super) fn nothing(reason: Reason) -> Self {
+    pub(crate) fn nothing(reason: Reason) -> Self {
         let reason = std::sync::Arc::new(reason);
         Self { missing: Figure::ALL.into_iter().map(|figure| (figure, reason.clone())).collect() }
     }

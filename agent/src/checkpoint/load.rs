@@ -6,7 +6,7 @@
 //! not start, rather than start without the tasks it promised to keep.
 
 use crate::checkpoint::layout::{self, Meta};
-use crate::node::effect::{Process, Run};
+use crate::node::effect::Run;
 use crate::node::recovery::{Recovered, RecoveredExecutor, RecoveredFramework, RecoveredTask};
 use model::framework::FrameworkInfo;
 use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, UpdateId};
@@ -115,7 +115,6 @@ impl Loader {
             return Ok(None);
         };
         let process = self.read(&path.join(layout::PROCESS_INFO), ProcessFile::decode)?;
-        let process = process.map(|file| Process { pid: file.pid, start_ticks: file.start_ticks });
         let mut tasks = Vec::new();
         for name in names(&path.join("tasks"))? {
             tasks.extend(self.task(run, &TaskId::new(&name))?);
@@ -124,7 +123,7 @@ impl Loader {
             info: file.executor,
             container_id: run.container_id.clone(),
             is_command: file.is_command,
-            process: process.filter(|_| !rebooted),
+            pid: process.map(|file| file.pid).filter(|_| !rebooted),
             is_done: path.join(layout::EXECUTOR_DONE).exists(),
             tasks,
         }))

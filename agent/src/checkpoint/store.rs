@@ -10,6 +10,7 @@
 
 use crate::checkpoint::layout::{self, Meta};
 use crate::node::effect::{Record, Ticket};
+use crate::sys::processes;
 use model::id::AgentId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -44,7 +45,7 @@ pub enum StoreError {
 /// Where records go in. Dropping it ends the writer once all is written.
 #[derive(Clone, Debug)]
 pub struct Store {
-    queue: mpsc::UnboundedSender<(Ticket, Record)>,
+    queue: mpsc::UnboundedSender<(Option<Ticket>, Record)>,
 }
 
 impl Store {
@@ -64,7 +65,8 @@ impl Store {
         Self { queue }
     }
 
-    pub fn persist(&self, ticket: Ticket, record: Record) {
+    /// Without a ticket nobody is told.
+    pub fn persist(&self, ticket: Option<Ticket>, record: Record) {
         // The writer ends only after its last sender.
         self.queue.send((ticket, record)).expect("the writer outlives its senders");
     }
@@ -87,14 +89,18 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(mut self, mut records: mpsc::UnboundedReceiver<(Ticket, Record)>, durable: impl Fn(Ticket)) {
+    async fn run(
+        mut self,
+        mut records: mpsc::UnboundedReceiver<(Option<Ticket>, Record)>,
+        durable: impl Fn(Ticket),
+    ) {
         let mut waiting = Vec::new();
         while records.recv_many(&mut waiting, usize::MAX).await > 0 {
             let mut batch = Batch::default();
             let mut tickets = Vec::with_capacity(waiting.len());
             for (ticket, record) in waiting.drain(..) {
                 self.add(&mut batch, record);
-                tickets.push(ticket);
+                tickets.extend(ticket);
             }
             let batch = Rc::new(batch);
             while let Err(error) = self.write(&batch).await {
@@ -131,8 +137,10 @@ impl Writer {
                 let file = ExecutorFile { executor, is_command, container_id: run.container_id };
                 batch.replace.insert(path, file.encode());
             }
-            Record::Forked { run, process } => {
-                let file = ProcessFile { pid: process.pid, start_ticks: process.start_ticks, cgroup: None };
+            Record::Forked { run, pid } => {
+                // For people: whether the number still means this process is seen by its cgroup or its environment.
+                let start_ticks = processes::stat(pid.cast_signed()).map_or(0, |stat| stat.start_ticks);
+                let file = ProcessFile { pid, start_ticks, cgroup: None };
                 batch.replace.insert(run_file(&run, layout::PROCESS_INFO), file.encode());
             }
             Record::ExecutorDone { run } => {

@@ -234,7 +234,7 @@ impl Containerizer {
     }
 
     /// Removes the agent's own group if no container is left in it.
-    pub fn close(self) {
+    pub fn close(&self) {
         if let Some(tree) = &self.tree {
             tree.remove_if_empty();
         }

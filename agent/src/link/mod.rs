@@ -87,6 +87,11 @@ impl Link {
         true
     }
 
+    /// Whether something has not left yet.
+    pub fn has_waiting(&self) -> bool {
+        self.waiting_bytes.get() > 0
+    }
+
     /// Whether a report may be sent without making the master's backlog worse.
     pub fn takes_reports(&self) -> bool {
         self.waiting_bytes.get() < REPORT_WAITING_BYTES_MAX

@@ -6,7 +6,6 @@ use model::agent_info::AgentInfo;
 use model::executor::ExecutorInfo;
 use model::framework::FrameworkInfo;
 use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, MasterId, TaskId, UpdateId};
-use model::resources::Resources;
 use model::task::{TaskInfo, TaskStatus};
 use std::sync::Arc;
 use wire::message::ToMaster;
@@ -29,9 +28,9 @@ pub enum Effect {
     /// Answered by *Launched* or *LaunchFailed*.
     Launch(Box<Launch>),
     /// A container from before the restart: watch it again, or find that it has ended. Answered by *ContainerEnded* only.
-    Reattach { run: Run, process: Option<Process> },
-    /// The container's resources are these from now on.
-    Resize { container_id: ContainerId, resources: Resources },
+    Reattach { run: Run, pid: Option<u32> },
+    /// What the container may use has changed: [`crate::node::Node::shares`] of it.
+    Resize { container_id: ContainerId },
     /// End every process of the container at once; *ContainerEnded* or *LaunchFailed* follows as always.
     Destroy { container_id: ContainerId },
     /// To a request of an executor.
@@ -56,14 +55,6 @@ pub struct Run {
     pub container_id: ContainerId,
 }
 
-/// A process for good: its number may come to mean another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Process {
-    pub pid: u32,
-    /// Field 22 of `/proc/PID/stat`, clock ticks after boot.
-    pub start_ticks: u64,
-}
-
 /// A container to be made.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -73,8 +64,6 @@ pub struct Launch {
     pub executor: ExecutorInfo,
     /// The task that a command executor is made for.
     pub command_task: Option<TaskInfo>,
-    /// Of the executor and of the tasks that are known so far.
-    pub resources: Resources,
 }
 
 /// What has to outlive the agent.
@@ -101,7 +90,7 @@ pub enum Record {
     /// Its container has this first process.
     Forked {
         run: Run,
-        process: Process,
+        pid: u32,
     },
     /// Before the executor hears of it.
     Task {

@@ -2,7 +2,7 @@
 
 use crate::duration;
 use crate::node::Node;
-use crate::node::effect::{Answer, Effect, ExecutorEvent, Launch, Process, Record, Refusal, Run};
+use crate::node::effect::{Answer, Effect, ExecutorEvent, Launch, Record, Refusal, Run};
 use crate::node::gates::Gate;
 use crate::node::input::{Caller, ContainerEnd, ExecutorCall, Termination};
 use crate::node::master::note;
@@ -29,7 +29,7 @@ pub(super) struct Executor {
     pub(super) container_id: ContainerId,
     pub(super) is_command: bool,
     pub(super) phase: Phase,
-    pub(super) process: Option<Process>,
+    pub(super) pid: Option<u32>,
     /// Where it listens.
     pub(super) stream: Option<Caller>,
     /// What its tasks are told when its end was brought about by us.
@@ -67,7 +67,7 @@ impl Executor {
             container_id,
             is_command,
             phase: Phase::Saving,
-            process: None,
+            pid: None,
             stream: None,
             termination: None,
             was_sent_task: false,
@@ -118,8 +118,7 @@ impl Executor {
         if queued.is_empty() {
             return;
         }
-        let (container_id, resources) = (self.container_id.clone(), self.resources());
-        effects.push(Effect::Resize { container_id, resources });
+        effects.push(Effect::Resize { container_id: self.container_id.clone() });
         for task_id in queued {
             let task = self.tasks.get_mut(&task_id).expect("it was just listed");
             if !task.is_saved {
@@ -209,7 +208,6 @@ impl Node {
             framework: framework.info.clone(),
             executor: executor.info.clone(),
             command_task: first.filter(|_| executor.is_command),
-            resources: executor.resources(),
         };
         let executor = self.executor_mut(container_id).expect("it was just seen");
         executor.phase = Phase::Registering;
@@ -222,16 +220,16 @@ impl Node {
         &mut self,
         now: Now,
         container_id: &ContainerId,
-        process: Process,
+        pid: u32,
         effects: &mut Vec<Effect>,
     ) {
         let Some((framework_id, _)) = self.containers.get(container_id) else { return };
         let (framework_id, checkpoint) =
             (framework_id.clone(), self.frameworks[framework_id].info.checkpoint);
         let Some(executor) = self.executor_mut(container_id) else { return };
-        executor.process = Some(process);
+        executor.pid = Some(pid);
         let run = executor.run(&framework_id);
-        self.persist(now, checkpoint, Record::Forked { run, process }, Gate::Nothing, effects);
+        self.persist(now, checkpoint, Record::Forked { run, pid }, Gate::Nothing, effects);
     }
 
     pub(super) fn launch_failed(
@@ -241,6 +239,7 @@ impl Node {
         why: &str,
         effects: &mut Vec<Effect>,
     ) {
+        self.counters.container_launch_errors += 1;
         if let Some(executor) = self.executor_mut(container_id) {
             executor.termination.get_or_insert(Termination {
                 state: TaskState::Failed,
@@ -277,6 +276,7 @@ impl Node {
         let framework_is_ending = framework.is_ending;
         let executor = framework.executors.get_mut(&executor_id).expect("a container's executor is known");
         executor.phase = Phase::Ended;
+        self.counters.executors_terminated += 1;
         if let Some(caller) = executor.stream.take() {
             self.streams.remove(&caller);
             effects.push(Effect::Close { caller });
@@ -498,8 +498,14 @@ impl Node {
         let framework = self.frameworks.get(framework_id).filter(|framework| !framework.is_ending);
         let executor = framework.and_then(|framework| framework.executors.get(executor_id));
         match executor.filter(|one| one.phase == Phase::Running).and_then(|one| one.stream) {
-            Some(caller) => effects.push(Effect::Tell { caller, event: ExecutorEvent::Message(data) }),
-            None => note(effects, "message to an executor that is not listening", executor_id),
+            Some(caller) => {
+                self.counters.valid_framework_messages += 1;
+                effects.push(Effect::Tell { caller, event: ExecutorEvent::Message(data) });
+            }
+            None => {
+                self.counters.invalid_framework_messages += 1;
+                note(effects, "message to an executor that is not listening", executor_id);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Everything that can happen to the node.
 
-use crate::node::effect::{Ending, Process, Ticket};
+use crate::node::effect::{Ending, Ticket};
 use bytes::Bytes;
 use model::id::{ContainerId, ExecutorId, FrameworkId, TaskId};
 use model::task::{Reason, TaskState, TaskStatus};
@@ -40,7 +40,7 @@ pub enum Input {
     /// The executor of that *Launch* runs.
     Launched {
         container_id: ContainerId,
-        process: Process,
+        pid: u32,
     },
     /// It does not; nothing of it is left, and no *ContainerEnded* will follow.
     LaunchFailed {

@@ -4,6 +4,7 @@
 //! Three calls, as every core of the house: [`Node::handle`] after each event, [`Node::deadline`] after that to learn
 //! when to come back though nothing happens, [`Node::expire`] when that time has come.
 
+pub mod counters;
 pub mod effect;
 pub mod input;
 pub mod recovery;
@@ -25,6 +26,7 @@ mod scenarios;
 #[cfg(test)]
 mod world;
 
+use crate::node::counters::Counters;
 use crate::node::effect::{Effect, Record, Ticket};
 use crate::node::frameworks::Framework;
 use crate::node::gates::Gate;
@@ -57,6 +59,7 @@ pub struct Node {
     gates: BTreeMap<Ticket, Gate>,
     next_ticket: u64,
     rng: fastrand::Rng,
+    counters: Counters,
     /// Set when the agent is ending everything it runs; it exits with this once nothing runs any more.
     ending: Option<effect::Ending>,
 }
@@ -77,6 +80,7 @@ impl Node {
             gates: BTreeMap::new(),
             next_ticket: 0,
             rng: fastrand::Rng::with_seed(seed),
+            counters: Counters::default(),
             ending: None,
         }
     }
@@ -95,7 +99,7 @@ impl Node {
                 let gate = self.gates.remove(&ticket).expect("the shell answers each ticket once");
                 self.pass(now, gate, effects);
             }
-            Input::Launched { container_id, process } => self.launched(now, &container_id, process, effects),
+            Input::Launched { container_id, pid } => self.launched(now, &container_id, pid, effects),
             Input::LaunchFailed { container_id, why } => {
                 self.launch_failed(now, &container_id, &why, effects);
             }

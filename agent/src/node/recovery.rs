@@ -1,7 +1,7 @@
 //! The node as a checkpoint remembers it: what may still run is watched again, what is owed is still owed.
 
 use crate::node::Node;
-use crate::node::effect::{Effect, Process};
+use crate::node::effect::Effect;
 use crate::node::executors::{Executor, Phase};
 use crate::node::frameworks::Framework;
 use crate::node::registration::Registration;
@@ -38,7 +38,7 @@ pub struct RecoveredExecutor {
     pub container_id: ContainerId,
     pub is_command: bool,
     /// Its first process, where it got so far and the machine has not been started anew since.
-    pub process: Option<Process>,
+    pub pid: Option<u32>,
     /// It owes nothing any more.
     pub is_done: bool,
     pub tasks: Vec<RecoveredTask>,
@@ -89,7 +89,7 @@ impl Node {
         let mut executor = Executor::new(recovered.info, container_id.clone(), recovered.is_command);
         executor.phase = Phase::Registering;
         executor.is_recovered = true;
-        executor.process = recovered.process;
+        executor.pid = recovered.pid;
         for task in recovered.tasks {
             self.recover_task(now, framework_id, &mut executor, task);
         }
@@ -103,10 +103,10 @@ impl Node {
         for task_id in executor.tasks.keys() {
             framework.tasks.insert(task_id.clone(), executor_id.clone());
         }
-        let (run, process) = (executor.run(framework_id), executor.process);
+        let (run, pid) = (executor.run(framework_id), executor.pid);
         framework.executors.insert(executor_id.clone(), executor);
         self.containers.insert(container_id.clone(), (framework_id.clone(), executor_id));
-        effects.push(Effect::Reattach { run, process });
+        effects.push(Effect::Reattach { run, pid });
         let timeout_ms = self.settings.executor_reregistration_timeout_ms;
         self.timers.set(container_id, now.time.plus_ms(timeout_ms));
     }

@@ -43,14 +43,12 @@ impl Recovered {
                     info: executor.clone(),
                     container_id: run.container_id.clone(),
                     is_command: *is_command,
-                    process: None,
+                    pid: None,
                     is_done: false,
                     tasks: Vec::new(),
                 });
             }
-            Record::Forked { run, process } => {
-                self.with_executor(run, |executor| executor.process = Some(*process))
-            }
+            Record::Forked { run, pid } => self.with_executor(run, |executor| executor.pid = Some(*pid)),
             Record::Task { run, task } => self.with_executor(run, |executor| {
                 let (updates, acknowledged) = (Vec::new(), BTreeSet::new());
                 executor.tasks.push(RecoveredTask { info: task.clone(), updates, acknowledged });

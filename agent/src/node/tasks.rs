@@ -270,6 +270,7 @@ impl Node {
         effects: &mut Vec<Effect>,
     ) {
         let Some(update_id) = status.update_id else {
+            self.counters.invalid_status_updates += 1;
             return note(effects, "update without an id", &status.task_id);
         };
         status.source = Some(Source::Executor);
@@ -286,7 +287,7 @@ impl Node {
             status.container = Some(ContainerStatus {
                 container_id: executor.container_id.clone(),
                 ip: self.info.address.ip(),
-                executor_pid: executor.process.map(|process| process.pid),
+                executor_pid: executor.pid,
             });
         } else if self
             .executor(from)
@@ -315,6 +316,7 @@ impl Node {
             task.stage == Stage::Over && !task.statuses.iter().any(|told| told.update_id == Some(update_id))
         });
         if is_over {
+            self.counters.invalid_status_updates += 1;
             note(effects, "update of a task that is over", &key.1);
             if let Some(from) = from {
                 self.tell_acknowledged(&from, key.1, update_id, effects);
@@ -322,7 +324,7 @@ impl Node {
             return;
         }
         match self.updates.receive(&key, update_id, status.clone()) {
-            Received::New => {}
+            Received::New => self.counters.valid_status_updates += 1,
             Received::BeingSaved => return,
             Received::Duplicate => {
                 if let Some(from) = from {
@@ -352,9 +354,11 @@ impl Node {
         let executor = self.frameworks.get_mut(&key.0)?.executor_of(&key.1)?;
         let task = executor.tasks.get_mut(&key.1)?;
         task.enter(status);
+        if status.state.is_terminal() {
+            self.counters.count_end(status.state);
+        }
         if status.state.is_terminal() && executor.phase == Phase::Running {
-            let (container_id, resources) = (executor.container_id.clone(), executor.resources());
-            effects.push(Effect::Resize { container_id, resources });
+            effects.push(Effect::Resize { container_id: executor.container_id.clone() });
         }
         Some(executor.run(&key.0))
     }

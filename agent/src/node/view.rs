@@ -1,6 +1,7 @@
 //! The node as others may look at it: HTTP answers and usage reports read it here, and change nothing.
 
 use crate::node::Node;
+use crate::node::counters::Counters;
 use crate::node::executors::{Executor, Phase};
 use crate::node::frameworks::Framework;
 use crate::node::tasks::{Stage, Task};
@@ -70,6 +71,10 @@ impl Node {
         self.completed.iter().map(framework_view)
     }
 
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
     /// What executors and tasks hold now.
     pub fn used(&self) -> Resources {
         let mut used = Resources::default();
@@ -79,6 +84,14 @@ impl Node {
             }
         }
         used
+    }
+
+    /// What a container may use: its executor's own, and each unfinished task's with all that it says. Empty when the
+    /// container is not known any more.
+    pub fn shares(&self, container_id: &ContainerId) -> Option<(&ExecutorInfo, Vec<&TaskInfo>)> {
+        let executor = self.executor(container_id)?;
+        let live = executor.tasks.values().filter(|task| task.stage != Stage::Over);
+        Some((&executor.info, live.map(|task| &task.info).collect()))
     }
 
     /// The containers that run, each with the tasks that ran in it at any time since `since`.
@@ -120,7 +133,7 @@ fn executor_view(executor: &Executor) -> ExecutorView<'_> {
         info: &executor.info,
         container_id: &executor.container_id,
         is_command: executor.is_command,
-        pid: executor.process.map(|process| process.pid),
+        pid: executor.pid,
         is_registering: executor.phase <= Phase::Registering,
         is_ending: executor.phase == Phase::Ending,
         is_ended: executor.phase == Phase::Ended,

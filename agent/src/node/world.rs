@@ -4,7 +4,7 @@
 //! everything come to rest, after which nothing may be owed to anybody.
 
 use crate::node::Node;
-use crate::node::effect::{self, Answer, Effect, ExecutorEvent, Record, Run, Ticket};
+use crate::node::effect::{Answer, Effect, ExecutorEvent, Record, Run, Ticket};
 use crate::node::input::{Caller, ContainerEnd, ExecutorCall, Input, Session};
 use crate::node::recovery::Recovered;
 use crate::node::settings::Settings;
@@ -430,7 +430,7 @@ impl World {
             is_shut_down: false,
         };
         self.processes.insert(container_id.clone(), process);
-        self.input(Input::Launched { container_id, process: effect::Process { pid: 42, start_ticks: 1 } });
+        self.input(Input::Launched { container_id, pid: 42 });
     }
 
     /// The container of that executor ends, for whatever reason.

@@ -3,7 +3,7 @@
 use super::executor::Executor;
 use super::world::{Happening, World};
 use ingot_agent::node::Node;
-use ingot_agent::node::effect::{Answer, Effect, ExecutorEvent, Launch, Process, Record, Ticket};
+use ingot_agent::node::effect::{Answer, Effect, ExecutorEvent, Launch, Record, Ticket};
 use ingot_agent::node::input::{Caller, ContainerEnd, ExecutorCall, Input, Session};
 use ingot_agent::node::recovery::Recovered;
 use ingot_agent::node::settings::Settings;
@@ -168,7 +168,7 @@ impl World {
         let executor = Executor::new(launch.run, launch.framework.checkpoint);
         self.machines[at].executors.insert(container_id.clone(), executor);
         self.machine_soon(at, 1, 100, Doing::Subscribe(container_id.clone()));
-        self.to_node(at, Input::Launched { container_id, process: Process { pid: 42, start_ticks: 1 } });
+        self.to_node(at, Input::Launched { container_id, pid: 42 });
     }
 
     /// Every process of the container is gone, whatever they were doing.

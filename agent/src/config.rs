@@ -1,0 +1,303 @@
+//! What the operator says: flags, each also readable from the environment under Mesos' name for it, parsed once.
+//!
+//! Names, units and defaults are those of Mesos' agent where it has the same flag. Both spellings, `--work-dir` and
+//! `--work_dir`, are taken.
+
+use crate::duration;
+use crate::node::settings::Settings;
+use api::v1;
+use clap::{Parser, ValueEnum};
+use model::resources::{Reservation, Resource, Resources};
+use model::role::Role;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+/// The version of Mesos whose language is spoken: clients compare it.
+pub const MESOS_VERSION: &str = "1.11.0";
+
+/// The Ingot agent: runs tasks in containers, enforces their limits, measures what they use.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "ingot-agent", version)]
+pub struct Config {
+    /// The master: host:port
+    #[arg(long, env = "MESOS_MASTER", value_parser = parse_master)]
+    pub master: String,
+
+    /// Address to listen on, and under which others reach this agent [default: the one that the master is reached from]
+    #[arg(long, env = "MESOS_IP")]
+    pub ip: Option<IpAddr>,
+
+    /// Port to listen on; 0: any that is free
+    #[arg(long, env = "MESOS_PORT", default_value_t = 5051)]
+    pub port: u16,
+
+    /// Name under which frameworks and people reach this agent [default: the machine's, "localhost" on a loopback address]
+    #[arg(long, env = "MESOS_HOSTNAME")]
+    pub hostname: Option<String>,
+
+    /// Where sandboxes and checkpoints are kept
+    #[arg(long, alias = "work_dir", env = "MESOS_WORK_DIR", default_value = "/var/lib/ingot/agent")]
+    pub work_dir: PathBuf,
+
+    /// What tasks may use, as "cpus:4;mem:1024;disk:10240;ports:[31000-32000]"; what is not named is found out
+    #[arg(long, env = "MESOS_RESOURCES", value_parser = |text: &str| text.parse::<Resources>().map_err(|e| e.to_string()))]
+    pub resources: Option<Resources>,
+
+    /// What frameworks may choose this agent by, as "rack:r1;zone:a"
+    #[arg(long, env = "MESOS_ATTRIBUTES", default_value = "", value_parser = parse_attributes)]
+    pub attributes: Attributes,
+
+    /// Role that resources without one are reserved for; "*": nobody
+    #[arg(long, alias = "default_role", env = "MESOS_DEFAULT_ROLE", default_value = "*", value_parser = parse_role)]
+    pub default_role: Role,
+
+    /// How long a launched executor may take to subscribe
+    #[arg(long, alias = "executor_registration_timeout", env = "MESOS_EXECUTOR_REGISTRATION_TIMEOUT",
+          default_value = "1mins", value_parser = duration::parse_ms, value_name = "DURATION")]
+    pub executor_registration_timeout: u64,
+
+    /// How long executors may take to come back after a restart of the agent; at most 15secs
+    #[arg(long, alias = "executor_reregistration_timeout", env = "MESOS_EXECUTOR_REREGISTRATION_TIMEOUT",
+          default_value = "2secs", value_parser = parse_reregistration, value_name = "DURATION")]
+    pub executor_reregistration_timeout: u64,
+
+    /// How long an executor may take to end after it was told to
+    #[arg(long, alias = "executor_shutdown_grace_period", env = "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD",
+          default_value = "5secs", value_parser = duration::parse_ms, value_name = "DURATION")]
+    pub executor_shutdown_grace_period: u64,
+
+    /// First bound of the random wait before the master is dialled again; it doubles up to 1mins
+    #[arg(long, alias = "registration_backoff_factor", env = "MESOS_REGISTRATION_BACKOFF_FACTOR",
+          default_value = "1secs", value_parser = duration::parse_ms, value_name = "DURATION")]
+    pub registration_backoff_factor: u64,
+
+    /// How long executors of checkpointing frameworks wait for a restarted agent before they end themselves
+    #[arg(long, alias = "recovery_timeout", env = "MESOS_RECOVERY_TIMEOUT",
+          default_value = "15mins", value_parser = duration::parse_ms, value_name = "DURATION")]
+    pub recovery_timeout: u64,
+
+    /// Run executors as the user that their framework names [default: true for root]
+    #[arg(long, alias = "switch_user", env = "MESOS_SWITCH_USER", num_args = 0..=1, default_missing_value = "true")]
+    pub switch_user: Option<bool>,
+
+    /// Variables for every executor, as a JSON object of strings
+    #[arg(long, alias = "executor_environment_variables", env = "MESOS_EXECUTOR_ENVIRONMENT_VARIABLES",
+          default_value = "{}", value_parser = parse_environment, value_name = "JSON")]
+    pub executor_environment_variables: Environment,
+
+    /// How containers are kept apart and counted
+    #[arg(long, env = "MESOS_ISOLATION", value_enum, default_value_t = Isolation::Cgroup)]
+    pub isolation: Isolation,
+
+    /// Name of the agent's own cgroup, below which its containers are [default: ingot-PORT]
+    #[arg(long, alias = "cgroups_root", env = "MESOS_CGROUPS_ROOT")]
+    pub cgroups_root: Option<String>,
+
+    /// CPUs are a limit as well as a guarantee
+    #[arg(long, alias = "cgroups_enable_cfs", env = "MESOS_CGROUPS_ENABLE_CFS", num_args = 0..=1,
+          default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub cgroups_enable_cfs: bool,
+
+    /// Most processes and threads of one container
+    #[arg(long, env = "INGOT_PIDS_MAX")]
+    pub pids_max: Option<u64>,
+
+    /// Measure containers by BPF programs in the kernel
+    #[arg(long, env = "INGOT_BPF", value_enum, default_value_t = Switch::On)]
+    pub bpf: Switch,
+
+    /// How often the master is told what containers use
+    #[arg(long, env = "INGOT_USAGE_INTERVAL", default_value = "1secs", value_parser = parse_interval, value_name = "DURATION")]
+    pub usage_interval: u64,
+
+    /// What is logged, as "info" or "agent=debug,warn"
+    #[arg(long, env = "INGOT_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// How containers are kept apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Isolation {
+    /// A cgroup each; where cgroups cannot be had, as with "none".
+    Cgroup,
+    /// Sessions of processes: nothing is limited.
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Attributes {
+    pub text: String,
+    pub list: Vec<v1::Attribute>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Environment(pub BTreeMap<String, String>);
+
+fn parse_master(text: &str) -> Result<String, String> {
+    let bad = "expected host:port (such as 127.0.0.1:5050)";
+    let text = text.strip_prefix("master@").unwrap_or(text);
+    if text.starts_with("zk://") {
+        return Err(format!("ZooKeeper is not supported yet; {bad}"));
+    }
+    let (host, port) = text.rsplit_once(':').ok_or(bad)?;
+    match port.parse::<u16>() {
+        Ok(1..) if !host.is_empty() => Ok(text.to_owned()),
+        _ => Err(bad.to_owned()),
+    }
+}
+
+fn parse_attributes(text: &str) -> Result<Attributes, String> {
+    let list = api::convert::agent::attributes(text).map_err(|error| error.to_string())?;
+    Ok(Attributes { text: text.to_owned(), list })
+}
+
+fn parse_role(text: &str) -> Result<Role, String> {
+    Role::parse(text).map_err(|why| why.to_string())
+}
+
+fn parse_reregistration(text: &str) -> Result<u64, String> {
+    match duration::parse_ms(text)? {
+        ms @ 1..=15_000 => Ok(ms),
+        _ => Err("expected more than 0ns and at most 15secs".to_owned()),
+    }
+}
+
+fn parse_interval(text: &str) -> Result<u64, String> {
+    match duration::parse_ms(text)? {
+        ms @ 100..=60_000 => Ok(ms),
+        _ => Err("expected 100ms to 1mins".to_owned()),
+    }
+}
+
+fn parse_environment(text: &str) -> Result<Environment, String> {
+    serde_json::from_str(text)
+        .map(Environment)
+        .map_err(|_| "expected a JSON object of strings (such as '{\"TZ\": \"UTC\"}')".to_owned())
+}
+
+impl Config {
+    pub fn settings(&self) -> Settings {
+        Settings {
+            executor_registration_timeout_ms: self.executor_registration_timeout,
+            executor_reregistration_timeout_ms: self.executor_reregistration_timeout,
+            executor_shutdown_grace_ms: self.executor_shutdown_grace_period,
+            registration_backoff_ms: self.registration_backoff_factor,
+            ..Settings::default()
+        }
+    }
+
+    /// What was given, and what was found for the rest, in `--default-role`.
+    pub fn total(&self, found: &Resources) -> Resources {
+        let given = self.resources.clone().unwrap_or_default();
+        let names: Vec<_> = given.iter().map(|part| part.name.clone()).collect();
+        let rest = found.iter().filter(|part| !names.contains(&part.name));
+        given.iter().chain(rest).cloned().map(|part| self.in_default_role(part)).collect()
+    }
+
+    fn in_default_role(&self, mut part: Resource) -> Resource {
+        if part.reservations.is_empty() && !self.default_role.is_star() {
+            let role = self.default_role.clone();
+            part.reservations.push(Reservation {
+                role,
+                is_dynamic: false,
+                principal: None,
+                labels: Vec::new(),
+            });
+        }
+        part
+    }
+
+    pub fn switches_user(&self) -> bool {
+        self.switch_user.unwrap_or_else(|| nix::unistd::geteuid().is_root())
+    }
+
+    /// By name, as `/flags` and `/state` show them. `ip`, `port` and `hostname` as they turned out.
+    pub fn shown(&self, at: std::net::SocketAddr, hostname: &str) -> BTreeMap<&'static str, String> {
+        let time = duration::show_ms;
+        let mut flags = BTreeMap::from([
+            ("attributes", self.attributes.text.clone()),
+            ("cgroups_enable_cfs", self.cgroups_enable_cfs.to_string()),
+            ("default_role", self.default_role.to_string()),
+            ("executor_registration_timeout", time(self.executor_registration_timeout)),
+            ("executor_reregistration_timeout", time(self.executor_reregistration_timeout)),
+            ("executor_shutdown_grace_period", time(self.executor_shutdown_grace_period)),
+            ("hostname", hostname.to_owned()),
+            ("ip", at.ip().to_string()),
+            ("isolation", if self.isolation == Isolation::Cgroup { "cgroup" } else { "none" }.to_owned()),
+            ("master", self.master.clone()),
+            ("port", at.port().to_string()),
+            ("recovery_timeout", time(self.recovery_timeout)),
+            ("registration_backoff_factor", time(self.registration_backoff_factor)),
+            ("switch_user", self.switches_user().to_string()),
+            ("work_dir", self.work_dir.display().to_string()),
+            ("bpf", if self.bpf == Switch::On { "on" } else { "off" }.to_owned()),
+            ("usage_interval", time(self.usage_interval)),
+        ]);
+        if let Some(resources) = &self.resources {
+            flags.insert("resources", resources.to_string());
+        }
+        if let Some(root) = &self.cgroups_root {
+            flags.insert("cgroups_root", root.clone());
+        }
+        flags
+    }
+}
+
+/// Where nothing else is known.
+pub const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Config, String> {
+        let has_master = arguments.iter().any(|argument| argument.starts_with("--master"));
+        let master = (!has_master).then_some("--master=127.0.0.1:5050");
+        let all = ["ingot-agent"].into_iter().chain(master).chain(arguments.iter().copied());
+        Config::try_parse_from(all).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_bad_flag_names_itself_its_value_and_what_is_allowed() {
+        for (argument, parts) in [
+            ("--resources=cpus", ["--resources", "cpus", "such as 'cpus:4;"]),
+            (
+                "--executor-registration-timeout=1",
+                ["--executor-registration-timeout", "'1'", "such as '5secs'"],
+            ),
+            (
+                "--executor_reregistration_timeout=1mins",
+                ["--executor-reregistration-timeout", "1mins", "at most 15secs"],
+            ),
+            ("--isolation=docker", ["--isolation", "docker", "cgroup, none"]),
+            ("--master=zk://a/b", ["--master", "zk://a/b", "host:port"]),
+            ("--attributes=rack", ["--attributes", "rack", "such as 'rack:r1"]),
+            ("--usage-interval=1us", ["--usage-interval", "1us", "100ms to 1mins"]),
+        ] {
+            let told = match parse(&[argument]) {
+                Err(told) => told,
+                Ok(_) => panic!("{argument} was taken"),
+            };
+            for part in parts {
+                assert!(told.contains(part), "{argument}: '{told}' does not say '{part}'");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_given_is_what_was_found() {
+        let config = parse(&["--resources=cpus:2;disk(eng):5", "--default-role=ops"]).expect("good flags");
+        let found = "cpus:64;mem:1000;ports:[1-2]".parse().expect("resources");
+        assert_eq!(
+            config.total(&found).to_string(),
+            "cpus(ops):2; disk(eng):5; mem(ops):1000; ports(ops):[1-2]"
+        );
+    }
+}

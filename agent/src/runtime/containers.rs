@@ -1,0 +1,375 @@
+//! One task a container, from the wish to launch it until its end has been told.
+//!
+//! ```text
+//!   plan -> prepare -> count (BPF) -> fetch -> start -> watch -> end -> last figures -> remove -> ContainerEnded
+//!              |                        |        |
+//!              +---- destroyed, or failed -------+-----> undone -> LaunchFailed
+//! ```
+
+use crate::accounting::combine::combine;
+use crate::containerizer::launch::Prepared;
+use crate::containerizer::limits::{Ceiling, LimitPolicy, Share, limits};
+use crate::containerizer::plan::{self, Request, command_executor};
+use crate::containerizer::service::{Remembered, Running};
+use crate::node::effect::{Launch, Run};
+use crate::node::input::{ContainerEnd, Input, Termination};
+use crate::runtime::{Agent, increment};
+use crate::sampler::sources::Target;
+use crate::sys::pidfd::{Ended, Exit};
+use api::v1;
+use model::id::{AgentId, ContainerId};
+use model::task::{Reason, TaskInfo, TaskState};
+use model::time::Time;
+use model::usage::{ContainerUsage, Usage};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Wait before a container that could not be ended, or whose cgroup could not be removed, is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A container, from the agent's side.
+pub(crate) struct Container {
+    pub(crate) run: Run,
+    /// Newest figures.
+    pub(crate) usage: RefCell<Usage>,
+    /// Under which BPF counts it.
+    pub(crate) cgroup_id: Cell<Option<u64>>,
+    running: OnceCell<Running>,
+    destroy: Notify,
+}
+
+impl Agent {
+    pub(super) fn launch(self: &Rc<Self>, launch: Launch) {
+        let container = self.add_container(launch.run.clone());
+        let agent = self.clone();
+        tokio::task::spawn_local(async move {
+            let container_id = container.run.container_id.clone();
+            tracing::info!(executor = %container.run.executor_id, container = %container_id, "launching executor");
+            match agent.start_container(&container, &launch).await {
+                Ok(pid) => {
+                    agent.input(Input::Launched { container_id, pid });
+                    agent.watch(container).await;
+                }
+                Err(why) => {
+                    tracing::warn!(container = %container_id, why, "executor cannot be launched");
+                    agent.containers.borrow_mut().remove(&container_id);
+                    agent.input(Input::LaunchFailed { container_id, why: why.into() });
+                }
+            }
+        });
+    }
+
+    /// A container of the agent's earlier life; what is left of it, if it has ended meanwhile.
+    pub(super) fn reattach(self: &Rc<Self>, run: Run, pid: Option<u32>) {
+        let container = self.add_container(run);
+        let agent = self.clone();
+        tokio::task::spawn_local(async move {
+            match agent.find_container(&container, pid).await {
+                Ok(()) => agent.watch(container).await,
+                Err(error) => {
+                    let cause = &error as &dyn std::error::Error;
+                    let container_id = container.run.container_id.clone();
+                    tracing::error!(cause, container = %container_id, "container cannot be watched again");
+                    agent.containers.borrow_mut().remove(&container_id);
+                    agent.input(Input::ContainerEnded { container_id, end: ContainerEnd::default() });
+                }
+            }
+        });
+    }
+
+    /// Ends what an earlier life of the agent left behind and nobody remembers.
+    pub(super) async fn remove_leftovers(self: &Rc<Self>) {
+        let leftovers = match self.containerizer.leftovers().await {
+            Ok(leftovers) => leftovers,
+            Err(error) => {
+                return tracing::warn!(cause = &error as &dyn std::error::Error, "cannot look for leftovers");
+            }
+        };
+        for container_id in leftovers {
+            if self.containers.borrow().contains_key(&container_id) {
+                continue;
+            }
+            tracing::info!(container = %container_id, "ending a container of an earlier agent");
+            let sandbox = std::path::PathBuf::new();
+            let remembered = Remembered { container_id, sandbox, pid: None };
+            match self.containerizer.reattach(&remembered).await {
+                Ok(running) => _ = self.end_all(&running).await,
+                Err(error) => {
+                    tracing::warn!(
+                        cause = &error as &dyn std::error::Error,
+                        "cannot end a leftover container"
+                    );
+                }
+            }
+        }
+    }
+
+    fn add_container(&self, run: Run) -> Rc<Container> {
+        let container = Rc::new(Container {
+            usage: RefCell::default(),
+            cgroup_id: Cell::new(None),
+            running: OnceCell::new(),
+            destroy: Notify::new(),
+            run,
+        });
+        self.containers.borrow_mut().insert(container.run.container_id.clone(), container.clone());
+        container
+    }
+
+    pub(super) fn destroy(&self, container_id: &ContainerId) {
+        if let Some(container) = self.containers.borrow().get(container_id) {
+            container.destroy.notify_one();
+        }
+    }
+
+    async fn start_container(self: &Rc<Self>, container: &Container, launch: &Launch) -> Result<u32, String> {
+        let plan = self.plan(launch)?;
+        let prepared = self.containerizer.prepare(plan).await.map_err(|error| chain(&error))?;
+        if let Some(id) = prepared.cgroup_id() {
+            self.count(container, id);
+        }
+        let fetched = tokio::select! {
+            fetched = self.containerizer.fetch(&prepared) => fetched.map_err(|error| chain(&error)),
+            () = container.destroy.notified() => Err("Container destroyed while fetching".to_owned()),
+        };
+        let counts = &self.counts;
+        increment(if fetched.is_ok() { &counts.fetches_succeeded } else { &counts.fetches_failed });
+        if let Err(why) = fetched {
+            self.undo(container, prepared).await;
+            return Err(why);
+        }
+        let running = match self.containerizer.start(prepared).await {
+            Ok(running) => running,
+            Err(error) => {
+                self.stop_counting(container);
+                return Err(chain(&error));
+            }
+        };
+        let pid = running.pid;
+        self.sample(&running).await;
+        let _ = container.running.set(running);
+        Ok(pid)
+    }
+
+    async fn find_container(
+        self: &Rc<Self>,
+        container: &Container,
+        pid: Option<u32>,
+    ) -> Result<(), crate::containerizer::launch::LaunchError> {
+        let agent_id =
+            self.look(|node| node.agent_id().cloned()).expect("only an agent with a past reattaches");
+        let remembered = Remembered {
+            container_id: container.run.container_id.clone(),
+            sandbox: crate::checkpoint::layout::sandbox(&self.config.work_dir, &agent_id, &container.run),
+            pid,
+        };
+        let running = self.containerizer.reattach(&remembered).await?;
+        if let Some(id) = running.cgroup_id() {
+            self.count(container, id);
+        }
+        self.sample(&running).await;
+        let _ = container.running.set(running);
+        Ok(())
+    }
+
+    /// Until nothing of it is left.
+    async fn watch(self: &Rc<Self>, container: Rc<Container>) {
+        let running = container.running.get().expect("it was started or found");
+        tokio::select! {
+            _ = running.wait() => {}
+            () = container.destroy.notified() => {}
+        }
+        let ended = self.kill_all(running).await;
+        let usage = self.last_figures(&container, ended).await;
+        self.remove(running).await;
+        let container_id = container.run.container_id.clone();
+        tracing::info!(container = %container_id, exit = %ended.exit, "executor ended");
+        self.containers.borrow_mut().remove(&container_id);
+        let end = ContainerEnd { wait_status: wait_status(ended.exit), limitation: limitation(&usage) };
+        self.input(Input::ContainerEnded { container_id, end });
+    }
+
+    /// A container whose processes do not end is tried again for ever: its resources are not free before they have.
+    async fn kill_all(&self, running: &Running) -> Ended {
+        loop {
+            match self.containerizer.destroy(running).await {
+                Ok(ended) => return ended,
+                Err(error) => {
+                    let cause = &error as &dyn std::error::Error;
+                    increment(&self.counts.destroy_errors);
+                    tracing::error!(cause, container = %running.container_id, "container does not end; trying again");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn remove(&self, running: &Running) {
+        if let Err(error) = self.containerizer.remove(running).await {
+            let cause = &error as &dyn std::error::Error;
+            tracing::error!(cause, container = %running.container_id, "cgroup of an ended container stays");
+        }
+    }
+
+    async fn end_all(&self, running: &Running) -> Ended {
+        let ended = self.kill_all(running).await;
+        self.remove(running).await;
+        ended
+    }
+
+    async fn undo(&self, container: &Container, prepared: Prepared) {
+        self.stop_counting(container);
+        if let Err(error) = self.containerizer.abandon(prepared).await {
+            tracing::warn!(
+                cause = &error as &dyn std::error::Error,
+                "cgroup of a container that never was stays"
+            );
+        }
+    }
+
+    fn count(&self, container: &Container, cgroup_id: u64) {
+        match self.bpf.borrow_mut().add_container(cgroup_id) {
+            Ok(()) => container.cgroup_id.set(Some(cgroup_id)),
+            Err(error) => {
+                tracing::warn!(cause = &error as &dyn std::error::Error, "container is not counted by BPF")
+            }
+        }
+    }
+
+    fn stop_counting(&self, container: &Container) {
+        if let Some(id) = container.cgroup_id.take() {
+            _ = self.bpf.borrow_mut().remove_container(id);
+        }
+    }
+
+    async fn sample(&self, running: &Running) {
+        let mark = running.mark();
+        let target = running.cgroup_path().map_or(Target::Processes(&mark), Target::Cgroup);
+        if let Err(error) = self.sampler.lock().await.add(running.container_id.clone(), target) {
+            tracing::warn!(%error, container = %running.container_id, "container's files cannot be read");
+        }
+    }
+
+    /// Everything it ever used; told to the master at once, or when there is one.
+    async fn last_figures(self: &Rc<Self>, container: &Container, ended: Ended) -> Usage {
+        let container_id = &container.run.container_id;
+        let sample = self.sampler.lock().await.finish(container_id, ended.usage).await.unwrap_or_default();
+        let kernel =
+            container.cgroup_id.take().and_then(|id| self.bpf.borrow_mut().remove_container(id).ok()?);
+        let usage = combine(&container.usage.borrow(), kernel.as_ref(), &sample);
+        *container.usage.borrow_mut() = usage;
+        let tasks = self.look(|node| node.container_tasks(container_id, Time::default()));
+        self.report_final(ContainerUsage {
+            container_id: container_id.clone(),
+            framework_id: container.run.framework_id.clone(),
+            executor_id: container.run.executor_id.clone(),
+            tasks: tasks.map_or(Vec::new(), |known| known.tasks),
+            is_final: true,
+            usage,
+        });
+        usage
+    }
+
+    fn plan(&self, launch: &Launch) -> Result<plan::Plan, String> {
+        let agent = &self.plan_agent(launch.agent_id.clone());
+        let executor = match &launch.command_task {
+            Some(task) => {
+                let task = api::convert::task::to_v1(task).map_err(|error| chain(&error))?;
+                command_executor(agent, &launch.run.framework_id, &task)
+            }
+            None => api::convert::executor::to_v1(&launch.executor).map_err(|error| chain(&error))?,
+        };
+        let request = Request {
+            container_id: &launch.run.container_id,
+            framework_id: &launch.run.framework_id,
+            framework_user: &launch.framework.user,
+            checkpoint: launch.framework.checkpoint,
+            executor: &executor,
+            shares: &self.shares(&launch.run.container_id),
+        };
+        plan::plan(agent, &request).map_err(|error| chain(&error))
+    }
+
+    /// What executors are told of the agent, and measured by.
+    fn plan_agent(&self, agent_id: AgentId) -> plan::Agent {
+        let config = &self.config;
+        plan::Agent {
+            work_dir: config.work_dir.clone(),
+            agent_id,
+            address: self.look(|node| node.info().address),
+            program: self.program.clone(),
+            switch_user: config.switches_user(),
+            shutdown_grace_ms: config.executor_shutdown_grace_period,
+            recovery_timeout_ms: config.recovery_timeout,
+            subscription_backoff_max_ms: config.executor_reregistration_timeout,
+            environment: config.executor_environment_variables.0.clone(),
+            limits: self.limit_policy(),
+        }
+    }
+
+    fn limit_policy(&self) -> LimitPolicy {
+        LimitPolicy { cpus_are_limits: self.config.cgroups_enable_cfs, pids_max: self.config.pids_max }
+    }
+
+    fn shares(&self, container_id: &ContainerId) -> Vec<Share> {
+        self.look(|node| {
+            let Some((executor, tasks)) = node.shares(container_id) else { return Vec::new() };
+            let own = Share { resources: executor.resources.clone(), ..Share::default() };
+            std::iter::once(own).chain(tasks.into_iter().map(share)).collect()
+        })
+    }
+
+    pub(super) fn resize(self: &Rc<Self>, container_id: &ContainerId) {
+        let Some(container) = self.containers.borrow().get(container_id).cloned() else { return };
+        let shares = self.shares(container_id);
+        let agent = self.clone();
+        tokio::task::spawn_local(async move {
+            let Some(running) = container.running.get() else { return };
+            let limits = limits(&shares, &agent.limit_policy());
+            if let Err(error) = agent.containerizer.set_limits(running, limits).await {
+                let cause = &error as &dyn std::error::Error;
+                tracing::warn!(cause, container = %running.container_id, "limits cannot be changed");
+            }
+        });
+    }
+}
+
+/// What a task was given, and the limits that it asks for itself (`TaskInfo.limits`).
+fn share(task: &TaskInfo) -> Share {
+    let limits = api::protobuf::decode::<v1::TaskInfo>(&task.body.0)
+        .map_or_else(|_| Default::default(), |v1| v1.limits);
+    let ceiling = |name: &str| {
+        let limit = limits.get(name)?.value;
+        if limit.is_infinite() {
+            return Some(Ceiling::Unlimited);
+        }
+        api::convert::quantity::from_f64(limit).map(Ceiling::At)
+    };
+    let (cpus_max, memory_max) = (ceiling("cpus"), ceiling("mem"));
+    Share { resources: task.resources.clone(), cpus_max, memory_max }
+}
+
+/// As waitpid(2) tells it.
+fn wait_status(exit: Exit) -> Option<i32> {
+    match exit {
+        Exit::Code(code) => Some((code & 0xff) << 8),
+        Exit::Signal { number, core_dumped } => Some(number & 0x7f | if core_dumped { 0x80 } else { 0 }),
+        Exit::Unknown => None,
+    }
+}
+
+fn limitation(usage: &Usage) -> Option<Termination> {
+    (usage.oom_kills > 0).then(|| Termination {
+        state: TaskState::Failed,
+        reason: Reason::CONTAINER_LIMITATION_MEMORY,
+        message: format!("Memory limit exceeded: Maximum Used: {}MB", usage.memory_peak_bytes >> 20).into(),
+    })
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,0 +1,305 @@
+//! The agent's first and last moments: everything is found, opened and put together; and let go of.
+
+use crate::bpf::{Bpf, Figure, Reason, Support};
+use crate::cgroup::hierarchy::TreeConfig;
+use crate::checkpoint::load::{self, LoadError, Loaded};
+use crate::checkpoint::store::Store;
+use crate::config::{Config, Isolation, LOOPBACK, MESOS_VERSION, Switch};
+use crate::containerizer::service::Containerizer;
+use crate::executor_api;
+use crate::node::Node;
+use crate::node::effect::{Effect, Ending, Record};
+use crate::node::input::Input;
+use crate::runtime::clock::{Clock, wall};
+use crate::runtime::machine::{self, MachineError};
+use crate::runtime::{Agent, Cell, Counts, OnceCell, RefCell};
+use crate::sampler::sources::{ProcFigures, Sampler};
+use model::agent_info::AgentInfo;
+use model::id::{AgentId, MasterId};
+use model::resources::Resources;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+
+/// Why the agent does not start, or does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("make the work directory {} (--work-dir)", path.display())]
+    WorkDir { path: PathBuf, source: io::Error },
+    #[error("listen on {address} (--ip, --port)")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("find this program's own file")]
+    Program(#[source] io::Error),
+    #[error("find out about this machine")]
+    Machine(#[from] MachineError),
+    #[error("read the checkpoint")]
+    Load(#[from] LoadError),
+    #[error("start the launcher")]
+    Launcher(#[source] io::Error),
+    #[error("set up io_uring, which the agent cannot do without (container runtimes may forbid it)")]
+    Uring(#[source] io::Error),
+    #[error("catch signals")]
+    Signals(#[source] io::Error),
+    #[error("{0}")]
+    Ended(String),
+}
+
+/// Runs the agent until it is told to end. Threads that fork or wait in the kernel are started here, before the runtime.
+pub fn run(config: Config) -> Result<(), StartError> {
+    let work_dir = config.work_dir.clone();
+    let no_directory = |source| StartError::WorkDir { path: work_dir.clone(), source };
+    std::fs::create_dir_all(&config.work_dir).map_err(no_directory)?;
+    let config = Config { work_dir: config.work_dir.canonicalize().map_err(no_directory)?, ..config };
+    let ip = config.ip.or_else(|| machine::address_towards(&config.master)).unwrap_or(LOOPBACK);
+    let address = SocketAddr::new(ip, config.port);
+    let listen = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).map_err(listen)?;
+    let mut address = listener.local_addr().map_err(listen)?;
+    if address.ip().is_unspecified() {
+        // Listening everywhere is fine; but executors and frameworks must be told one place.
+        address.set_ip(machine::address_towards(&config.master).unwrap_or(LOOPBACK));
+    }
+    listener.set_nonblocking(true).map_err(listen)?;
+    let tree = (config.isolation == Isolation::Cgroup).then(|| TreeConfig {
+        name: config.cgroups_root.clone().unwrap_or_else(|| format!("ingot-{}", address.port())),
+        parent: None,
+    });
+    let containerizer = Containerizer::new(tree.as_ref()).map_err(StartError::Launcher)?;
+    let program = std::env::current_exe().map_err(StartError::Program)?;
+    let parts = Parts { program, address, listener, containerizer, boot_id: machine::boot_id()?, config };
+    let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(StartError::Uring)?;
+    runtime.block_on(parts.live())
+}
+
+struct Parts {
+    config: Config,
+    address: SocketAddr,
+    listener: TcpListener,
+    containerizer: Containerizer,
+    boot_id: Arc<str>,
+    program: PathBuf,
+}
+
+impl Parts {
+    async fn live(self) -> Result<(), StartError> {
+        let mut signals = Signals::catch().map_err(StartError::Signals)?;
+        let loaded = load::load(&self.config.work_dir, &self.boot_id)?;
+        let (bpf, support) = self.open_bpf();
+        let has_bpf_memory = support.has(Figure::Memory);
+        if let Some(warning) = self.containerizer.enforcement().warning() {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!("{support}");
+        let info = self.info(loaded.as_ref().map(|loaded| &loaded.recovered.total));
+        let clock = Clock::start();
+        let (settings, seed) = (self.config.settings(), random_seed());
+        let own = loaded.as_ref().map(|loaded| {
+            let known = &loaded.recovered;
+            (loaded.rebooted, known.agent_id.clone(), known.master_id.clone())
+        });
+        let mut effects = Vec::new();
+        let node = match loaded {
+            Some(loaded) => {
+                say_recovered(&loaded);
+                Node::recover(settings, info.clone(), seed, loaded.recovered, clock.now(), &mut effects)
+            }
+            None => Node::new(settings, info.clone(), seed),
+        };
+        let figures = if has_bpf_memory { ProcFigures::WithoutCgroup } else { ProcFigures::WhereMissing };
+        let Self { config, address, listener, containerizer, boot_id, program } = self;
+        let agent = Rc::new(Agent {
+            flags: config.shown(address, &info.hostname),
+            started: wall(),
+            containerizer,
+            support,
+            node: RefCell::new(node),
+            clock,
+            store: OnceCell::new(),
+            link: RefCell::default(),
+            streams: RefCell::default(),
+            next_caller: Cell::new(0),
+            answer: Cell::new(None),
+            containers: RefCell::default(),
+            program,
+            bpf: RefCell::new(bpf),
+            sampler: tokio::sync::Mutex::new(Sampler::new(figures)),
+            finals: RefCell::default(),
+            counts: Counts::default(),
+            reports: Cell::new(0),
+            reported: Cell::default(),
+            deadline_changed: Notify::new(),
+            exit: RefCell::default(),
+            exiting: Notify::new(),
+            config,
+        });
+        agent.open_store(own, boot_id);
+        agent.go(listener, effects).map_err(|source| StartError::Listen { address, source })?;
+        tracing::info!(%address, work_dir = %agent.config.work_dir.display(), "agent listens");
+        agent.clone().until_the_end(&mut signals).await
+    }
+}
+
+impl Parts {
+    fn open_bpf(&self) -> (Bpf, Support) {
+        match (self.config.bpf, self.containerizer.cgroup_root()) {
+            (Switch::On, Some(root)) => Bpf::open(root),
+            (Switch::On, None) => (Bpf::none(), Support::nothing(Reason::NoCgroups)),
+            (Switch::Off, _) => (Bpf::none(), Support::nothing(Reason::SwitchedOff)),
+        }
+    }
+
+    /// What the agent says of itself. `checkpointed`: what it had before, with what the master had it reserve; that
+    /// counts as long as the operator has not changed what there is.
+    fn info(&self, checkpointed: Option<&Resources>) -> AgentInfo {
+        let total = self.config.total(&machine::resources(&self.config.work_dir));
+        let total = match checkpointed {
+            Some(before) if without_dynamic(before) == without_dynamic(&total) => before.clone(),
+            Some(_) => {
+                tracing::warn!(%total, "resources are not those of before; reservations made meanwhile are dropped");
+                total
+            }
+            None => total,
+        };
+        let hostname = self.config.hostname.clone().unwrap_or_else(|| machine::hostname(self.address.ip()));
+        AgentInfo {
+            hostname: hostname.into(),
+            address: self.address,
+            total,
+            boot_id: self.boot_id.clone(),
+            version: MESOS_VERSION.into(),
+            body: api::convert::agent::body_of(self.config.attributes.list.clone(), None),
+        }
+    }
+}
+
+/// What is there, whoever it is reserved for by now.
+fn without_dynamic(resources: &Resources) -> Resources {
+    resources
+        .iter()
+        .cloned()
+        .map(|mut part| {
+            part.reservations.retain(|reservation| !reservation.is_dynamic);
+            part.disk = part.disk.filter(|disk| disk.persistence_id.is_none());
+            part
+        })
+        .collect()
+}
+
+fn say_recovered(loaded: &Loaded) {
+    let executors = loaded.recovered.frameworks.iter().flat_map(|framework| &framework.executors);
+    let alive = executors.filter(|executor| !executor.is_done).count();
+    let (agent_id, rebooted) = (&loaded.recovered.agent_id, loaded.rebooted);
+    tracing::info!(%agent_id, rebooted, executors = alive, "found the checkpoint of an earlier life");
+}
+
+fn random_seed() -> u64 {
+    u64::from_le_bytes(*uuid::Uuid::new_v4().as_bytes().first_chunk().expect("16 bytes are at least 8"))
+}
+
+/// Who the agent was, and whether the machine was started anew since.
+type Own = (bool, AgentId, MasterId);
+
+impl Agent {
+    fn open_store(self: &Rc<Self>, own: Option<Own>, boot_id: Arc<str>) {
+        let agent = Rc::downgrade(self);
+        let durable = move |ticket| {
+            if let Some(agent) = agent.upgrade() {
+                agent.input(Input::Durable { ticket });
+            }
+        };
+        let agent_id = own.as_ref().map(|(_, agent_id, _)| agent_id.clone());
+        let store = Store::start(&self.config.work_dir, agent_id, boot_id, durable);
+        if let Some((true, agent_id, master_id)) = own {
+            // Or the next restart would take this boot for yet another one, and its executors for gone.
+            let info = self.look(|node| node.info().clone());
+            store.persist(None, Record::Agent { agent_id, master_id, info });
+        }
+        self.store.set(store).expect("opened once");
+    }
+
+    /// Sets everything going. `effects`: what the node wants from its recovery.
+    fn go(self: &Rc<Self>, listener: TcpListener, effects: Vec<Effect>) -> io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        self.carry_out_all(effects);
+        let agent = self.clone();
+        tokio::task::spawn_local(async move { agent.remove_leftovers().await });
+        tokio::task::spawn_local(self.clone().keep_time());
+        tokio::task::spawn_local(self.clone().measure());
+        tokio::task::spawn_local(executor_api::server::serve(self.clone(), listener));
+        self.counts.recovery_secs.set(self.now().time.0 as f64 / 1e9);
+        self.input(Input::Start);
+        Ok(())
+    }
+
+    async fn until_the_end(self: Rc<Self>, signals: &mut Signals) -> Result<(), StartError> {
+        loop {
+            tokio::select! {
+                () = self.exiting.notified() => break,
+                signal = signals.next() => match signal {
+                    Caught::Stop(name) => {
+                        tracing::info!(signal = name, "the agent ends; tasks of frameworks that checkpoint go on");
+                        self.containerizer.close();
+                        return Ok(());
+                    }
+                    Caught::Unregister => {
+                        tracing::info!("asked to unregister: ending everything that runs here");
+                        self.input(Input::End(Ending::Unregister));
+                    }
+                },
+            }
+        }
+        self.flush_link().await;
+        self.containerizer.close();
+        let ending = self.exit.borrow().clone().expect("set before it was notified");
+        Self::complaint(&ending).map_or(Ok(()), |complaint| Err(StartError::Ended(complaint)))
+    }
+
+    /// Lets the last words out, if the master takes them.
+    async fn flush_link(&self) {
+        let flushed = async {
+            while self.link.borrow().as_ref().is_some_and(|(_, link)| link.has_waiting()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        _ = tokio::time::timeout(LAST_WORDS, flushed).await;
+    }
+}
+
+/// How long an ending agent waits for its last words to leave.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    unregister: Signal,
+}
+
+impl Signals {
+    fn catch() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            unregister: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    async fn next(&mut self) -> Caught {
+        tokio::select! {
+            _ = self.terminate.recv() => Caught::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Caught::Stop("SIGINT"),
+            _ = self.unregister.recv() => Caught::Unregister,
+        }
+    }
+}
+
+enum Caught {
+    /// The agent goes, its tasks stay.
+    Stop(&'static str),
+    /// Everything goes.
+    Unregister,
+}

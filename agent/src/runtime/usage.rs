@@ -1,0 +1,82 @@
+//! What containers use, looked at on an interval and told to the master.
+
+use crate::accounting::combine::combine;
+use crate::runtime::{Agent, machine};
+use model::usage::ContainerUsage;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Last figures kept for a master that is away; beyond that the oldest are lost. A few MiB.
+const FINALS_MAX: usize = 10_000;
+
+impl Agent {
+    /// Looks and tells, for ever.
+    pub(super) async fn measure(self: Rc<Self>) {
+        let mut tick = tokio::time::interval(Duration::from_millis(self.config.usage_interval));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.look_at_containers().await;
+            self.report();
+        }
+    }
+
+    async fn look_at_containers(&self) {
+        if let Err(error) = self.bpf.borrow_mut().refresh() {
+            tracing::debug!(%error, "BPF figures may be a little old");
+        }
+        let samples = self.sampler.lock().await.sample().await;
+        let containers = self.containers.borrow();
+        let bpf = self.bpf.borrow();
+        for (container_id, sample) in samples {
+            let Some(container) = containers.get(&container_id) else { continue };
+            let kernel = container.cgroup_id.get().and_then(|id| bpf.read(id).ok()?);
+            let usage = combine(&container.usage.borrow(), kernel.as_ref(), &sample);
+            *container.usage.borrow_mut() = usage;
+        }
+    }
+
+    /// A line for each container that runs, and one for each whose last figures are still owed.
+    fn report(self: &Rc<Self>) {
+        if !self.takes_reports() {
+            return;
+        }
+        let now = self.now();
+        let since = self.reported.replace(now.time);
+        let mut lines = self.finals.take();
+        let containers = self.containers.borrow();
+        for known in self.look(|node| node.containers_since(since)) {
+            let Some(container) = containers.get(&known.container_id) else { continue };
+            lines.push(ContainerUsage {
+                container_id: known.container_id,
+                framework_id: known.framework_id,
+                executor_id: known.executor_id,
+                tasks: known.tasks,
+                is_final: false,
+                usage: *container.usage.borrow(),
+            });
+        }
+        drop(containers);
+        self.send_report(&lines);
+    }
+
+    pub(super) fn report_final(self: &Rc<Self>, line: ContainerUsage) {
+        if self.takes_reports() {
+            self.send_report(&[line]);
+        } else {
+            let mut finals = self.finals.borrow_mut();
+            if finals.len() == FINALS_MAX {
+                finals.remove(0);
+            }
+            finals.push(line);
+        }
+    }
+
+    fn send_report(self: &Rc<Self>, lines: &[ContainerUsage]) {
+        let sequence = self.reports.replace(self.reports.get() + 1);
+        match wire::report::build(sequence, self.now().unix, &machine::usage(), lines) {
+            Ok(frame) => self.send_frame(frame),
+            Err(error) => tracing::error!(%error, "a usage report is too long and was dropped"),
+        }
+    }
+}

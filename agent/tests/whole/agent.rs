@@ -1,0 +1,129 @@
+//! The agent's process, in a work directory of its own.
+
+use crate::http::Answer;
+use crate::master::{Master, Session};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Agent {
+    process: Child,
+    work_dir: PathBuf,
+    /// Of its HTTP server; known from its introduction.
+    pub address: SocketAddr,
+}
+
+/// What is given to every agent of one test.
+pub struct Place {
+    directory: tempfile::TempDir,
+    flags: Vec<String>,
+    port: u16,
+}
+
+impl Place {
+    pub fn new(flags: &[&str]) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            flags: flags.iter().map(ToString::to_string).collect(),
+            port: free.local_addr().unwrap().port(),
+        }
+    }
+
+    pub fn work_dir(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Starts an agent and waits until it has introduced itself to `master`.
+    pub fn start(&self, master: &Master) -> (Agent, Session) {
+        let process = Command::new(env!("CARGO_BIN_EXE_ingot-agent"))
+            .args(["--ip=127.0.0.1", "--hostname=localhost", "--resources=cpus:4;mem:1024;disk:1024"])
+            .arg(format!("--port={}", self.port))
+            .arg(format!("--master={}", master.address()))
+            .arg(format!("--work-dir={}", self.work_dir().display()))
+            .args(["--registration-backoff-factor=20ms", "--usage-interval=200ms", "--switch-user=false"])
+            .args(&self.flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let agent = Agent {
+            process,
+            work_dir: self.work_dir().canonicalize().unwrap(),
+            address: ([127, 0, 0, 1], self.port).into(),
+        };
+        (agent, master.accept())
+    }
+}
+
+impl Agent {
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).unwrap();
+    }
+
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.process.id()).unwrap()
+    }
+
+    /// Waits until it has ended, and says how.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the agent does not end");
+            std::thread::yield_now();
+        }
+    }
+
+    pub fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.wait();
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        crate::http::call(self.address, "GET", path, &[], "")
+    }
+
+    pub fn sandbox(&self, container_id: &str) -> PathBuf {
+        find(&self.work_dir.join("slaves"), container_id).expect("a sandbox")
+    }
+}
+
+fn find(directory: &Path, name: &str) -> Option<PathBuf> {
+    for entry in std::fs::read_dir(directory).ok()? {
+        let entry = entry.ok()?;
+        if entry.file_name() == name {
+            return Some(entry.path());
+        }
+        if entry.file_type().ok()?.is_dir()
+            && let Some(found) = find(&entry.path(), name)
+        {
+            return Some(found);
+        }
+    }
+    None
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if self.process.try_wait().ok().flatten().is_some() {
+            return;
+        }
+        // Its executors go with it: a failed test must not leave any behind.
+        _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), nix::sys::signal::Signal::SIGUSR1);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline {
+            if self.process.try_wait().ok().flatten().is_some() {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        _ = self.process.kill();
+        _ = self.process.wait();
+    }
+}

@@ -1,0 +1,200 @@
+//! A master that says what the test wants it to say.
+
+use crate::agent::PATIENCE;
+use ::api::v1;
+use model::framework::FrameworkInfo;
+use model::id::{AgentId, FrameworkId, MasterId, TaskId, UpdateId};
+use model::task::{TaskInfo, TaskState, TaskStatus};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Instant;
+use wire::Incoming;
+use wire::frame::Reader;
+use wire::message::{Reregister, ToAgent, ToMaster};
+
+pub struct Master {
+    listener: TcpListener,
+}
+
+/// One agent's connection.
+pub struct Session {
+    stream: TcpStream,
+    reader: Reader,
+    pub introduction: Introduction,
+    /// Lines of usage reports that came while something else was waited for.
+    pub usage: Vec<UsageLine>,
+}
+
+pub enum Introduction {
+    New,
+    Again(Box<Reregister>),
+}
+
+#[derive(Clone, Debug)]
+pub struct UsageLine {
+    pub tasks: Vec<String>,
+    pub is_final: bool,
+    pub cpu_ns: u64,
+    pub memory_peak_bytes: u64,
+}
+
+impl Master {
+    pub fn start() -> Self {
+        Self { listener: TcpListener::bind("127.0.0.1:0").unwrap() }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
+    /// The next agent's connection, and what it says of itself. It awaits an answer then.
+    pub fn accept(&self) -> Session {
+        let (mut stream, _) = self.listener.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut preamble = [0; 8];
+        stream.read_exact(&mut preamble).unwrap();
+        assert_eq!(&preamble, wire::PREAMBLE);
+        let (reader, usage) = (Reader::default(), Vec::new());
+        let mut session = Session { stream, reader, introduction: Introduction::New, usage };
+        match session.next() {
+            ToMaster::Register { .. } => {}
+            ToMaster::Reregister(known) => session.introduction = Introduction::Again(Box::new(known)),
+            other => panic!("introduced itself by {other:?}"),
+        }
+        session
+    }
+}
+
+impl Session {
+    pub fn say(&mut self, message: &ToAgent) {
+        self.stream.write_all(&wire::encode_to_agent(message).unwrap()).unwrap();
+    }
+
+    pub fn register(&mut self) {
+        self.say(&ToAgent::Registered {
+            agent_id: AgentId::new("M-S0"),
+            master_id: MasterId::new("M"),
+            ping_timeout_ms: 75_000,
+            reconcile: Vec::new(),
+        });
+    }
+
+    /// What the agent says next, but for usage reports.
+    pub fn next(&mut self) -> ToMaster {
+        loop {
+            while let Some(payload) = self.reader.next().unwrap() {
+                match wire::decode_to_master(payload).unwrap() {
+                    Incoming::Message(message) => return *message,
+                    Incoming::Usage(report) => {
+                        let usage = &mut self.usage;
+                        report
+                            .for_each(|line| {
+                                let tasks = line.tasks()?.map(|task| Ok(task?.to_owned()));
+                                let tasks = tasks.collect::<Result<_, wire::WireError>>()?;
+                                let (is_final, read) = (line.is_final(), line.usage());
+                                let (cpu_ns, memory_peak_bytes) = (read.cpu_ns, read.memory_peak_bytes);
+                                usage.push(UsageLine { tasks, is_final, cpu_ns, memory_peak_bytes });
+                                Ok(())
+                            })
+                            .unwrap();
+                    }
+                }
+            }
+            self.read();
+        }
+    }
+
+    fn read(&mut self) {
+        let count = self.stream.read(self.reader.space()).expect("the agent says something in time");
+        assert!(count > 0, "the agent hung up");
+        self.reader.filled(count);
+    }
+
+    /// Waits for a usage line.
+    pub fn usage_until(&mut self, wanted: impl Fn(&UsageLine) -> bool) -> UsageLine {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(line) = self.usage.iter().find(|line| wanted(line)) {
+                return line.clone();
+            }
+            assert!(Instant::now() < deadline, "no such usage: {:?}", self.usage);
+            // Ping, so that `next` comes back though nothing else happens.
+            self.say(&ToAgent::Ping { sequence: 7 });
+            while self.next() != (ToMaster::Pong { sequence: 7 }) {}
+        }
+    }
+
+    /// The next update, not yet acknowledged.
+    pub fn update(&mut self) -> TaskStatus {
+        loop {
+            match self.next() {
+                ToMaster::Update { status, .. } => return status,
+                ToMaster::ExecutorExited { .. } | ToMaster::Pong { .. } => {}
+                other => panic!("instead of an update: {other:?}"),
+            }
+        }
+    }
+
+    pub fn acknowledge(&mut self, status: &TaskStatus) {
+        let (framework_id, task_id) = (FrameworkId::new("F"), status.task_id.clone());
+        let update_id: UpdateId = status.update_id.unwrap();
+        self.say(&ToAgent::Acknowledge { framework_id, task_id, update_id });
+    }
+
+    /// Acknowledges every update of the task until, and with, the one that tells `state`.
+    pub fn follow(&mut self, task_id: &str, state: TaskState) -> Vec<TaskStatus> {
+        let mut told = Vec::new();
+        loop {
+            let status = self.update();
+            assert_eq!(status.task_id.as_str(), task_id);
+            self.acknowledge(&status);
+            told.push(status);
+            let last = told.last().unwrap();
+            if last.state == state {
+                return told;
+            }
+            assert!(!last.state.is_terminal(), "ended otherwise: {last:?}");
+        }
+    }
+
+    pub fn run(&mut self, framework: &FrameworkInfo, task: TaskInfo) {
+        self.say(&ToAgent::Run { framework: framework.clone(), task });
+    }
+
+    pub fn kill(&mut self, task_id: &str, grace_ns: Option<u64>) {
+        let (framework_id, task_id) = (FrameworkId::new("F"), TaskId::new(task_id));
+        self.say(&ToAgent::Kill { framework_id, task_id, grace_ns });
+    }
+}
+
+pub fn framework(checkpoint: bool) -> FrameworkInfo {
+    let info = v1::FrameworkInfo {
+        id: Some(v1::FrameworkId { value: "F".to_owned() }),
+        name: "test".to_owned(),
+        user: "root".to_owned(),
+        checkpoint: Some(checkpoint),
+        ..v1::FrameworkInfo::default()
+    };
+    ::api::convert::framework::from_v1(&info).unwrap()
+}
+
+/// A command task.
+pub fn command(task_id: &str, shell: &str) -> TaskInfo {
+    let scalar = |name: &str, value| v1::Resource {
+        name: name.to_owned(),
+        r#type: v1::value::Type::Scalar.into(),
+        scalar: Some(v1::value::Scalar { value }),
+        allocation_info: Some(v1::resource::AllocationInfo { role: Some("*".to_owned()) }),
+        ..v1::Resource::default()
+    };
+    let info = v1::TaskInfo {
+        task_id: v1::TaskId { value: task_id.to_owned() },
+        name: task_id.to_owned(),
+        agent_id: v1::AgentId { value: "M-S0".to_owned() },
+        command: Some(v1::CommandInfo { value: Some(shell.to_owned()), ..v1::CommandInfo::default() }),
+        resources: vec![scalar("cpus", 0.1), scalar("mem", 64.0)],
+        ..v1::TaskInfo::default()
+    };
+    ::api::convert::task::from_v1(&info).unwrap()
+}

@@ -1,0 +1,114 @@
+//! Agents and masters that go and come back.
+
+use crate::agent::Place;
+use crate::master::{Introduction, Master, command, framework};
+use model::task::TaskState;
+use std::time::Instant;
+
+#[test]
+fn an_update_is_told_again_until_it_is_acknowledged() {
+    let (place, master) = (Place::new(&[]), Master::start());
+    let (_agent, mut session) = place.start(&master);
+    session.register();
+    session.run(&framework(false), command("t", "sleep 1000"));
+    let starting = session.update();
+    drop(session);
+    let mut session = master.accept();
+    let Introduction::Again(known) = &session.introduction else { panic!("it forgot its id") };
+    assert_eq!(known.agent_id.as_str(), "M-S0");
+    assert_eq!(known.tasks[0].pending, Some((TaskState::Starting, starting.update_id.unwrap())));
+    session.register();
+    let again = session.update();
+    assert_eq!(again.update_id, starting.update_id);
+    session.acknowledge(&again);
+    session.follow("t", TaskState::Running);
+}
+
+#[test]
+fn a_task_outlives_its_agent_and_its_end_is_told_once() {
+    let (place, master) = (Place::new(&[]), Master::start());
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    let go = place.work_dir().join("go");
+    let shell = format!("while [ ! -e {} ]; do sleep 0.05; done; echo done", go.display());
+    session.run(&framework(true), command("t", &shell));
+    let told = session.follow("t", TaskState::Running);
+    let container = told.last().unwrap().container.clone().unwrap();
+    agent.kill();
+
+    let begun = Instant::now();
+    let (agent, mut session) = place.start(&master);
+    println!("restart to reregister: {:?}", begun.elapsed());
+    let Introduction::Again(known) = &session.introduction else { panic!("it forgot its id") };
+    assert_eq!(known.agent_id.as_str(), "M-S0");
+    assert_eq!(known.executors[0].container_id, container.container_id);
+    assert_eq!((known.tasks.len(), known.tasks[0].latest_state), (1, TaskState::Running));
+    session.register();
+    std::fs::write(go, "").unwrap();
+    // The acknowledgement of RUNNING may have been on its way to the disk when the agent died: then it is told again.
+    let told = session.follow("t", TaskState::Finished);
+    let ended = told.last().unwrap();
+    let pid = ended.container.as_ref().unwrap().executor_pid;
+    assert_eq!(pid, container.executor_pid, "another executor");
+    let sandbox = agent.sandbox(container.container_id.as_str());
+    assert_eq!(std::fs::read_to_string(sandbox.join("stdout")).unwrap(), "done\n");
+}
+
+#[test]
+fn an_executor_that_died_while_its_agent_was_away_is_told_of() {
+    let (place, master) = (Place::new(&[]), Master::start());
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    session.run(&framework(true), command("t", "sleep 1000"));
+    let told = session.follow("t", TaskState::Running);
+    let pid = told.last().unwrap().container.as_ref().unwrap().executor_pid.unwrap();
+    agent.kill();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
+    let (_agent, mut session) = place.start(&master);
+    session.register();
+    session.follow("t", TaskState::Failed);
+}
+
+#[test]
+fn an_update_that_was_owed_when_the_agent_died_is_still_owed() {
+    let (place, master) = (Place::new(&[]), Master::start());
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    session.run(&framework(true), command("t", "true"));
+    let starting = session.update();
+    agent.kill();
+    let (_agent, mut session) = place.start(&master);
+    session.register();
+    let again = session.update();
+    assert_eq!(again.update_id, starting.update_id);
+    session.acknowledge(&again);
+    let told = session.follow("t", TaskState::Finished);
+    let states: Vec<TaskState> = told.iter().map(|status| status.state).collect();
+    assert_eq!(states, [TaskState::Running, TaskState::Finished]);
+}
+
+#[test]
+fn without_checkpoints_a_task_goes_with_its_agent() {
+    let (place, master) = (Place::new(&[]), Master::start());
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    session.run(&framework(false), command("t", "sleep 1000"));
+    let told = session.follow("t", TaskState::Running);
+    let pid = told.last().unwrap().container.as_ref().unwrap().executor_pid.unwrap();
+    agent.kill();
+    let (_agent, session) = place.start(&master);
+    let Introduction::Again(known) = &session.introduction else { panic!("it forgot its id") };
+    assert!(known.tasks.is_empty());
+    let deadline = Instant::now() + crate::agent::PATIENCE;
+    while is_alive(pid) {
+        assert!(Instant::now() < deadline, "its executor lives on");
+        std::thread::yield_now();
+    }
+}
+
+/// A process whose parent is gone is reaped by init; until then it has ended all the same.
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}
