@@ -14,7 +14,7 @@ pub enum Error {
     #[error("the connection to {address} broke during {request}")]
     Broken { address: Address, request: String, source: hyper::Error },
     /// An answer that is neither success nor a redirect. The text is the daemon's own.
-    #[error("{address} refused {request}: {status} {text}")]
+    #[error("{address} refused {request}: {}", refusal(*status, text))]
     Refused { address: Address, request: String, status: http::StatusCode, text: String },
     #[error("{address} redirects {request} without end")]
     RedirectLoop { address: Address, request: String },
@@ -33,6 +33,11 @@ pub enum Error {
     NamelessUser(u32),
     #[error("the environment lacks {0}, or it is malformed: executors are started by an agent")]
     Environment(&'static str),
+}
+
+/// Some refusals begin with their status, most do not.
+fn refusal(status: http::StatusCode, text: &str) -> String {
+    if text.starts_with(status.as_str()) { text.to_owned() } else { format!("{status} {text}") }
 }
 
 impl Error {
