@@ -5,6 +5,8 @@
 
 mod core;
 mod process;
+#[cfg(test)]
+mod scenarios;
 mod start;
 
 use std::fmt;

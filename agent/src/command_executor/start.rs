@@ -54,3 +54,53 @@ pub(crate) fn start(task: &v1::TaskInfo, path: &str) -> Result<Start, StartError
     let (programs, args) = plan::program(command, path)?;
     Ok(Start { programs, args, environment })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::v1::environment::Variable;
+
+    fn task(variables: Vec<Variable>) -> v1::TaskInfo {
+        let command = v1::CommandInfo {
+            shell: Some(false),
+            value: Some("run".to_owned()),
+            environment: Some(v1::Environment { variables }),
+            ..Default::default()
+        };
+        v1::TaskInfo { command: Some(command), ..Default::default() }
+    }
+
+    fn variable(name: &str, value: &str) -> Variable {
+        Variable { name: name.to_owned(), value: Some(value.to_owned()), ..Default::default() }
+    }
+
+    #[test]
+    fn a_program_is_searched_for_in_the_tasks_path_or_else_the_executors() {
+        let start = |task| start(&task, "/a:/b").expect("it can be run");
+        assert_eq!(start(task(vec![])).programs, [c"/a/run".to_owned(), c"/b/run".to_owned()]);
+        let own = start(task(vec![variable("PATH", "/c"), variable("PATH", "/d")]));
+        assert_eq!(own.programs, [c"/d/run".to_owned()]);
+        assert_eq!(own.args, [c"run".to_owned()]);
+    }
+
+    #[test]
+    fn secrets_are_the_agents_business() {
+        let secret = Variable { r#type: Some(Type::Secret as i32), ..variable("TOKEN", "") };
+        let start = start(&task(vec![secret, variable("A", "1")]), "/bin").expect("it can be run");
+        let names: Vec<_> = start.environment.keys().map(String::as_str).collect();
+        assert_eq!(names, ["A", "MESOS_ALLOCATION_ROLE"]);
+    }
+
+    #[test]
+    fn what_cannot_be_given_is_refused_by_name() {
+        let check = |task: v1::TaskInfo, expect: &str| {
+            assert_eq!(start(&task, "/bin").expect_err("a refusal").to_string(), expect);
+        };
+        check(v1::TaskInfo::default(), "the task has no command");
+        let checked = v1::TaskInfo { check: Some(v1::CheckInfo::default()), ..task(vec![]) };
+        check(checked, "TaskInfo.check is not supported");
+        let name = "environment variable name 'A=B' is empty or contains '=' or a NUL byte";
+        check(task(vec![variable("A=B", "")]), name);
+        check(task(vec![variable("A", "\0")]), "the value of an environment variable contains a NUL byte");
+    }
+}
