@@ -23,16 +23,16 @@ const VERSION: &str = "1.11.0";
 #[command(name = "ingot-master", version = env!("CARGO_PKG_VERSION"), about = "Ingot's master: who is offered what, and what becomes of it.")]
 struct Flags {
     /// Address to listen on, for agents and HTTP alike. Nobody who can reach it is asked who they are.
-    #[arg(long, default_value = "127.0.0.1")]
+    #[arg(long, default_value = "127.0.0.1", value_parser = address)]
     ip: IpAddr,
     /// Port to listen on; 0 lets the system choose one.
-    #[arg(long, default_value_t = 5050)]
+    #[arg(long, default_value_t = 5050, value_parser = number::<u16>(0, u16::MAX))]
     port: u16,
     /// Address that others are told; that of --ip unless set.
-    #[arg(long)]
+    #[arg(long, value_parser = address)]
     advertise_ip: Option<IpAddr>,
     /// Port that others are told; that of --port unless set.
-    #[arg(long)]
+    #[arg(long, value_parser = number::<u16>(1, u16::MAX))]
     advertise_port: Option<u16>,
     /// Name that others are told; the machine's own, or localhost where --ip is a loopback address.
     #[arg(long)]
@@ -50,16 +50,16 @@ struct Flags {
     #[arg(long, default_value = "15secs", value_parser = duration_ms)]
     agent_ping_timeout: u64,
     /// An agent that misses so many pings is unreachable.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 5, value_parser = number::<u32>(1, 1_000_000))]
     max_agent_ping_timeouts: u32,
     /// Frameworks that are kept when they are over.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = number::<usize>(0, KEPT_MAX))]
     max_completed_frameworks: usize,
     /// Tasks that are kept of each framework when they are over.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = number::<usize>(0, KEPT_MAX))]
     max_completed_tasks_per_framework: usize,
     /// Tasks on unreachable agents that are kept of each framework.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = number::<usize>(0, KEPT_MAX))]
     max_unreachable_tasks_per_framework: usize,
     /// Weights of roles, as role=2,other/role=0.5; 1 unless set.
     #[arg(long, value_parser = weights)]
@@ -71,6 +71,9 @@ struct Flags {
     #[arg(long, default_value = "info")]
     log: String,
 }
+
+/// As much history as one may ask to be kept.
+const KEPT_MAX: usize = 10_000_000;
 
 /// Roles with weights.
 type Weights = Arc<BTreeMap<Role, Quantity>>;
@@ -222,6 +225,21 @@ fn hostname(ip: IpAddr) -> String {
     }
 }
 
+/// Whole numbers between the two, both allowed.
+fn number<N>(min: N, max: N) -> impl Fn(&str) -> Result<N, String> + Clone
+where
+    N: Copy + PartialOrd + std::fmt::Display + std::str::FromStr + Send + Sync,
+{
+    move |text| match text.parse() {
+        Ok(number) if (min..=max).contains(&number) => Ok(number),
+        _ => Err(format!("allowed is a whole number from {min} to {max}")),
+    }
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "allowed is an IP address, such as 127.0.0.1, 0.0.0.0 or ::1".to_owned())
+}
+
 /// Mesos' units of time, and the usual short ones; in milliseconds.
 const UNITS: [(&str, f64); 12] = [
     ("ns", 1e-6),
@@ -328,7 +346,7 @@ mod tests {
             (&["--ip=here"], &[], &["--ip", "here", "IP address"]),
             (&["--agent-ping-timeout=15"], &[], &["--agent-ping-timeout", "'15'", "15secs"]),
             (&["--offer_timeout=0secs"], &[], &["--offer-timeout", "0secs", "1ms"]),
-            (&["--max-agent-ping-timeouts=0"], &[], &["--max-agent-ping-timeouts", "0", "1.."]),
+            (&["--max-agent-ping-timeouts=0"], &[], &["--max-agent-ping-timeouts", "'0'", "from 1 to"]),
             (&["--weights=eng=x"], &[], &["--weights", "eng=x", "not a number"]),
             (&["--weights=eng"], &[], &["--weights", "ROLE=WEIGHT"]),
             (
@@ -337,7 +355,7 @@ mod tests {
                 &["--min-allocatable-resources", "gpus", "cpus and mem"],
             ),
             (&["--nonsense=1"], &[], &["--nonsense"]),
-            (&[], &[("MESOS_PORT", "x")], &["--port", "'x'"]),
+            (&[], &[("MESOS_PORT", "x")], &["--port", "'x'", "from 0 to 65535"]),
         ] {
             let error = parse(args, env).expect_err("bad");
             assert!(says.iter().all(|part| error.contains(part)), "{args:?}: {error}");

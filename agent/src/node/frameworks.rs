@@ -63,6 +63,10 @@ impl Node {
         // The master tells every agent; most have nothing of that framework.
         let Some(framework) = known.filter(|framework| !framework.is_ending) else { return };
         framework.info = info.clone();
+        let framework_id = info.framework_id.as_ref().expect("it was found by its id");
+        for (key, status) in self.updates.again(now.time, framework_id) {
+            self.forward(key, status, effects);
+        }
         let checkpoint = info.checkpoint;
         self.persist(now, checkpoint, Record::Framework { framework: info }, Gate::Nothing, effects);
     }

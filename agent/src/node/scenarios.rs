@@ -97,6 +97,16 @@ fn an_unacknowledged_update_is_sent_again_ever_more_rarely() {
 }
 
 #[test]
+fn a_scheduler_that_comes_back_is_told_at_once() {
+    let (mut world, container_id) = World::with_task(false, None);
+    world.executor_tells(&container_id, &TaskId::new("t"), TaskState::Running);
+    let before = world.seen.len();
+    world.say(ToAgent::UpdateFramework { framework: world.framework.clone() });
+    assert_eq!(world.seen.len(), before + 1);
+    assert_eq!(world.last(1), ["update t TASK_RUNNING latest TASK_RUNNING"]);
+}
+
+#[test]
 fn an_executor_that_never_subscribes_is_ended_and_its_tasks_fail() {
     let mut world = World::registered(false);
     world.run(task("t", Some("e")));

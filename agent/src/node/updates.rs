@@ -158,6 +158,18 @@ impl Updates {
             .collect()
     }
 
+    /// The framework's scheduler is there (again): what it has not acknowledged is to be sent once more, now.
+    pub(super) fn again(&mut self, now: Time, framework_id: &FrameworkId) -> Vec<(Key, TaskStatus)> {
+        let keys: Vec<Key> =
+            self.streams.keys().filter(|(owner, _)| owner == framework_id).cloned().collect();
+        keys.into_iter()
+            .filter_map(|key| {
+                let status = self.send_first(now, &key, |_| true)?;
+                Some((key, status))
+            })
+            .collect()
+    }
+
     /// The master is gone: nothing is sent until the next [`Updates::open`].
     pub(super) fn pause(&mut self) {
         if self.is_open {

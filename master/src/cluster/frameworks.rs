@@ -231,20 +231,15 @@ impl Cluster {
         info.user = Arc::clone(&framework.info.user);
         info.checkpoint = framework.info.checkpoint;
         framework.suppressed = suppressed.into_iter().collect();
-        let is_changed = *framework.info != info;
         framework.info = Arc::new(info);
         let claims = framework.claims();
         turn.allocator(ToAllocator::UpdateFramework { framework: framework.key, info: claims });
         let left = framework.offers.values().filter(|offer| !framework.info.roles.contains(&offer.role));
         let left: Vec<_> = left.map(|offer| offer.id.clone()).collect();
         left.iter().for_each(|offer| self.rescind(offer, Filter::None, turn));
-        if is_changed {
-            self.tell_agents_of_framework(
-                id,
-                |info| ToAgent::UpdateFramework { framework: info.clone() },
-                turn,
-            );
-        }
+        // Also when nothing has changed: it says that the scheduler is there, and what it has not acknowledged is sent
+        // again at once.
+        self.tell_agents_of_framework(id, |info| ToAgent::UpdateFramework { framework: info.clone() }, turn);
     }
 
     /// Sends to every connected agent where it has tasks or executors.

@@ -148,6 +148,7 @@ fn agents_bring_frameworks_back_to_a_master_that_knows_none() {
     let scheduler = world.framework(info);
     world.update(session, &id, "t", TaskState::Finished, 1);
     assert_eq!(world.updates(&scheduler), [("t".into(), TaskState::Finished, Some(1))]);
+    assert!(matches!(&world.told(session)[..], [ToAgent::UpdateFramework { .. }]), "the scheduler is there");
     world.acknowledge(&scheduler, &agent, "t", 1);
     assert_eq!(world.told(session).len(), 1);
 }
@@ -216,4 +217,44 @@ fn an_agent_that_shrank_is_offered_as_it_is() {
     world.back(&agent, info, vec![], vec![running(&scheduler.id, on_agent, TaskState::Running)]);
     let offers = world.offer(&scheduler);
     assert_eq!(world.cluster.offers[&offers[0]].resources, star("cpus:1;mem:100"));
+}
+
+#[test]
+fn an_executor_that_is_not_named_has_ended() {
+    let mut world = World::new();
+    let (session, agent) = world.agent("cpus:4;mem:100");
+    let scheduler = world.framework(framework_info());
+    let offers = world.offer(&scheduler);
+    let info =
+        model::task::TaskInfo { executor: Some(executor("e", "mem:8")), ..task("t", &agent, "cpus:1") };
+    world.launch(&scheduler, &offers[0], vec![info]);
+    world.report(session, &scheduler.id, "e", "c");
+    let known = world.cluster.frameworks.get(&scheduler.id).expect("subscribed");
+    let on_agent = known.tasks["t"].info.as_ref().clone();
+    let info = world.agent_info(&agent);
+    world.give(Input::AgentGone { session });
+    world.back(&agent, info, vec![], vec![running(&scheduler.id, on_agent, TaskState::Running)]);
+    assert_eq!(
+        world.cluster.agents.get(&agent).expect("back").used,
+        star("cpus:1"),
+        "the task's end is yet to come"
+    );
+}
+
+#[test]
+fn a_task_that_was_unreachable_lets_go_of_its_old_figures() {
+    let (mut world, session, agent, scheduler) = with_task(partition_aware());
+    let info = world.agent_info(&agent);
+    let known = world.cluster.frameworks.get(&scheduler.id).expect("subscribed");
+    let (on_agent, framework) = (known.tasks["t"].info.as_ref().clone(), known.info.as_ref().clone());
+    world.report(session, &scheduler.id, "t", "c");
+    world.give(Input::AgentGone { session });
+    world.pass_ms(80_000);
+    assert_eq!(world.cluster.rows.counts().len(), 1, "shown by the unreachable task");
+    let tasks = vec![running(&scheduler.id, on_agent, TaskState::Running)];
+    let new = world.back(&agent, info, vec![framework], tasks);
+    assert_eq!(world.cluster.rows.counts().len(), 0);
+    world.report(new, &scheduler.id, "t", "c");
+    let known = world.cluster.frameworks.get(&scheduler.id).expect("subscribed");
+    assert!(known.tasks["t"].usage.is_some() && known.unreachable.is_empty());
 }

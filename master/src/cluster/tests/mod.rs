@@ -3,6 +3,7 @@
 
 mod agents;
 mod frameworks;
+mod histories;
 mod offers;
 mod tasks;
 mod world;
