@@ -171,12 +171,12 @@ impl Writer {
             create_directory(directory).await.map_err(error)?;
         }
         let mut writes = Vec::new();
-        for path in batch.replace.keys().cloned() {
-            let batch = batch.clone();
+        for path in batch.replace.keys() {
+            let (batch, path) = (batch.clone(), path.clone());
             writes.push(tokio_uring::spawn(async move { replace(&path, &batch.replace[&path]).await }));
         }
-        for path in batch.append.keys().cloned() {
-            let batch = batch.clone();
+        for path in batch.append.keys() {
+            let (batch, path) = (batch.clone(), path.clone());
             writes.push(tokio_uring::spawn(async move { append_to(&path, &batch.append[&path]).await }));
         }
         for write in writes {

@@ -40,7 +40,7 @@ pub(super) fn message<M: api::V1>(message: &M) -> Json {
     serde_json::to_value(api::json::value(message)).expect("messages are well-formed JSON")
 }
 
-pub(super) fn reserved<'a>(resources: &'a Resources) -> impl Iterator<Item = (&'a str, &'a Resource)> {
+pub(super) fn reserved(resources: &Resources) -> impl Iterator<Item = (&str, &Resource)> {
     resources.iter().filter_map(|part| Some((part.reserved_for()?.as_str(), part)))
 }
 

@@ -49,7 +49,7 @@ pub enum LinkError {
 #[derive(Debug)]
 pub enum LinkEvent {
     Up,
-    Message(ToAgent),
+    Message(Box<ToAgent>),
     Down(LinkError),
 }
 
@@ -136,7 +136,7 @@ async fn read(
             count => reader.filled(count),
         }
         while let Some(payload) = reader.next().map_err(LinkError::Frame)? {
-            event(LinkEvent::Message(wire::decode_to_agent(payload).map_err(LinkError::Message)?));
+            event(LinkEvent::Message(Box::new(wire::decode_to_agent(payload).map_err(LinkError::Message)?)));
         }
     }
 }

@@ -83,14 +83,14 @@ impl Node {
         if std::mem::replace(&mut framework.is_ending, true) {
             return;
         }
-        let runs: Vec<(ContainerId, Phase)> = framework
+        let runs: Vec<(ExecutorId, ContainerId, Phase)> = framework
             .executors
-            .values()
-            .map(|executor| (executor.container_id.clone(), executor.phase))
+            .iter()
+            .map(|(id, executor)| (id.clone(), executor.container_id.clone(), executor.phase))
             .collect();
-        for (container_id, phase) in runs {
+        for (executor_id, container_id, phase) in runs {
             match phase {
-                Phase::Ended => self.remove_executor(now, &container_id, effects),
+                Phase::Ended => self.remove_executor(now, framework_id, &executor_id, effects),
                 Phase::Ending => {}
                 _ => self.ask_to_end(now, &container_id, effects),
             }

@@ -31,7 +31,7 @@ pub enum Input {
     },
     FromMaster {
         session: Session,
-        message: ToAgent,
+        message: Box<ToAgent>,
     },
     /// The record of that *Persist* is on disk, and so are all before it that concern the same task.
     Durable {

@@ -64,7 +64,7 @@ impl Node {
         introduction
     }
 
-    pub(super) fn from_master(
+    pub(super) fn hear_master(
         &mut self,
         now: Now,
         session: Session,

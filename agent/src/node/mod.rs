@@ -17,6 +17,7 @@ mod frameworks;
 mod gates;
 mod master;
 mod registration;
+mod subscriptions;
 mod tasks;
 mod timers;
 mod updates;
@@ -94,7 +95,7 @@ impl Node {
                 self.registration.link_down(now.time, session, &mut self.rng);
                 self.pause_if_unregistered();
             }
-            Input::FromMaster { session, message } => self.from_master(now, session, message, effects),
+            Input::FromMaster { session, message } => self.hear_master(now, session, *message, effects),
             Input::Durable { ticket } => {
                 let gate = self.gates.remove(&ticket).expect("the shell answers each ticket once");
                 self.pass(now, gate, effects);

@@ -279,7 +279,10 @@ fn what_the_master_knows_and_the_agent_does_not_is_told_to_be_gone() {
 fn an_agent_that_is_refused_ends_its_tasks_forgets_its_id_and_exits() {
     let (mut world, container_id) = World::with_task(true, Some("e"));
     let session = world.session.expect("connected");
-    world.input(Input::FromMaster { session, message: ToAgent::Refused { reason: "removed".into() } });
+    world.input(Input::FromMaster {
+        session,
+        message: Box::new(ToAgent::Refused { reason: "removed".into() }),
+    });
     assert_eq!(world.last(1), ["shutdown"]);
     world.end_container(&container_id);
     assert!(!world.exited, "before its checkpoint says so");

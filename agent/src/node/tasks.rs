@@ -420,8 +420,7 @@ impl Node {
             framework.executors.get_mut(&executor_id).expect("the index names executors that are there");
         executor.complete(task_id, now.time, completed_max);
         if executor.phase == Phase::Ended && executor.tasks.is_empty() {
-            let container_id = executor.container_id.clone();
-            self.remove_executor(now, &container_id, effects);
+            self.remove_executor(now, framework_id, &executor_id, effects);
         }
     }
 }

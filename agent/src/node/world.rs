@@ -258,7 +258,7 @@ impl World {
             ping_timeout_ms: PING_TIMEOUT_MS,
             reconcile,
         };
-        self.input(Input::FromMaster { session, message });
+        self.input(Input::FromMaster { session, message: Box::new(message) });
     }
 
     /// The framework is told one update of a task only when it has acknowledged the one before.
@@ -384,7 +384,7 @@ impl World {
 
     pub(super) fn say(&mut self, message: ToAgent) {
         if let Some(session) = self.session {
-            self.input(Input::FromMaster { session, message });
+            self.input(Input::FromMaster { session, message: Box::new(message) });
         }
     }
 

@@ -7,6 +7,7 @@
 //! ```
 
 use crate::accounting::combine::combine;
+use crate::cgroup::knobs::Controller;
 use crate::containerizer::launch::Prepared;
 use crate::containerizer::limits::{Ceiling, LimitPolicy, Share, limits};
 use crate::containerizer::plan::{self, Request, command_executor};
@@ -322,6 +323,10 @@ impl Agent {
     }
 
     pub(super) fn resize(self: &Rc<Self>, container_id: &ContainerId) {
+        let enforcement = self.containerizer.enforcement();
+        if !Controller::ALL.into_iter().any(|controller| enforcement.of(controller).is_yes()) {
+            return;
+        }
         let Some(container) = self.containers.borrow().get(container_id).cloned() else { return };
         let shares = self.shares(container_id);
         let agent = self.clone();

@@ -43,6 +43,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use tokio::sync::Notify;
+use wire::report::NodeUsage;
 
 /// The whole agent, as its shells see it.
 pub(crate) struct Agent {
@@ -68,6 +69,8 @@ pub(crate) struct Agent {
     /// Last figures that no master has been told yet.
     finals: RefCell<Vec<ContainerUsage>>,
     pub(crate) counts: Counts,
+    /// What the whole machine used at the last look.
+    machine: Cell<NodeUsage>,
     reports: Cell<u64>,
     reported: Cell<Time>,
     /// The node's deadline may have changed.

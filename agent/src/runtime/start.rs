@@ -130,6 +130,7 @@ impl Parts {
             sampler: tokio::sync::Mutex::new(Sampler::new(figures)),
             finals: RefCell::default(),
             counts: Counts::default(),
+            machine: Cell::default(),
             reports: Cell::new(0),
             reported: Cell::default(),
             deadline_changed: Notify::new(),

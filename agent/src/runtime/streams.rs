@@ -61,9 +61,8 @@ impl Agent {
     }
 
     pub(super) fn tell(self: &Rc<Self>, caller: Caller, event: &ExecutorEvent) {
-        let (info, agent_id) = self.look(|node| (node.info().clone(), node.agent_id().cloned()));
         let keeps_up = match self.streams.borrow().get(&caller) {
-            Some(stream) => stream.send(&info, agent_id.as_ref(), event),
+            Some(stream) => self.look(|node| stream.send(node.info(), node.agent_id(), event)),
             None => true,
         };
         if !keeps_up {

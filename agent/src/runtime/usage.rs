@@ -16,6 +16,7 @@ impl Agent {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
+            self.machine.set(machine::usage());
             self.look_at_containers().await;
             self.report();
         }
@@ -74,7 +75,7 @@ impl Agent {
 
     fn send_report(self: &Rc<Self>, lines: &[ContainerUsage]) {
         let sequence = self.reports.replace(self.reports.get() + 1);
-        match wire::report::build(sequence, self.now().unix, &machine::usage(), lines) {
+        match wire::report::build(sequence, self.now().unix, &self.machine.get(), lines) {
             Ok(frame) => self.send_frame(frame),
             Err(error) => tracing::error!(%error, "a usage report is too long and was dropped"),
         }

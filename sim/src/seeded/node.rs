@@ -301,7 +301,7 @@ impl World {
         let Some(at) = self.machines.iter().position(holds) else { return };
         let (session, _) = self.machines[at].link.expect("just looked at");
         let message = wire::decode_to_agent(&frame[HEADER_BYTES..]).expect("the master speaks our language");
-        self.to_node(at, Input::FromMaster { session, message });
+        self.to_node(at, Input::FromMaster { session, message: Box::new(message) });
     }
 
     /// `kill -9` of the agent and a start soon after. Each write under way may or may not have reached the disk, in order.
