@@ -24,7 +24,9 @@ fn workload() {
             busy(1, Duration::MAX);
         }
         "duty" => duty(Duration::from_millis(number(1))),
+        "split" => split(Duration::from_millis(number(1))),
         "forks" => forks(number(1)),
+        "greed" => drop(std::hint::black_box(vec![1_u8; (number(1) as usize) << 20])),
         "memory" => memory(number(1) as usize),
         "udp" => udp(words[1].parse().unwrap(), number(2), number(3) as usize),
         "tcp" => tcp(words[1].parse().unwrap(), number(2) as usize),
@@ -57,6 +59,17 @@ fn duty(time: Duration) {
         }
         std::thread::sleep(Duration::from_micros(500));
     }
+}
+
+/// As long in the kernel as in user mode.
+fn split(time: Duration) {
+    let mut zeros = std::fs::File::open("/dev/zero").unwrap();
+    let mut buffer = vec![0; 1 << 20];
+    let start = Instant::now();
+    while start.elapsed() < time {
+        std::io::Read::read_exact(&mut zeros, &mut buffer).unwrap();
+    }
+    busy(1, time);
 }
 
 /// Many processes that live for a millisecond.
