@@ -20,7 +20,10 @@ impl Cluster {
         // Held for the time of this call, so that a row nobody shows is freed at its end.
         self.rows.hold(row);
         let agent_id = self.sessions.get(&session).cloned();
-        if let Some(agent_id) = agent_id.filter(|_| self.frameworks.contains(&framework_id)) {
+        let Some(agent_id) = agent_id else { return self.rows.drop(Some(row), turn) };
+        if !self.frameworks.contains(&framework_id) {
+            self.show_in_completed(&agent_id, &framework_id, &executor_id, &container_id, row, turn);
+        } else {
             self.show_in_executor(&agent_id, &framework_id, &executor_id, &container_id, row, turn);
             self.show_in_tasks(&agent_id, &framework_id, &executor_id, &container_id, row, turn);
             self.rows.hold(row);
@@ -87,6 +90,30 @@ impl Cluster {
             let changed = Arc::make_mut(task);
             changed.container_id = Some(container_id.clone());
             self.rows.replace(&mut changed.usage, row, turn);
+        }
+    }
+
+    /// A framework that is torn down as soon as its tasks are over is gone before the last figures of the last
+    /// containers come, and those of short ones are the only ones there are.
+    fn show_in_completed(
+        &mut self,
+        agent_id: &AgentId,
+        framework_id: &FrameworkId,
+        executor_id: &ExecutorId,
+        container_id: &ContainerId,
+        row: Row,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(view) = self.completed.iter_mut().rev().find(|view| view.id == *framework_id) else {
+            return;
+        };
+        for task in &mut Arc::make_mut(view).completed_tasks {
+            let runs_there = task.info.agent_id == *agent_id && task.info.executor_id() == *executor_id;
+            if runs_there && task.container_id.as_ref().is_none_or(|known| known == container_id) {
+                let changed = Arc::make_mut(task);
+                changed.container_id = Some(container_id.clone());
+                self.rows.replace(&mut changed.usage, row, turn);
+            }
         }
     }
 
