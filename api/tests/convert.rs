@@ -61,12 +61,12 @@ fn bad_tasks_are_refused_in_mesos_words() {
         (
             "/resources/0/scalar/value",
             json!(-1),
-            "Task uses invalid resources: Invalid resources: Invalid scalar resource: value < 0",
+            "Resource 'cpus:-1' is invalid: Invalid scalar resource: value <= 0",
         ),
         (
             "/resources/0/scalar/value",
             json!("Infinity"),
-            "Task uses invalid resources: Invalid resources: Invalid scalar resource: inf is no amount",
+            "Resource 'cpus:inf' is invalid: Invalid scalar resource: inf is no amount",
         ),
         (
             "/kill_policy/grace_period/nanoseconds",

@@ -61,7 +61,8 @@ pub enum BadResource {
     Type,
     #[error("Invalid {0} resource")]
     Value(&'static str),
-    #[error("Invalid scalar resource: value < 0")]
+    /// Also of an amount so small that it would count as none.
+    #[error("Invalid scalar resource: value <= 0")]
     Negative,
     /// Ours: Mesos takes any double.
     #[error("Invalid scalar resource: {0} is no amount")]
@@ -93,6 +94,20 @@ pub enum BadResource {
 /// Checks, brings to the new form, and merges.
 pub fn from_v1(resources: &[v1::Resource]) -> Result<Resources, super::Error> {
     resources.iter().map(|resource| part_from_v1(resource).map_err(super::Error::from)).collect()
+}
+
+/// A resource as it was sent, good or bad: its name and value, for a message about it.
+pub(super) fn show(resource: &v1::Resource) -> String {
+    let value = if let Some(scalar) = &resource.scalar {
+        scalar.value.to_string()
+    } else if let Some(ranges) = &resource.ranges {
+        let pairs = ranges.range.iter().map(|range| format!("{}-{}", range.begin, range.end));
+        format!("[{}]", pairs.collect::<Vec<_>>().join(", "))
+    } else {
+        let items = resource.set.as_ref().map_or(&[][..], |set| &set.item);
+        format!("{{{}}}", items.join(", "))
+    };
+    format!("{}:{value}", resource.name)
 }
 
 /// One resource, merged with nothing.
@@ -140,6 +155,7 @@ fn value_from_v1(resource: &v1::Resource) -> Result<Value, BadResource> {
 
 fn scalar_from_v1(value: f64) -> Result<Value, BadResource> {
     match quantity::from_f64(value) {
+        Some(amount) if amount.milli() == 0 && value != 0.0 => Err(BadResource::Negative),
         Some(amount) => Ok(Value::Scalar(amount)),
         None if value < 0.0 => Err(BadResource::Negative),
         None => Err(BadResource::NoAmount(value.to_string())),

@@ -22,8 +22,8 @@ pub enum BadTask {
     CompletionTime,
     #[error("Task uses no resources")]
     NoResources,
-    #[error("Task uses invalid resources: {0}")]
-    Resources(Box<Error>),
+    #[error("Resource '{shown}' is invalid: {why}")]
+    Resource { shown: String, why: resources::BadResource },
     #[error(
         "Task mixes revocable and non-revocable resources: Cannot use both revocable and non-revocable '{0}' at the same time"
     )]
@@ -69,8 +69,11 @@ fn task_resources(info: &v1::TaskInfo) -> Result<model::resources::Resources, Er
     if info.resources.is_empty() {
         return Err(BadTask::NoResources.into());
     }
-    let resources =
-        resources::from_v1(&info.resources).map_err(|error| BadTask::Resources(Box::new(error)))?;
+    let part = |resource| {
+        let bad = |why| BadTask::Resource { shown: resources::show(resource), why };
+        resources::part_from_v1(resource).map_err(bad)
+    };
+    let resources: model::resources::Resources = info.resources.iter().map(part).collect::<Result<_, _>>()?;
     if !resources.scalar(model::resources::GPUS).milli().is_multiple_of(1000) {
         return Err(BadTask::Gpus.into());
     }

@@ -35,8 +35,7 @@ impl Query {
     }
 }
 
-/// With `%2F` as `/` and `+` as a space; what is no escape stands for itself.
-pub fn decode(text: &str) -> Cow<'_, str> {
+fn decode(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return Cow::Borrowed(text);
     }

@@ -1,7 +1,6 @@
 //! Claimants: a framework in one of its roles. What it holds, whether it wants offers, and where it stands in its role.
 //! A claimant stays while it holds something, though its framework has left the role.
 
-use super::bits::Bits;
 use super::key::FrameworkKey;
 use super::policy::drf::Rank;
 use super::quantities::Quantities;
@@ -26,8 +25,8 @@ pub(super) struct Claimant {
     pub(super) rank: Option<Rank>,
     pub(super) is_subscribed: bool,
     pub(super) is_suppressed: bool,
-    /// The agents on which it holds something: who leaves is looked for there, and nowhere else.
-    pub(super) agents: Bits,
+    /// Indices of the agents on which it holds something, in no order; each agent knows its place here.
+    pub(super) agents: Vec<u32>,
     /// Refusals of other epochs are void. Goes up with every revive, and is not reset when the id is used again.
     pub(super) refusal_epoch: u32,
     /// Refusals of this epoch.
@@ -41,7 +40,7 @@ impl Claimant {
 
     /// Nothing is left to remember it for.
     pub(super) fn is_idle(&self) -> bool {
-        !self.is_subscribed && self.agents.len() == 0
+        !self.is_subscribed && self.agents.is_empty()
     }
 }
 
@@ -65,7 +64,7 @@ impl Claimants {
             rank: None,
             is_subscribed: false,
             is_suppressed: false,
-            agents: Bits::default(),
+            agents: Vec::new(),
             refusal_epoch: 0,
             refusal_count: 0,
         };

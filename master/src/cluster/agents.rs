@@ -92,11 +92,8 @@ impl Unreachable {
 
     /// Whether it was there.
     pub(super) fn remove(&mut self, id: &AgentId) -> bool {
-        let was_there = self.since.remove(id).is_some();
-        if was_there {
-            self.order.retain(|other| other != id);
-        }
-        was_there
+        self.order.retain(|other| other != id);
+        self.since.remove(id).is_some()
     }
 
     pub(super) fn since(&self) -> Vec<(AgentId, UnixTime)> {

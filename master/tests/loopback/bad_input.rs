@@ -135,7 +135,7 @@ fn tasks_that_cannot_run() {
     scheduler.launch(&offer, tasks, 0.0);
     let expected = [
         ("nothing", "Task should have at least one (but not both) of CommandInfo or ExecutorInfo present"),
-        ("negative", "Task uses invalid resources: Invalid resources: Invalid scalar resource: value < 0"),
+        ("negative", "Resource 'cpus:-1' is invalid: Invalid scalar resource: value <= 0"),
         ("zero", "Task uses no resources"),
         (
             "big",

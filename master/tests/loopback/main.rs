@@ -7,7 +7,6 @@ mod bad_input;
 mod http;
 mod journey;
 mod latency;
-mod streams;
 
 use master::Master;
 use master::config::Config;

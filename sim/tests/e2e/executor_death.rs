@@ -24,9 +24,12 @@ async fn a_killed_executor_ends_its_task_and_its_processes() {
     let status = framework.end("doomed").await;
     assert!(matches!(status.state(), TaskState::TaskFailed | TaskState::TaskLost), "{status:?}");
     target.until("the task's process is gone", async || processes(&folder, "sleep 4242").is_empty()).await;
-    // Its resources are free again: the agent's all is offered.
-    framework.calls.revive().await.unwrap();
-    let whole = |it: &api::v1::Offer| client::unreserved_milli(&it.resources, "cpus") == 8_000;
-    framework.next("whole offer", |event| event.offers?.offers.into_iter().find(whole)).await;
+    let mut operator = client::operator::Operator::new(target.master.clone());
+    target
+        .until("its resources are free again", async || {
+            let agents = operator.get_json("/slaves").await.unwrap();
+            agents["slaves"][0]["used_resources"]["cpus"] == 0.0
+        })
+        .await;
     framework.calls.teardown().await.unwrap();
 }

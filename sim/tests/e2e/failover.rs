@@ -40,7 +40,7 @@ async fn a_second_subscriber_under_an_id_takes_the_first_one_s_place() {
     let target = Target::start().await;
     let mut first = Framework::subscribe(&target, None).await;
     let mut second = Framework::subscribe(&target, Some(first.id.clone())).await;
-    let told = first.next("ERROR", |event| event.error).await;
+    let told = first.next("ERROR", |event| event.error.clone()).await;
     assert_eq!(told.message, "Framework failed over");
     second.calls.teardown().await.unwrap();
 }

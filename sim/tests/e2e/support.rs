@@ -1,5 +1,6 @@
 //! What the end-to-end tests share: needs and skips, a cluster, a program's output, a framework to call as it pleases.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -159,6 +160,8 @@ pub(crate) struct Framework {
     pub(crate) calls: Calls,
     pub(crate) events: Events,
     pub(crate) id: v1::FrameworkId,
+    /// Events that came while another was waited for. An offer may well come before an update that was made earlier.
+    passed_over: VecDeque<Event>,
 }
 
 impl Framework {
@@ -170,17 +173,24 @@ impl Framework {
         let (calls, mut events) = scheduler::connect(target.master.clone(), info, Encoding::Json);
         let first = tokio::time::timeout(PATIENCE, events.next()).await.expect("no answer").unwrap();
         let Incoming::Subscribed(subscribed) = first else { panic!("{first:?}") };
-        Self { calls, events, id: subscribed.framework_id }
+        Self { calls, events, id: subscribed.framework_id, passed_over: VecDeque::new() }
     }
 
-    /// The next event for which `pick` gives something; others are passed over.
-    pub(crate) async fn next<T>(&mut self, what: &str, mut pick: impl FnMut(Event) -> Option<T>) -> T {
+    /// The next event for which `pick` gives something; others are kept for later.
+    pub(crate) async fn next<T>(&mut self, what: &str, mut pick: impl FnMut(&Event) -> Option<T>) -> T {
+        if let Some((at, picked)) =
+            self.passed_over.iter().enumerate().find_map(|(at, event)| Some((at, pick(event)?)))
+        {
+            self.passed_over.remove(at);
+            return picked;
+        }
         let wait = async {
             loop {
-                if let Incoming::Event(event) = self.events.next().await.unwrap()
-                    && let Some(picked) = pick(*event)
-                {
-                    return picked;
+                if let Incoming::Event(event) = self.events.next().await.unwrap() {
+                    match pick(&event) {
+                        Some(picked) => return picked,
+                        None => self.passed_over.push_back(*event),
+                    }
                 }
             }
         };
@@ -188,12 +198,15 @@ impl Framework {
     }
 
     pub(crate) async fn offer(&mut self) -> v1::Offer {
-        self.next("offer", |event| event.offers?.offers.pop()).await
+        self.next("offer", |event| event.offers.as_ref()?.offers.last().cloned()).await
     }
 
     /// The next update of a task, acknowledged.
     pub(crate) async fn update(&mut self, task: &str) -> v1::TaskStatus {
-        let of_task = |event: Event| event.update.map(|it| it.status).filter(|it| it.task_id.value == task);
+        let of_task = |event: &Event| {
+            let status = &event.update.as_ref()?.status;
+            (status.task_id.value == task).then(|| status.clone())
+        };
         let status = self.next("update", of_task).await;
         self.calls.acknowledge(&status).await.unwrap();
         status
