@@ -92,14 +92,17 @@ pub(crate) fn exit(ctx: BtfTracePointContext) -> i32 {
     if unsafe { atomic::exchange(&raw mut followed.reported, 1) } != 0 {
         return 0;
     }
-    // SAFETY: see `load!`. What `wait` would say of the process.
-    let status = unsafe {
-        if load!(signal, SIGNAL_FLAGS, u32) & SIGNAL_GROUP_EXIT != 0 {
-            load!(signal, SIGNAL_GROUP_EXIT_CODE, u32)
-        } else {
-            load!(leader, TASK_EXIT_CODE, u32)
-        }
+    // What `wait` would say of the process. Both are loaded: a choice between two places to load from would reach older
+    // verifiers as one load from a place they cannot type.
+    // SAFETY: see `load!`.
+    let (flags, whole, own) = unsafe {
+        (
+            load!(signal, SIGNAL_FLAGS, u32),
+            load!(signal, SIGNAL_GROUP_EXIT_CODE, u32),
+            load!(leader, TASK_EXIT_CODE, u32),
+        )
     };
+    let status = if flags & SIGNAL_GROUP_EXIT != 0 { whole } else { own };
     // SAFETY: a field of a map value.
     unsafe { atomic::add(&raw mut counters.life.exits, 1) };
     report(EventKind::Exit, task, container, counters, 0, status);

@@ -55,6 +55,8 @@ type Mm = *const u8;
 /// `MM_FILEPAGES`, `MM_ANONPAGES`, `MM_SHMEMPAGES` of include/linux/mm_types_task.h (v6.1); 2 is swapped-out pages.
 const RESIDENT: [u32; 3] = [0, 1, 3];
 const SWAPPED: u32 = 2;
+/// Before 6.2 the counters are plain words, of a type through which the verifier of that time allows no direct load.
+const PLAIN_STRIDE: u32 = 8;
 
 /// Arguments: the memory, which of its counters.
 #[btf_tracepoint(function = "rss_stat")]
@@ -200,10 +202,18 @@ fn add(container: u64, change: u64) {
 /// Sum of the counters without what the CPUs still hold. May be a little below zero.
 #[inline(always)]
 fn shared_counts(mm: Mm) -> u64 {
-    let mut sum = 0;
+    let mut sum: u64 = 0;
     for member in RESIDENT {
-        // SAFETY: see `load!`.
-        sum += unsafe { load!(mm.add(counter(member)), COUNTER_COUNT, u64) };
+        let at = mm.wrapping_add(counter(member));
+        let count = if RSS_STRIDE.load() == PLAIN_STRIDE {
+            let at = at.wrapping_add(COUNTER_COUNT.load() as usize).cast::<u64>();
+            // SAFETY: the helper fails on an address that cannot be read.
+            unsafe { bpf_probe_read_kernel(at) }.unwrap_or(0)
+        } else {
+            // SAFETY: see `load!`.
+            unsafe { load!(at, COUNTER_COUNT, u64) }
+        };
+        sum = sum.wrapping_add(count);
     }
     sum
 }
@@ -218,6 +228,10 @@ fn counter(member: u32) -> usize {
 #[inline(always)]
 fn exact(mm: Mm, shared: u64) -> u64 {
     let mut sum = shared.cast_signed();
+    // Before 6.2 there are none, nor the fields that lead to them: the verifier must not see the loads.
+    if CPUS.load() == 0 {
+        return if sum < 0 { 0 } else { sum.cast_unsigned() };
+    }
     // SAFETY: see `load!`. Numbers to the verifier, not pointers: what they lead to is read by the checked helper.
     let remainders =
         RESIDENT.map(|member| unsafe { load!(mm.add(counter(member)), COUNTER_REMAINDERS, u64) });

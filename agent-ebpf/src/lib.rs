@@ -86,7 +86,8 @@ words! {
         voluntary,
         /// Switches because another thread was to run.
         involuntary,
-        /// Switches of threads that were not yet followed; what they ran until then is missing from `exec_ns`.
+        /// Switches of threads that were not followed at that moment; what they ran comes later, or is missing if they
+        /// ran before they were first seen.
         unfollowed,
     }
 }

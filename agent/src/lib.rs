@@ -10,6 +10,7 @@ pub mod config;
 pub mod containerizer;
 pub mod duration;
 mod executor_api;
+pub mod http;
 pub mod link;
 pub mod node;
 pub mod runtime;

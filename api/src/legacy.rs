@@ -14,7 +14,7 @@ pub mod system;
 pub mod task;
 pub mod version;
 
-pub use query::{Query, duration};
+pub use query::{Query, decode, duration};
 pub use reply::Reply;
 
 /// A metric, by its full name.

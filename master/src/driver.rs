@@ -7,6 +7,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the one place where the master's core is told the time")]
 
+use crate::allocator::core::Stats;
 use crate::allocator::event::Allocation;
 use crate::allocator::handle::Allocator;
 use crate::cluster::Cluster;
@@ -36,6 +37,14 @@ const BATCH_MAX: usize = 256;
 /// A snapshot may take at most one part in this many of the thread's time; readers wait for the next one together.
 const SNAPSHOT_SHARE: u32 = 10;
 
+/// What readers see of the master.
+#[derive(Clone, Debug)]
+pub(crate) struct Picture {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// What the allocator has done so far.
+    pub(crate) allocations: Stats,
+}
+
 /// What the other threads have to say.
 pub(crate) enum Command {
     Input(Input),
@@ -51,7 +60,7 @@ pub(crate) enum Command {
         reply: oneshot::Sender<Result<Done, Refusal>>,
     },
     Snapshot {
-        reply: oneshot::Sender<Arc<Snapshot>>,
+        reply: oneshot::Sender<Picture>,
     },
     Stop,
 }
@@ -137,7 +146,7 @@ struct Driver {
     streams: BTreeMap<StreamId, Sink>,
     tickets: BTreeMap<Ticket, oneshot::Sender<Result<Done, Refusal>>>,
     next_ticket: u64,
-    readers: Vec<oneshot::Sender<Arc<Snapshot>>>,
+    readers: Vec<oneshot::Sender<Picture>>,
     /// Not before then is the next snapshot taken.
     snapshot_due: Time,
 }
@@ -292,12 +301,12 @@ impl Driver {
         if self.readers.is_empty() || now.time < self.snapshot_due {
             return;
         }
-        let snapshot = self.cluster.snapshot(now);
+        let picture = Picture { snapshot: self.cluster.snapshot(now), allocations: self.allocator.stats().0 };
         let cost_ns = self.clock.now().time.since_ns(now.time);
         self.snapshot_due = now.time.plus_ns(cost_ns * u64::from(SNAPSHOT_SHARE));
         for reader in self.readers.drain(..) {
             // Whoever asked may have gone away meanwhile.
-            drop(reader.send(Arc::clone(&snapshot)));
+            drop(reader.send(picture.clone()));
         }
     }
 }

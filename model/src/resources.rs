@@ -163,13 +163,31 @@ impl Eq for Resources {}
 
 impl FromIterator<Resource> for Resources {
     fn from_iter<I: IntoIterator<Item = Resource>>(parts: I) -> Self {
-        let mut all = Self::default();
-        parts.into_iter().for_each(|part| all.add_part(&part));
+        let parts = parts.into_iter();
+        let mut all = Self { parts: Vec::with_capacity(parts.size_hint().0) };
+        parts.for_each(|part| all.push(part));
         all
     }
 }
 
+/// The parts, in their order.
+impl IntoIterator for Resources {
+    type Item = Resource;
+    type IntoIter = std::vec::IntoIter<Resource>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.parts.into_iter()
+    }
+}
+
 impl Resources {
+    /// From parts that are known to be alike in nothing, and not empty: none has to be compared with the others.
+    pub fn of_distinct(parts: Vec<Resource>) -> Self {
+        debug_assert!(parts.iter().all(|part| !part.value.is_empty()));
+        debug_assert_eq!(parts.iter().cloned().collect::<Self>().parts.len(), parts.len());
+        Self { parts }
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Resource> {
         self.parts.iter()
     }
@@ -198,13 +216,24 @@ impl Resources {
     }
 
     pub fn add_part(&mut self, part: &Resource) {
-        if part.value.is_empty() {
-            return;
-        }
-        match self.parts.iter_mut().find(|mine| part.is_divisible() && mine.same_stuff(part)) {
+        match self.alike(part) {
             Some(mine) => mine.value.add(&part.value),
+            None if part.value.is_empty() => {}
             None => self.parts.push(part.clone()),
         }
+    }
+
+    fn push(&mut self, part: Resource) {
+        match self.alike(&part) {
+            Some(mine) => mine.value.add(&part.value),
+            None if part.value.is_empty() => {}
+            None => self.parts.push(part),
+        }
+    }
+
+    /// The part into which another merges, if there is one.
+    fn alike(&mut self, part: &Resource) -> Option<&mut Resource> {
+        self.parts.iter_mut().find(|mine| part.is_divisible() && mine.same_stuff(part))
     }
 
     pub fn add(&mut self, other: &Self) {

@@ -62,7 +62,7 @@ impl Bpf {
     /// Loads and attaches what this machine allows. Containers will be the directories right below `root_cgroup`, a
     /// directory of a cgroup v2 hierarchy that exists; cgroups below a container count for it.
     ///
-    /// Takes 20 to 100 ms, most of it the verifier's. Never fails: what is missing is in the [`Support`].
+    /// Takes about a tenth of a second, most of it the verifier's and the reading of type information. Never fails: what is missing is in the [`Support`].
     pub fn open(root_cgroup: &Path) -> (Self, Support) {
         let opened = loader::load(root_cgroup).and_then(|(mut ebpf, support)| {
             let containers = ContainerMaps::take(&mut ebpf)

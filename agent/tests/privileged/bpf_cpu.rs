@@ -37,8 +37,8 @@ fn cpu_time_is_the_kernels_own() {
         let switches = cpu.voluntary + cpu.involuntary;
         assert!(switches > 0, "{name}");
         if name == "sleeping" {
-            // One a millisecond if nobody else wants the CPU.
-            assert!(cpu.voluntary > 100, "{} sleeps counted", cpu.voluntary);
+            // One a millisecond if nobody else wants the CPU; few where much does.
+            assert!(cpu.voluntary > 20, "{} sleeps counted", cpu.voluntary);
         }
     }
 }
@@ -69,19 +69,19 @@ fn a_thread_that_runs_is_counted_while_it_runs() {
     inmate.kill();
 }
 
-/// User and kernel time are sampled at ticks by both sides; over a second they agree to some ticks.
+/// User and kernel time are sampled at ticks by both sides; they agree to a tick or two.
 #[test]
 fn the_split_is_the_kernels_own() {
     let Some(mut meter) = Meter::open("the_split_is_the_kernels_own", &[Figure::Cpu]) else { return };
     let container = meter.container("split");
-    container.sh("dd if=/dev/zero of=/dev/null bs=64k count=400000 2>/dev/null; i=0; while [ $i -lt 500000 ]; do i=$((i+1)); done").end();
+    container.workload("split 700").end();
     let sample = meter.bpf.remove_container(container.id).unwrap().unwrap();
     let usage = agent::accounting::combine::combine(&Default::default(), Some(&sample), &Default::default());
     let (user, system) = (container.cpu_stat_ns("user_usec"), container.cpu_stat_ns("system_usec"));
     println!("counted {} + {}, cpu.stat {user} + {system}", usage.cpu_user_ns, usage.cpu_system_ns);
-    assert!(user > 100_000_000 && system > 100_000_000, "the workload does not do both: {user} {system}");
-    assert!(usage.cpu_system_ns.abs_diff(system) <= 60_000_000, "{} of {system}", usage.cpu_system_ns);
-    assert!(usage.cpu_user_ns.abs_diff(user) <= 60_000_000, "{} of {user}", usage.cpu_user_ns);
+    assert!(user > 50_000_000 && system > 50_000_000, "the workload does not do both: {user} {system}");
+    assert!(usage.cpu_system_ns.abs_diff(system) <= 20_000_000, "{} of {system}", usage.cpu_system_ns);
+    assert!(usage.cpu_user_ns.abs_diff(user) <= 20_000_000, "{} of {user}", usage.cpu_user_ns);
 }
 
 /// Cgroups that a task makes inside its container count for the container; neighbours do not.

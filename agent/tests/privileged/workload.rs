@@ -24,7 +24,9 @@ fn workload() {
             busy(1, Duration::MAX);
         }
         "duty" => duty(Duration::from_millis(number(1))),
+        "split" => split(Duration::from_millis(number(1))),
         "forks" => forks(number(1)),
+        "greed" => drop(std::hint::black_box(vec![1_u8; (number(1) as usize) << 20])),
         "memory" => memory(number(1) as usize),
         "udp" => udp(words[1].parse().unwrap(), number(2), number(3) as usize),
         "tcp" => tcp(words[1].parse().unwrap(), number(2) as usize),
@@ -57,6 +59,17 @@ fn duty(time: Duration) {
         }
         std::thread::sleep(Duration::from_micros(500));
     }
+}
+
+/// As long in the kernel as in user mode.
+fn split(time: Duration) {
+    let mut zeros = std::fs::File::open("/dev/zero").unwrap();
+    let mut buffer = vec![0; 1 << 20];
+    let start = Instant::now();
+    while start.elapsed() < time {
+        std::io::Read::read_exact(&mut zeros, &mut buffer).unwrap();
+    }
+    busy(1, time);
 }
 
 /// Many processes that live for a millisecond.
@@ -102,13 +115,35 @@ fn udp(to: SocketAddr, count: u64, bytes: usize) {
     }
 }
 
-/// Sends a stream and waits until the other side has read all of it.
+/// Sends a stream, waits until the other side has read all of it, and says how many bytes that took, counting those twice
+/// that had to be sent twice.
 fn tcp(to: SocketAddr, bytes: usize) {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.write_all(&vec![7; bytes]).unwrap();
     stream.shutdown(std::net::Shutdown::Write).unwrap();
     let done = std::io::Read::read(&mut stream, &mut [0; 1]).unwrap();
     assert_eq!(done, 1);
+    println!("\nsent {}", payload_sent(&stream));
+}
+
+/// `tcpi_bytes_sent` of `TCP_INFO` (linux/tcp.h, 4.19): payload bytes sent, retransmissions included.
+#[expect(unsafe_code, reason = "neither the standard library nor nix has this option")]
+fn payload_sent(stream: &TcpStream) -> u64 {
+    const BYTES_SENT: usize = 200;
+    let mut info = [0_u8; 256];
+    let mut length = info.len() as libc::socklen_t;
+    // SAFETY: the call writes at most `length` bytes into `info`, and the descriptor is open.
+    let done = unsafe {
+        libc::getsockopt(
+            std::os::fd::AsRawFd::as_raw_fd(stream),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    assert!(done == 0 && length as usize >= BYTES_SENT + 8, "TCP_INFO gives {length} bytes");
+    u64::from_ne_bytes(info[BYTES_SENT..BYTES_SENT + 8].try_into().unwrap())
 }
 
 /// Opens the programs as a user who may not.

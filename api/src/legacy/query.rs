@@ -35,7 +35,8 @@ impl Query {
     }
 }
 
-fn decode(text: &str) -> Cow<'_, str> {
+/// With `%2F` as `/` and `+` as a space; what is no escape stands for itself.
+pub fn decode(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return Cow::Borrowed(text);
     }

@@ -19,7 +19,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// `?jsonp=f` wraps the document as `f(...);`, which a page of another origin may load as a script.
+    /// `?jsonp=f` wraps the document as `f(...)`, which a page of another origin may load as a script.
     pub fn json(document: &impl Serialize, query: &Query) -> Self {
         let mut body = Vec::with_capacity(1024);
         let callback = query.get("jsonp");
@@ -30,7 +30,7 @@ impl Reply {
         serde_json::to_writer(&mut body, document)
             .expect("documents have text keys and finite figures, and a Vec takes all");
         if callback.is_some() {
-            body.extend_from_slice(b");");
+            body.push(b')');
         }
         let content_type = if callback.is_some() { "text/javascript" } else { media::JSON };
         Self { status: 200, content_type: Some(content_type), body: body.into(), ..Self::default() }

@@ -8,28 +8,33 @@ use super::key::{AgentKey, FrameworkKey};
 use super::parcel::Parcel;
 use super::quantities::Quantities;
 use super::slot::Slot;
-use model::resources::Resources;
+use model::resources::{Resource, Resources};
 use model::role::Role;
 use model::time::Time;
 
 impl Core {
-    pub(super) fn add_agent(&mut self, key: AgentKey, total: &Resources, used: &[(FrameworkKey, Resources)]) {
+    pub(super) fn add_agent(
+        &mut self,
+        key: AgentKey,
+        total: Resources,
+        used: Vec<(FrameworkKey, Resources)>,
+    ) {
         let total = Parcel::from_resources(total);
         self.tree.change_total(&Quantities::default(), &total.quantities());
         self.slots.add(key.index, Slot::new(key.generation, total));
         for (framework, resources) in used {
-            for (role, parcel) in by_role(resources) {
-                let id = self.claimant_in(*framework, role);
+            for_each_role(resources, |role, parcel| {
+                let id = self.claimant_in(framework, role);
                 self.tree.charge(id, &parcel.quantities());
-                self.slots.hold_used(key.index, &mut self.tree.claimants, id, parcel);
-            }
+                self.slots.hold(key.index, &mut self.tree.claimants, id, parcel);
+            });
         }
-        self.slots.refit(key.index);
+        self.slots[key.index].refit();
         self.refresh_ready(key.index);
         self.touch(key.index);
     }
 
-    pub(super) fn update_agent(&mut self, key: AgentKey, total: &Resources) {
+    pub(super) fn update_agent(&mut self, key: AgentKey, total: Resources) {
         let Some(agent) = self.agent(key) else { return };
         let total = Parcel::from_resources(total);
         let come = total.quantities();
@@ -66,26 +71,20 @@ impl Core {
         &mut self,
         now: Time,
         (framework, agent): (FrameworkKey, AgentKey),
-        resources: &Resources,
+        resources: Resources,
         refusal: Refusal,
     ) {
         let (Some(agent), Some(_)) = (self.agent(agent), self.frameworks.get(framework)) else { return };
-        for (role, parcel) in by_role(resources) {
+        for_each_role(resources, |role, parcel| {
             let id = self.find_claimant(framework, role).expect("who gives back holds something");
             self.tree.discharge(id, &parcel.quantities());
-            match refusal {
-                Refusal::None => self.slots.release(agent, &mut self.tree.claimants, id, parcel),
-                Refusal::Pass | Refusal::For { ns: 0 } => {
-                    self.slots.release(agent, &mut self.tree.claimants, id, parcel.clone());
-                    self.refuse(agent, id, parcel, (now.plus_ns(PASS_NS_MAX), true));
-                }
-                Refusal::For { ns } => {
-                    self.slots.release(agent, &mut self.tree.claimants, id, parcel.clone());
-                    self.refuse(agent, id, parcel, (now.plus_ns(ns.min(REFUSAL_NS_MAX)), false));
-                }
+            let refused = refusal.until(now).map(|until| (parcel.clone(), until));
+            self.slots.release(agent, &mut self.tree.claimants, id, parcel);
+            if let Some((parcel, until)) = refused {
+                self.refuse(agent, id, parcel, until);
             }
             self.drop_if_idle(framework, id);
-        }
+        });
         self.refresh_ready(agent);
         match refusal {
             Refusal::Pass | Refusal::For { ns: 0 } => self.pass_on(now, agent),
@@ -116,21 +115,31 @@ impl Core {
     }
 }
 
-/// Resources by the role they are allocated to; what has no mark is `*`'s. Mostly there is one.
-fn by_role(resources: &Resources) -> Vec<(&Role, Parcel)> {
-    static STAR: std::sync::LazyLock<Role> = std::sync::LazyLock::new(Role::star);
-    let mut roles: Vec<&Role> = Vec::with_capacity(1);
-    for part in resources.iter() {
-        let role = part.allocation.as_ref().unwrap_or(&STAR);
-        if !roles.contains(&role) {
-            roles.push(role);
+impl Refusal {
+    /// Until when it holds, and whether it is a pass.
+    fn until(self, now: Time) -> Option<(Time, bool)> {
+        match self {
+            Self::None => None,
+            Self::Pass | Self::For { ns: 0 } => Some((now.plus_ns(PASS_NS_MAX), true)),
+            Self::For { ns } => Some((now.plus_ns(ns.min(REFUSAL_NS_MAX)), false)),
         }
     }
-    match *roles {
-        [role] => vec![(role, Parcel::from_resources(resources))],
-        _ => {
-            let of = |role: &Role| resources.filter(|part| part.allocation.as_ref().unwrap_or(&STAR) == role);
-            roles.into_iter().map(|role| (role, Parcel::from_resources(&of(role)))).collect()
+}
+
+/// Shows resources by the role they are allocated to; what has no mark is `*`'s. Mostly there is one.
+fn for_each_role(resources: Resources, mut show: impl FnMut(&Role, Parcel)) {
+    let mut left = resources;
+    loop {
+        let Some(first) = left.iter().next() else { return };
+        let role = first.allocation.clone().unwrap_or_default();
+        let is_other = |part: &Resource| match &part.allocation {
+            Some(other) => *other != role,
+            None => !role.is_star(),
+        };
+        if !left.iter().any(is_other) {
+            return show(&role, Parcel::from_resources(left));
         }
+        show(&role, Parcel::from_resources(left.filter(|part| !is_other(part))));
+        left = left.filter(is_other);
     }
 }

@@ -3,23 +3,43 @@
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bits {
     words: Vec<u64>,
+    count: u32,
 }
 
 impl Bits {
     pub(super) fn set(&mut self, at: u32, is_in: bool) {
+        if is_in {
+            self.add(at);
+        } else {
+            self.remove(at);
+        }
+    }
+
+    pub(super) fn add(&mut self, at: u32) {
         let word = at as usize / 64;
         if word >= self.words.len() {
-            if !is_in {
-                return;
-            }
             self.words.resize(word + 1, 0);
         }
         let bit = 1 << (at % 64);
-        if is_in {
-            self.words[word] |= bit;
-        } else {
-            self.words[word] &= !bit;
-        }
+        self.count += u32::from(self.words[word] & bit == 0);
+        self.words[word] |= bit;
+    }
+
+    pub(super) fn remove(&mut self, at: u32) {
+        let Some(word) = self.words.get_mut(at as usize / 64) else { return };
+        let bit = 1 << (at % 64);
+        self.count -= u32::from(*word & bit != 0);
+        *word &= !bit;
+    }
+
+    /// How many members there are.
+    pub(super) fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// In ascending order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
+        std::iter::successors(self.next(0), |last| self.next(last + 1))
     }
 
     pub(super) fn has(&self, at: u32) -> bool {
@@ -53,14 +73,11 @@ mod tests {
         }
         bits.set(64, false);
         bits.set(1000, false);
-        let mut seen = Vec::new();
-        let mut at = bits.next(0);
-        while let Some(member) = at {
-            assert!(bits.has(member));
-            seen.push(member);
-            at = bits.next(member + 1);
-        }
+        bits.add(63);
+        let seen: Vec<_> = bits.iter().collect();
         assert_eq!(seen, [0, 63, 200]);
+        assert_eq!(bits.len(), 3);
+        assert!(seen.iter().all(|at| bits.has(*at)));
         assert!(!bits.has(64) && !bits.has(5000));
     }
 }

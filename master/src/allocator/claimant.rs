@@ -1,6 +1,7 @@
 //! Claimants: a framework in one of its roles. What it holds, whether it wants offers, and where it stands in its role.
 //! A claimant stays while it holds something, though its framework has left the role.
 
+use super::bits::Bits;
 use super::key::FrameworkKey;
 use super::policy::drf::Rank;
 use super::quantities::Quantities;
@@ -25,8 +26,8 @@ pub(super) struct Claimant {
     pub(super) rank: Option<Rank>,
     pub(super) is_subscribed: bool,
     pub(super) is_suppressed: bool,
-    /// Indices of the agents on which it holds something, in no order; each agent knows its place here.
-    pub(super) agents: Vec<u32>,
+    /// The agents on which it holds something: who leaves is looked for there, and nowhere else.
+    pub(super) agents: Bits,
     /// Refusals of other epochs are void. Goes up with every revive, and is not reset when the id is used again.
     pub(super) refusal_epoch: u32,
     /// Refusals of this epoch.
@@ -40,7 +41,7 @@ impl Claimant {
 
     /// Nothing is left to remember it for.
     pub(super) fn is_idle(&self) -> bool {
-        !self.is_subscribed && self.agents.is_empty()
+        !self.is_subscribed && self.agents.len() == 0
     }
 }
 
@@ -64,7 +65,7 @@ impl Claimants {
             rank: None,
             is_subscribed: false,
             is_suppressed: false,
-            agents: Vec::new(),
+            agents: Bits::default(),
             refusal_epoch: 0,
             refusal_count: 0,
         };

@@ -92,8 +92,8 @@ impl Core {
     pub fn apply(&mut self, now: Time, event: Event) {
         self.stats.event_count += 1;
         match event {
-            Event::AddAgent { agent, total, used } => self.add_agent(agent, &total, &used),
-            Event::UpdateAgent { agent, total } => self.update_agent(agent, &total),
+            Event::AddAgent { agent, total, used } => self.add_agent(agent, total, used),
+            Event::UpdateAgent { agent, total } => self.update_agent(agent, total),
             Event::RemoveAgent { agent } => self.remove_agent(agent),
             Event::ActivateAgent { agent } => self.set_agent_active(agent, true),
             Event::DeactivateAgent { agent } => self.set_agent_active(agent, false),
@@ -105,7 +105,7 @@ impl Core {
             Event::ActivateFramework { framework } => self.set_framework_active(framework, true),
             Event::DeactivateFramework { framework } => self.set_framework_active(framework, false),
             Event::Release { framework, agent, resources, refusal } => {
-                self.release(now, (framework, agent), &resources, refusal);
+                self.release(now, (framework, agent), resources, refusal);
             }
             Event::Suppress { framework, roles } => self.suppress(framework, &roles),
             Event::Revive { framework, roles } => self.revive(framework, &roles),
@@ -251,16 +251,19 @@ impl Core {
 
     fn allocate(&mut self, agent: u32, id: ClaimantId, take: Take) -> Allocation {
         self.stats.allocation_count += 1;
-        let parcel = self.slots.claim(agent, &mut self.tree.claimants, id, take);
+        let generation = self.slots[agent].generation;
+        let parcel = self.slots[agent].claim(take);
         self.tree.charge(id, &parcel.quantities());
         let claimant = &self.tree.claimants[id];
         let role = self.tree.role(claimant.role);
-        Allocation {
+        let allocation = Allocation {
             framework: claimant.framework,
             role: role.clone(),
-            agent: AgentKey { index: agent, generation: self.slots[agent].generation },
+            agent: AgentKey { index: agent, generation },
             resources: parcel.to_resources(role, &self.names),
-        }
+        };
+        self.slots.hold(agent, &mut self.tree.claimants, id, parcel);
+        allocation
     }
 
     /// Clears void refusals away once there are more of them than of anything else.
@@ -270,6 +273,40 @@ impl Core {
             for (_, slot) in self.slots.iter_mut() {
                 slot.refusals.sweep(&mut self.tree.claimants, &mut self.refusal_counts);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::{Claims, Refusal};
+    use super::super::key::FrameworkKey;
+    use super::*;
+    use model::role::Role;
+
+    /// Frameworks that decline for a year, go, and come again leave nothing behind that grows.
+    #[test]
+    fn void_refusals_are_cleared_away() {
+        const AGENT_COUNT: u32 = 20;
+        let (mut core, mut out) = (Core::default(), Vec::new());
+        for index in 0..AGENT_COUNT {
+            let agent = AgentKey { index, generation: 0 };
+            let total = "cpus:1;mem:100".parse().expect("resources");
+            core.handle(Time(1), Event::AddAgent { agent, total, used: Vec::new() }, &mut out);
+        }
+        for generation in 0..100 {
+            let framework = FrameworkKey { index: 0, generation };
+            let info = Claims { roles: vec![Role::star()], ..Claims::default() };
+            core.handle(Time(1), Event::AddFramework { framework, info, is_active: true }, &mut out);
+            assert_eq!(out.len(), AGENT_COUNT as usize);
+            for Allocation { framework, agent, resources, .. } in std::mem::take(&mut out) {
+                let refusal = Refusal::For { ns: u64::MAX };
+                core.handle(Time(1), Event::Release { framework, agent, resources, refusal }, &mut out);
+            }
+            core.handle(Time(1), Event::RemoveFramework { framework }, &mut out);
+            core.invariants(Time(1));
+            let RefusalCounts { live, void } = core.refusal_counts;
+            assert!(live == 0 && void <= 2 * AGENT_COUNT as usize, "{live} {void}");
         }
     }
 }

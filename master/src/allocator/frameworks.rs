@@ -84,7 +84,7 @@ impl Core {
     pub(super) fn remove_framework(&mut self, key: FrameworkKey) {
         let Some(framework) = self.frameworks.get(key) else { return };
         for id in framework.claimants.clone() {
-            for agent in self.tree.claimants[id].agents.clone() {
+            for agent in self.tree.claimants[id].agents.iter().collect::<Vec<_>>() {
                 let parcel = self.slots.release_all(agent, &mut self.tree.claimants, id);
                 self.tree.discharge(id, &parcel.quantities());
                 self.refresh_ready(agent);

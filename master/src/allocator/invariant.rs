@@ -29,7 +29,7 @@ impl Core {
             slot.invariant_conservation();
             for held in slot.held() {
                 assert!(!held.parcel.is_empty());
-                assert!(self.tree.claimants[held.claimant].agents.contains(&agent));
+                assert!(self.tree.claimants[held.claimant].agents.has(agent));
             }
             held_count += slot.held().len();
         }
@@ -42,7 +42,7 @@ impl Core {
     pub fn invariant_charges(&self) {
         for (id, claimant) in self.tree.claimants.live() {
             let mut held = Quantities::default();
-            for &agent in &claimant.agents {
+            for agent in claimant.agents.iter() {
                 let here = self.slots[agent].held().iter().filter(|held| held.claimant == id);
                 here.for_each(|one| held.add(&one.parcel.quantities()));
             }

@@ -21,18 +21,14 @@ pub(super) struct Parcel {
 
 impl Parcel {
     /// Allocation marks are dropped.
-    pub(super) fn from_resources(resources: &Resources) -> Self {
+    pub(super) fn from_resources(resources: Resources) -> Self {
         let mut parcel = Self::default();
-        for part in resources.iter() {
-            match &part.value {
-                Value::Scalar(amount) if is_plain(part) => match column(&part.name) {
-                    Some(column) => parcel.plain[column] += *amount,
-                    None => parcel.rest.add_part(&unmarked(part)),
-                },
-                Value::Ranges(ranges) if is_plain(part) && &*part.name == PORTS => {
-                    add_ranges(&mut parcel.ports, ranges);
-                }
-                _ => parcel.rest.add_part(&unmarked(part)),
+        for part in resources {
+            match (place(&part), part.value) {
+                (Place::Column(column), Value::Scalar(amount)) => parcel.plain[column] += amount,
+                (Place::Ports, Value::Ranges(ranges)) if parcel.ports.is_empty() => parcel.ports = ranges,
+                (Place::Ports, Value::Ranges(ranges)) => parcel.ports = parcel.ports.union(&ranges),
+                (_, value) => parcel.rest.add_part(&Resource { value, allocation: None, ..part }),
             }
         }
         parcel
@@ -50,11 +46,18 @@ impl Parcel {
             is_shared: false,
             provider_id: None,
         };
-        let scalars = names.columns.iter().zip(self.plain).filter(|(_, amount)| !amount.is_zero());
-        let scalars = scalars.map(|(name, amount)| mark(name, Value::Scalar(amount)));
-        let ports = (!self.ports.is_empty()).then(|| mark(&names.ports, Value::Ranges(self.ports.clone())));
-        let rest = self.rest.iter().map(|part| Resource { allocation: Some(role.clone()), ..part.clone() });
-        scalars.chain(ports).chain(rest).collect()
+        let mut parts = Vec::with_capacity(COLUMN_COUNT + 1 + self.rest.iter().count());
+        for (name, amount) in names.columns.iter().zip(self.plain) {
+            if !amount.is_zero() {
+                parts.push(mark(name, Value::Scalar(amount)));
+            }
+        }
+        if !self.ports.is_empty() {
+            parts.push(mark(&names.ports, Value::Ranges(self.ports.clone())));
+        }
+        let rest = self.rest.iter();
+        parts.extend(rest.map(|part| Resource { allocation: Some(role.clone()), ..part.clone() }));
+        Resources::of_distinct(parts)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -132,16 +135,24 @@ impl Default for Names {
     }
 }
 
-fn is_plain(part: &Resource) -> bool {
-    part.reservations.is_empty()
+/// Where a part belongs.
+enum Place {
+    Column(usize),
+    Ports,
+    Rest,
+}
+
+fn place(part: &Resource) -> Place {
+    let is_plain = part.reservations.is_empty()
         && part.disk.is_none()
         && !part.is_revocable
         && !part.is_shared
-        && part.provider_id.is_none()
-}
-
-fn unmarked(part: &Resource) -> Resource {
-    Resource { allocation: None, ..part.clone() }
+        && part.provider_id.is_none();
+    match part.value {
+        Value::Scalar(_) if is_plain => column(&part.name).map_or(Place::Rest, Place::Column),
+        Value::Ranges(_) if is_plain && &*part.name == PORTS => Place::Ports,
+        _ => Place::Rest,
+    }
 }
 
 fn add_ranges(mine: &mut Ranges, theirs: &Ranges) {
@@ -161,7 +172,7 @@ mod tests {
     }
 
     fn parcel(text: &str) -> Parcel {
-        Parcel::from_resources(&r(text))
+        Parcel::from_resources(r(text))
     }
 
     const TEXTS: [&str; 6] = [
@@ -209,7 +220,7 @@ mod tests {
     #[test]
     fn quantities_count_what_is_reserved_too() {
         let sums = parcel("cpus:1;cpus(eng):2;licences:3;ports:[1-9]").quantities();
-        let expect = Parcel::from_resources(&r("cpus:3;licences:3")).quantities();
+        let expect = Parcel::from_resources(r("cpus:3;licences:3")).quantities();
         assert_eq!(sums, expect);
     }
 }

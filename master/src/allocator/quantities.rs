@@ -67,12 +67,18 @@ impl Quantities {
         }
     }
 
-    /// Pairs of what is here and what is in `other`, one for every scalar that either has.
-    pub(super) fn beside<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (Quantity, Quantity)> + 'a {
-        let named = |of: &Self, name| of.named.get(name).copied().unwrap_or_default();
-        let columns = self.columns.iter().copied().zip(other.columns.iter().copied());
-        let here = self.named.iter().map(move |(name, amount)| (*amount, named(other, name)));
-        let there = other.named.iter().filter(|(name, _)| !self.named.contains_key(*name));
-        columns.chain(here).chain(there.map(|(_, amount)| (Quantity::ZERO, *amount)))
+    /// Shows what is here beside what is in `other`, for every scalar that either has.
+    pub(super) fn each_beside(&self, other: &Self, mut show: impl FnMut(Quantity, Quantity)) {
+        for (mine, theirs) in self.columns.iter().zip(&other.columns) {
+            show(*mine, *theirs);
+        }
+        if self.named.is_empty() && other.named.is_empty() {
+            return;
+        }
+        for (name, mine) in &self.named {
+            show(*mine, other.named.get(name).copied().unwrap_or_default());
+        }
+        let only_there = other.named.iter().filter(|(name, _)| !self.named.contains_key(*name));
+        only_there.for_each(|(_, theirs)| show(Quantity::ZERO, *theirs));
     }
 }

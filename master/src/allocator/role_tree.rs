@@ -365,8 +365,12 @@ impl RoleTree {
 }
 
 fn has_drifted(now: &Quantities, then: &Quantities) -> bool {
-    now.beside(then)
-        .any(|(now, then)| now.milli().abs_diff(then.milli()).saturating_mul(DRIFT_PARTS) > then.milli())
+    let mut has_drifted = false;
+    now.each_beside(then, |now, then| {
+        let moved = now.milli().abs_diff(then.milli());
+        has_drifted |= moved.saturating_mul(DRIFT_PARTS) > then.milli();
+    });
+    has_drifted
 }
 
 /// The first entry of the queue whose claimant is accepted.

@@ -18,11 +18,14 @@ impl Share {
     /// The largest of `allocated / total` over every scalar, divided by the weight. A scalar of which there is none
     /// counts as share zero, as in [`Quantity::cmp_share`].
     pub(super) fn dominant(allocated: &Quantities, totals: &Quantities, weight: Quantity) -> Self {
-        let (amount, total) = allocated
-            .beside(totals)
-            .max_by(|(a, a_total), (b, b_total)| a.cmp_share(*a_total, *b, *b_total))
-            .filter(|(_, total)| !total.is_zero())
-            .map_or((0, 1), |(amount, total)| (amount.milli(), total.milli()));
+        // Called several times an allocation: a plain loop, not a chain of iterators.
+        let mut most = (Quantity::ZERO, Quantity::ZERO);
+        allocated.each_beside(totals, |amount, total| {
+            if amount.cmp_share(total, most.0, most.1).is_gt() {
+                most = (amount, total);
+            }
+        });
+        let (amount, total) = if most.1.is_zero() { (0, 1) } else { (most.0.milli(), most.1.milli()) };
         Self { amount, total, weight_milli: weight.milli().max(1) }
     }
 }
@@ -86,7 +89,7 @@ mod tests {
     #[test]
     fn the_dominant_share_is_the_largest() {
         let of = |text: &str| {
-            super::super::parcel::Parcel::from_resources(&text.parse().expect("a resource text")).quantities()
+            super::super::parcel::Parcel::from_resources(text.parse().expect("a resource text")).quantities()
         };
         let totals = of("cpus:100;mem:1000;licences:4");
         let one = Quantity::from_units(1);

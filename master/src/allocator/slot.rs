@@ -14,8 +14,6 @@ use model::time::Time;
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) claimant: ClaimantId,
-    /// Where the agent stands in the claimant's `agents`.
-    back: u32,
     pub(super) parcel: Parcel,
 }
 
@@ -88,8 +86,8 @@ impl Slot {
         old
     }
 
-    /// Takes out of what is free.
-    fn claim(&mut self, take: Take) -> Parcel {
+    /// Takes out of what is free; it is to be held by somebody from here on ([`Slots::hold`]).
+    pub(super) fn claim(&mut self, take: Take) -> Parcel {
         match take {
             Take::All => std::mem::take(&mut self.free),
             Take::Part(part) => {
@@ -111,7 +109,7 @@ impl Slot {
     }
 
     /// Works out anew what is free.
-    fn refit(&mut self) {
+    pub(super) fn refit(&mut self) {
         let mut held = Parcel::default();
         self.held.iter().for_each(|one| held.add(&one.parcel));
         self.is_overcommitted = !self.total.contains(&held);
@@ -185,34 +183,6 @@ impl Slots {
         self.all.len()
     }
 
-    /// Moves what is taken from free to what the claimant holds, and shows it.
-    pub(super) fn claim(
-        &mut self,
-        agent: u32,
-        claimants: &mut Claimants,
-        id: ClaimantId,
-        take: Take,
-    ) -> Parcel {
-        let parcel = self[agent].claim(take);
-        self.hold(agent, claimants, id, parcel.clone());
-        parcel
-    }
-
-    /// Notes that the claimant holds that, without regard to what is free: [`Self::refit`] must follow.
-    pub(super) fn hold_used(
-        &mut self,
-        agent: u32,
-        claimants: &mut Claimants,
-        id: ClaimantId,
-        parcel: Parcel,
-    ) {
-        self.hold(agent, claimants, id, parcel);
-    }
-
-    pub(super) fn refit(&mut self, agent: u32) {
-        self[agent].refit();
-    }
-
     /// Moves a part of what the claimant holds to what is free.
     ///
     /// # Panics
@@ -252,7 +222,8 @@ impl Slots {
         dropped
     }
 
-    fn hold(&mut self, agent: u32, claimants: &mut Claimants, id: ClaimantId, parcel: Parcel) {
+    /// Notes that the claimant holds that: what was claimed for it, or what it uses ([`Slot::refit`] must follow then).
+    pub(super) fn hold(&mut self, agent: u32, claimants: &mut Claimants, id: ClaimantId, parcel: Parcel) {
         if parcel.is_empty() {
             return;
         }
@@ -260,24 +231,18 @@ impl Slots {
         match slot.position(id) {
             Some(at) => slot.held[at].parcel.add(&parcel),
             None => {
-                let agents = &mut claimants[id].agents;
-                slot.held.push(Held { claimant: id, back: agents.len() as u32, parcel });
-                agents.push(agent);
+                // Mostly one framework holds the whole agent: do not make room for four.
+                slot.held.reserve_exact(usize::from(slot.held.is_empty()));
+                slot.held.push(Held { claimant: id, parcel });
+                claimants[id].agents.add(agent);
             }
         }
     }
 
-    /// Unlinks one entry from both sides. The last of the claimant's agents takes the place of this one.
+    /// Unlinks one entry from both sides.
     fn drop_held(&mut self, agent: u32, claimants: &mut Claimants, at: usize) -> Parcel {
         let held = self[agent].held.swap_remove(at);
-        let agents = &mut claimants[held.claimant].agents;
-        let was = agents.swap_remove(held.back as usize);
-        assert_eq!(was, agent, "agent and claimant point at each other");
-        if let Some(&moved) = agents.get(held.back as usize) {
-            let slot = &mut self[moved];
-            let at = slot.position(held.claimant).expect("agent and claimant point at each other");
-            slot.held[at].back = held.back;
-        }
+        claimants[held.claimant].agents.remove(agent);
         held.parcel
     }
 }

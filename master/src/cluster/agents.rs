@@ -92,8 +92,11 @@ impl Unreachable {
 
     /// Whether it was there.
     pub(super) fn remove(&mut self, id: &AgentId) -> bool {
-        self.order.retain(|other| other != id);
-        self.since.remove(id).is_some()
+        let was_there = self.since.remove(id).is_some();
+        if was_there {
+            self.order.retain(|other| other != id);
+        }
+        was_there
     }
 
     pub(super) fn since(&self) -> Vec<(AgentId, UnixTime)> {

@@ -1,7 +1,6 @@
 //! Containers as reports name them: whose figures stand in which row of the usage table.
 
 use super::input::SessionId;
-use super::tasks::Task;
 use super::{Cluster, Turn};
 use crate::usage::Row;
 use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId};
@@ -21,10 +20,10 @@ impl Cluster {
         // Held for the time of this call, so that a row nobody shows is freed at its end.
         self.rows.hold(row);
         let agent_id = self.sessions.get(&session).cloned();
-        let is_live = self.frameworks.contains(&framework_id);
-        if let Some(agent_id) = agent_id.as_ref().filter(|_| !is_live) {
-            self.show_in_completed_framework(agent_id, &framework_id, &executor_id, &container_id, row, turn);
-        } else if let Some(agent_id) = agent_id {
+        let Some(agent_id) = agent_id else { return self.rows.drop(Some(row), turn) };
+        if !self.frameworks.contains(&framework_id) {
+            self.show_in_completed(&agent_id, &framework_id, &executor_id, &container_id, row, turn);
+        } else {
             self.show_in_executor(&agent_id, &framework_id, &executor_id, &container_id, row, turn);
             self.show_in_tasks(&agent_id, &framework_id, &executor_id, &container_id, row, turn);
             self.rows.hold(row);
@@ -82,15 +81,21 @@ impl Cluster {
         }
         // A task may be over and acknowledged before its container is first reported on.
         let mut over = framework.completed.iter_mut().rev().take_while(|_| !is_shown);
-        if let Some(task) = over.find(|task| ran_in(task, agent_id, executor_id, container_id)) {
+        let runs_there = |task: &super::tasks::Task| {
+            task.info.agent_id == *agent_id
+                && task.info.executor_id() == *executor_id
+                && task.container_id.as_ref().is_none_or(|known| known == container_id)
+        };
+        if let Some(task) = over.find(|task| runs_there(task)) {
             let changed = Arc::make_mut(task);
             changed.container_id = Some(container_id.clone());
             self.rows.replace(&mut changed.usage, row, turn);
         }
     }
 
-    /// A framework may be torn down as soon as its last task has ended, before that task's container is first reported on.
-    fn show_in_completed_framework(
+    /// A framework that is torn down as soon as its tasks are over is gone before the last figures of the last
+    /// containers come, and those of short ones are the only ones there are.
+    fn show_in_completed(
         &mut self,
         agent_id: &AgentId,
         framework_id: &FrameworkId,
@@ -99,10 +104,12 @@ impl Cluster {
         row: Row,
         turn: &mut Turn<'_>,
     ) {
-        let mut latest = self.completed.iter_mut().rev();
-        let Some(framework) = latest.find(|framework| framework.id == *framework_id) else { return };
-        for task in &mut Arc::make_mut(framework).completed_tasks {
-            if ran_in(task, agent_id, executor_id, container_id) {
+        let Some(view) = self.completed.iter_mut().rev().find(|view| view.id == *framework_id) else {
+            return;
+        };
+        for task in &mut Arc::make_mut(view).completed_tasks {
+            let runs_there = task.info.agent_id == *agent_id && task.info.executor_id() == *executor_id;
+            if runs_there && task.container_id.as_ref().is_none_or(|known| known == container_id) {
                 let changed = Arc::make_mut(task);
                 changed.container_id = Some(container_id.clone());
                 self.rows.replace(&mut changed.usage, row, turn);
@@ -126,11 +133,4 @@ impl Cluster {
             self.rows.drop(Some(row), turn);
         }
     }
-}
-
-/// Whether a task that is over may have run in that container: of its executor, and in no other that is known.
-fn ran_in(task: &Task, agent_id: &AgentId, executor_id: &ExecutorId, container_id: &ContainerId) -> bool {
-    task.info.agent_id == *agent_id
-        && task.info.executor_id() == *executor_id
-        && task.container_id.as_ref().is_none_or(|known| known == container_id)
 }

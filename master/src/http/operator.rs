@@ -1,7 +1,7 @@
 //! `/api/v1`: the operator API, for now its reading half.
 
-use super::serve::{App, body, document, header, refuse};
-use super::{legacy, system};
+use super::legacy;
+use super::serve::{App, body, document, gauges, header, refuse};
 use api::media::{self, Encoding};
 use api::refusal::Refusal;
 use api::v1;
@@ -28,9 +28,9 @@ async fn serve(app: &App, request: Request) -> Result<Response, Refusal> {
     let kind = call.r#type.ok_or_else(|| invalid("Expecting 'type' to be present"))?;
     let kind = Type::try_from(kind).unwrap_or(Type::Unknown);
     let encoding = Encoding::of_answer(accept.as_deref())?;
-    let snapshot = app.snapshot().await.ok_or(Refusal::MasterRecovering)?;
+    let picture = app.picture().await.ok_or(Refusal::MasterRecovering)?;
     let written = tokio::task::spawn_blocking(move || {
-        let answer = legacy::answer(kind, &snapshot, &system::gauges());
+        let answer = legacy::answer(kind, &picture.snapshot, &gauges(&picture));
         answer.map(|answer| answer.map(|answer| media::encode(encoding, &answer)))
     });
     match written.await {

@@ -2,8 +2,8 @@
 
 use super::legacy::{self, Query, Reply};
 use super::{operator, scheduler, system};
-use crate::cluster::snapshot::{MasterInfo, Snapshot};
-use crate::driver::{Command, Post};
+use crate::cluster::snapshot::MasterInfo;
+use crate::driver::{Command, Picture, Post};
 use api::media::Encoding;
 use api::refusal::Refusal;
 use axum::Router;
@@ -30,7 +30,7 @@ pub(super) struct App {
 
 impl App {
     /// A picture of the cluster, as of now or a moment ago; `None` while the master is shutting down.
-    pub(super) async fn snapshot(&self) -> Option<Arc<Snapshot>> {
+    pub(super) async fn picture(&self) -> Option<Picture> {
         let (reply, answer) = oneshot::channel();
         self.post.send(Command::Snapshot { reply });
         answer.await.ok()
@@ -110,16 +110,29 @@ async fn snapshot_document(app: &App, request: Request) -> Response {
         return refuse(&Refusal::Method { allowed: "GET", got: request.method().to_string() });
     }
     let query = Query::parse(request.uri().query().unwrap_or_default());
-    let Some(snapshot) = app.snapshot().await else { return refuse(&Refusal::MasterRecovering) };
+    let Some(picture) = app.picture().await else { return refuse(&Refusal::MasterRecovering) };
     let path = request.uri().path().to_owned();
     // A large cluster takes a while to write down; streams go on meanwhile.
     let written =
-        tokio::task::spawn_blocking(move || legacy::get(&path, &query, &snapshot, &system::gauges()));
+        tokio::task::spawn_blocking(move || legacy::get(&path, &query, &picture.snapshot, &gauges(&picture)));
     match written.await {
         Ok(Some(reply)) => from_reply(reply),
         Ok(None) => refuse(&Refusal::NotFound),
         Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the document could not be written"),
     }
+}
+
+/// Figures that the snapshot does not know: the machine's and the allocator's.
+pub(super) fn gauges(picture: &Picture) -> Vec<legacy::Gauge> {
+    let mut gauges = system::gauges();
+    let counts = &picture.allocations;
+    for (name, count) in [
+        ("allocator/mesos/event_queue_dispatches", counts.event_count),
+        ("allocator/mesos/allocation_runs", counts.decision_count),
+    ] {
+        gauges.push((name.into(), count as f64));
+    }
+    gauges
 }
 
 fn from_reply(reply: Reply) -> Response {

@@ -157,3 +157,53 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn pair() -> (Session, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let there = std::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+        let (here, peer) = listener.accept().expect("accepted");
+        here.set_nonblocking(true).expect("nonblocking");
+        (Session::new(SessionId(1), TcpStream::from_std(here), peer), there)
+    }
+
+    #[test]
+    fn frames_arrive_whole_and_in_order_however_the_socket_takes_them() {
+        let (mut session, mut there) = pair();
+        let frame = |n: u8| vec![n; 100_000];
+        for n in 0..100 {
+            session.push(frame(n)).expect("far from the limit");
+        }
+        let reader = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            there.read_to_end(&mut all).expect("read");
+            all
+        });
+        while !session.queue.is_empty() {
+            session.write().expect("the peer reads");
+            std::thread::yield_now();
+        }
+        assert_eq!(session.queued_bytes, 0);
+        drop(session);
+        let all = reader.join().expect("read");
+        assert_eq!(all, (0..100).flat_map(frame).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_agent_that_takes_nothing_is_given_up_at_the_limit() {
+        let (mut session, _there) = pair();
+        let mebibyte = || vec![0; 1 << 20];
+        let pushed = (0..QUEUE_BYTES_MAX >> 19).take_while(|_| {
+            session.write().expect("the peer is there");
+            session.push(mebibyte()).is_ok()
+        });
+        let count = pushed.count();
+        assert!((QUEUE_BYTES_MAX >> 20..QUEUE_BYTES_MAX >> 19).contains(&count), "{count} MiB");
+        session.closing = Some("as asked");
+        assert!(matches!(session.write(), Err(End::Asked("as asked"))), "it does not wait for the peer");
+    }
+}

@@ -152,6 +152,18 @@ impl Scheduler {
         }
     }
 
+    /// The next event of that type; heartbeats and these others are passed over.
+    pub(crate) fn expect_among(&mut self, kind: &str, others: &[&str]) -> Value {
+        loop {
+            let event = self.next().expect("the stream is open");
+            if event["type"] == kind {
+                return event;
+            }
+            let other = event["type"].as_str().expect("a type");
+            assert!(other == "HEARTBEAT" || others.contains(&other), "{event}");
+        }
+    }
+
     /// The first offer of the next OFFERS.
     pub(crate) fn offer(&mut self) -> Value {
         self.expect("OFFERS")["offers"]["offers"][0].clone()

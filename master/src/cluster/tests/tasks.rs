@@ -7,7 +7,6 @@ use crate::cluster::input::{Call, Input};
 use bytes::Bytes;
 use model::id::{AgentId, ExecutorId, TaskId, UpdateId};
 use model::task::{Reason, TaskInfo, TaskState};
-use model::usage::Usage;
 use wire::message::{ToAgent, ToMaster};
 
 /// A world with one agent and one framework that runs task "t".
@@ -278,20 +277,15 @@ fn a_short_task_shows_figures_that_come_after_its_end() {
     let completed = &world.cluster.frameworks.get(&scheduler.id).expect("subscribed").completed[0];
     assert!(completed.usage.is_some());
     assert_eq!(completed.container_id, Some("c".into()));
-    let _ = Usage::default();
 }
 
 #[test]
-fn a_framework_s_last_task_shows_figures_that_come_after_the_teardown() {
+fn a_framework_torn_down_at_once_shows_figures_that_come_after_it() {
     let (mut world, agent, session, scheduler) = one_task();
     world.update(session, &scheduler.id, "t", TaskState::Finished, 1);
     world.acknowledge(&scheduler, &agent, "t", 1);
     world.call(&scheduler, Call::Teardown).expect("taken");
     let row = world.report(session, &scheduler.id, "t", "c");
-    let executor_id = ExecutorId::new("t");
-    world.give(Input::ContainerOver { session, framework_id: scheduler.id.clone(), executor_id, row });
     let snapshot = world.cluster.snapshot(world.now);
-    let task = &snapshot.completed_frameworks[0].completed_tasks[0];
-    assert_eq!((task.usage, task.container_id.clone()), (Some(row), Some("c".into())));
-    assert_eq!(world.cluster.rows.counts().len(), 1, "kept for as long as the framework is");
+    assert_eq!(snapshot.completed_frameworks[0].completed_tasks[0].usage, Some(row));
 }

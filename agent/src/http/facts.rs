@@ -1,0 +1,81 @@
+//! What answers are made from: the node's picture and what its surroundings know, borrowed while one is made.
+
+use crate::bpf::Support;
+use crate::cgroup::Enforcement;
+use crate::cgroup::knobs::Limits;
+use crate::node::Node;
+use crate::node::view::FrameworkView;
+use api::legacy::Gauge;
+use model::agent_info::AgentInfo;
+use model::id::{AgentId, ContainerId};
+use model::resources::Resources;
+use model::time::UnixTime;
+use model::usage::Usage;
+use std::cell::LazyCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Everything that an answer may say. Cheap to make: what has to be walked for is walked when a document asks for it.
+pub struct Facts<'a> {
+    pub known: Known<'a>,
+    pub now: UnixTime,
+    pub started: UnixTime,
+    /// Of the Mesos whose language is spoken; clients compare it.
+    pub version: &'static str,
+    /// By name, as they turned out.
+    pub flags: &'a BTreeMap<&'static str, String>,
+    pub work_dir: &'a Path,
+    /// The file that `/slave/log` stands for.
+    pub log: Option<&'a Path>,
+    /// Name or address of the master; `None` while there is none.
+    pub master_hostname: Option<&'a str>,
+    pub enforcement: &'a Enforcement,
+    /// The group above those of all containers.
+    pub cgroup_root: Option<&'a Path>,
+    pub bpf: &'a Support,
+    /// The newest figures of a container that runs.
+    pub figures: &'a dyn Fn(&ContainerId) -> Option<Figures>,
+    /// Metrics that the node does not know: its shells' counters, the machine's figures. What nobody names is zero.
+    pub gauges: &'a [Gauge],
+}
+
+/// One look at a container.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    pub usage: Usage,
+    pub taken: UnixTime,
+    /// What it is promised and held to.
+    pub limits: Limits,
+}
+
+/// What the node knows.
+pub struct Known<'a> {
+    /// `None` until a master has given one.
+    pub agent_id: Option<&'a AgentId>,
+    pub info: &'a AgentInfo,
+    pub is_registered: bool,
+    pub used: Later<'a, Resources>,
+    pub frameworks: Later<'a, Vec<FrameworkView<'a>>>,
+    pub completed_frameworks: Later<'a, Vec<FrameworkView<'a>>>,
+}
+
+/// Made when it is first looked at.
+pub type Later<'a, T> = LazyCell<T, Box<dyn FnOnce() -> T + 'a>>;
+
+impl<'a> Known<'a> {
+    pub fn of(node: &'a Node) -> Self {
+        Self {
+            agent_id: node.agent_id(),
+            info: node.info(),
+            is_registered: node.is_registered(),
+            used: Later::new(Box::new(|| node.used())),
+            frameworks: Later::new(Box::new(|| node.frameworks().collect())),
+            completed_frameworks: Later::new(Box::new(|| node.completed_frameworks().collect())),
+        }
+    }
+
+    /// Those that have something here, then those that had.
+    pub(super) fn all(&self) -> impl Iterator<Item = &FrameworkView<'a>> {
+        self.frameworks.iter().chain(self.completed_frameworks.iter())
+    }
+}

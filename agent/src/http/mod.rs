@@ -1,0 +1,65 @@
+//! What the agent tells people, pages and exporters: Mesos' JSON documents, the calls of the operator API that only read,
+//! and the files of sandboxes. Rendered from [`Facts`], which nobody changes meanwhile; no socket, no clock. Only
+//! [`files::Job::run`] touches the world: the disk.
+
+mod containers;
+mod facts;
+pub mod files;
+mod frameworks;
+mod metrics;
+mod operator;
+mod state;
+
+pub use facts::{Facts, Figures, Known, Later};
+
+use api::legacy::each::Pairs;
+use api::legacy::version::Version;
+use api::legacy::{Query, Reply, decode, duration};
+use api::refusal::Refusal;
+use bytes::Bytes;
+use http::request::Parts;
+
+/// What a request gets.
+#[derive(Debug)]
+pub enum Answer {
+    Reply(Reply),
+    /// Something on disk: [`files::Job::run`], on a thread that may block, has the answer.
+    File(files::Job),
+}
+
+/// Answers a request with any method to any path but the executor API's.
+///
+/// As in Mesos, `/slave(1)` may stand in front, and what follows the name of a document is ignored: clients ask for
+/// `/containers/` and `/api/v1/operator`.
+pub fn answer(head: &Parts, body: &Bytes, facts: &Facts<'_>) -> Answer {
+    let path = decode(head.uri.path());
+    let query = Query::parse(head.uri.query().unwrap_or_default());
+    let mut parts = path.trim_matches('/').split('/').peekable();
+    parts.next_if(|part| *part == "slave(1)");
+    match (parts.next().unwrap_or_default(), parts.next()) {
+        ("api", Some("v1")) => operator::answer(head, body, facts),
+        ("files", Some(what)) => files::answer(what, &query, facts),
+        (name, rest) => Answer::Reply(
+            document(name, rest, &query, facts).unwrap_or_else(|| Reply::refused(&Refusal::NotFound)),
+        ),
+    }
+}
+
+fn document(name: &str, rest: Option<&str>, query: &Query, facts: &Facts<'_>) -> Option<Reply> {
+    Some(match (name, rest) {
+        ("state", _) => Reply::json(&state::State(facts), query),
+        ("flags", _) => Reply::json(&Pairs(|| [("flags", facts.flags)].into_iter()), query),
+        ("version", _) => Reply::json(&Version::of(facts.version), query),
+        ("health", _) => Reply::empty(),
+        ("containers", _) => match containers::Containers::of(facts, query) {
+            Ok(containers) => Reply::json(&containers, query),
+            Err(why) => Reply::bad(why),
+        },
+        ("monitor", Some("statistics")) => Reply::json(&containers::Statistics(facts), query),
+        ("metrics", Some("snapshot")) => match query.get("timeout").map(duration) {
+            Some(Err(why)) => Reply::bad(&format!("{why}.\n")),
+            _ => Reply::json(&metrics::all(facts), query),
+        },
+        _ => return None,
+    })
+}
