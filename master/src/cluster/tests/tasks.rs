@@ -280,12 +280,20 @@ fn a_short_task_shows_figures_that_come_after_its_end() {
 }
 
 #[test]
-fn a_framework_torn_down_at_once_shows_figures_that_come_after_it() {
+fn so_does_one_whose_framework_is_over_as_well() {
     let (mut world, agent, session, scheduler) = one_task();
     world.update(session, &scheduler.id, "t", TaskState::Finished, 1);
     world.acknowledge(&scheduler, &agent, "t", 1);
     world.call(&scheduler, Call::Teardown).expect("taken");
+    let before = world.cluster.snapshot(world.now);
     let row = world.report(session, &scheduler.id, "t", "c");
-    let snapshot = world.cluster.snapshot(world.now);
-    assert_eq!(snapshot.completed_frameworks[0].completed_tasks[0].usage, Some(row));
+    let shown = |snapshot: &crate::cluster::snapshot::Snapshot| {
+        snapshot.completed_frameworks[0].completed_tasks[0].usage
+    };
+    assert_eq!(shown(&before), None, "a picture stays as it was taken");
+    let after = world.cluster.snapshot(world.now);
+    assert_eq!(shown(&after), Some(row));
+    let executor_id = ExecutorId::new("t");
+    world.give(Input::ContainerOver { session, framework_id: scheduler.id.clone(), executor_id, row });
+    assert_eq!(world.cluster.rows.counts().len(), 1, "kept with the task");
 }
