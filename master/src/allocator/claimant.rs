@@ -87,14 +87,10 @@ impl Claimants {
         self.free.push(id);
     }
 
-    /// Every id ever given out, those waiting to be used again included.
-    pub(super) fn ids(&self) -> impl Iterator<Item = ClaimantId> + use<> {
-        (0..self.all.len() as u32).map(ClaimantId)
-    }
-
     /// Those that are somebody: between events a claimant is idle only when it was removed.
     pub(super) fn live(&self) -> impl Iterator<Item = (ClaimantId, &Claimant)> {
-        self.ids().map(|id| (id, &self[id])).filter(|(_, claimant)| !claimant.is_idle())
+        let all = self.all.iter().enumerate().map(|(at, claimant)| (ClaimantId(at as u32), claimant));
+        all.filter(|(_, claimant)| !claimant.is_idle())
     }
 }
 

@@ -252,15 +252,31 @@ impl RoleTree {
         id
     }
 
+    /// Queues are built anew as a whole: that sorts what is nearly sorted, and moves nobody one by one.
     fn rank_all(&mut self) {
-        for id in self.claimants.ids().collect::<Vec<_>>() {
-            let is_eager = self.claimants[id].is_eager();
-            self.seat_claimant(id, is_eager);
+        let totals = &self.ranked_by;
+        for node in &mut self.nodes {
+            let queue = std::mem::take(&mut node.claimants).into_iter();
+            let ranked = queue.map(|(_, sequence, id)| {
+                let claimant = &mut self.claimants[id];
+                let rank = drf::rank(&claimant.allocated, claimant.count, totals, ONE);
+                claimant.rank = Some(rank);
+                (rank, sequence, id)
+            });
+            node.claimants = ranked.collect();
+            for (standing, weight) in [(&mut node.own, ONE), (&mut node.whole, node.weight)] {
+                let is_in = standing.rank.is_some();
+                standing.rank = is_in.then(|| drf::rank(&standing.allocated, standing.count, totals, weight));
+            }
         }
-        for index in 1..self.nodes.len() {
-            let node = NodeId(index as u32);
-            self.seat_own(node);
-            self.seat_whole(node);
+        for index in 0..self.nodes.len() {
+            let queue = std::mem::take(&mut self.nodes[index].children).into_iter();
+            let ranked = queue.map(|(_, role, id)| {
+                let child = &self.nodes[id.0 as usize];
+                let rank = if role.is_some() { child.whole.rank } else { child.own.rank };
+                (rank.expect("who is in a queue has a rank"), role, id)
+            });
+            self.nodes[index].children = ranked.collect();
         }
     }
 
