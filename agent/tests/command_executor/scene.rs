@@ -13,6 +13,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use agent::sys::pidfd;
+use agent::sys::processes::{Mark, Table};
 use api::v1;
 use api::v1::TaskState;
 use api::v1::executor::{Call, Event, call, event};
@@ -286,13 +287,14 @@ impl Drop for Executor {
         if std::thread::panicking() {
             eprintln!("the executor's stderr:\n{}", self.read("stderr"));
         }
-        let children = format!("/proc/{0}/task/{0}/children", self.pid());
-        let children = std::fs::read_to_string(children).unwrap_or_default();
-        for child in children.split_ascii_whitespace().filter_map(|it| it.parse().ok()) {
-            let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(child), nix::sys::signal::SIGKILL);
-        }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // As the agent does with a container: what the command left behind ends, too.
+        let environment = format!("MESOS_SANDBOX={}", self.sandbox.path().display());
+        let mark = Mark { leader: 0, leader_start_ticks: 0, environment };
+        for left in Table::read().members(&mark) {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(left.pid), nix::sys::signal::SIGKILL);
+        }
     }
 }
 
