@@ -243,6 +243,9 @@ impl Drop for Cluster {
         }
         self.master = None;
         sweep::below(&self.folder);
+        for agent in &self.agents {
+            sweep::cgroup(&format!("ingot-{}", agent.address.port)); // The agents' default.
+        }
     }
 }
 

@@ -1,7 +1,8 @@
-//! What a killed agent leaves: executors and tasks that would live on, as they should when an agent is to return. They
-//! stand in their sandboxes, so they are found by their working folder, and ended by their ids.
+//! What a killed agent leaves: executors and tasks that would live on, as they should when an agent is to return, and
+//! their cgroups. Processes stand in their sandboxes, so they are found by their working folder, and ended by their ids.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,6 +20,36 @@ pub(crate) fn below(folder: &Path) {
             let _ = kill(pid, Signal::SIGKILL); // Fails when it ended meanwhile.
         }
         std::thread::yield_now();
+    }
+}
+
+/// Removes the cgroup of that name at the root of the v2 hierarchy, and those below it. A cgroup can be removed once its
+/// last process is reaped, which takes a moment after its death. None there, or not ours to remove: nothing to do.
+pub(crate) fn cgroup(name: &str) {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let Some(group) = cgroup2_root().map(|root| root.join(name)).filter(|it| it.is_dir()) else { return };
+    let end = Instant::now() + PATIENCE;
+    while !remove_tree(&group) && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn cgroup2_root() -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    fields.find(|it| it.get(2) == Some(&"cgroup2")).map(|it| PathBuf::from(it[1]))
+}
+
+/// Children first. The files in a cgroup's folder are the kernel's and go with it.
+fn remove_tree(group: &Path) -> bool {
+    let children = std::fs::read_dir(group).into_iter().flatten().flatten();
+    for child in children.filter(|it| it.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove_tree(&child.path());
+    }
+    match std::fs::remove_dir(group) {
+        Ok(()) => true,
+        // Only a cgroup that still has processes may become removable by waiting.
+        Err(error) => error.kind() != std::io::ErrorKind::ResourceBusy,
     }
 }
 
