@@ -244,7 +244,7 @@ impl Drop for Cluster {
         self.master = None;
         sweep::below(&self.folder);
         for agent in &self.agents {
-            sweep::cgroup(&format!("ingot-{}", agent.address.port)); // The agents' default.
+            sweep::agent_cgroup(agent.address.port).iter().for_each(|it| sweep::cgroup(it));
         }
     }
 }

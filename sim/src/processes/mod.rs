@@ -11,3 +11,4 @@ mod sweep;
 
 pub use cluster::{Cluster, Options, Ports, free_port};
 pub use daemon::Daemon;
+pub use sweep::agent_cgroup;

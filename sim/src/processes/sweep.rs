@@ -23,13 +23,17 @@ pub(crate) fn below(folder: &Path) {
     }
 }
 
-/// Removes the cgroup of that name at the root of the v2 hierarchy, and those below it. A cgroup can be removed once its
+/// Where an agent on that port keeps its cgroup unless it is told otherwise; `None` without a v2 hierarchy.
+pub fn agent_cgroup(port: u16) -> Option<PathBuf> {
+    cgroup2_root().map(|root| root.join(format!("ingot-{port}")))
+}
+
+/// Removes a cgroup, and those below it. A cgroup can be removed once its
 /// last process is reaped, which takes a moment after its death. None there, or not ours to remove: nothing to do.
-pub(crate) fn cgroup(name: &str) {
+pub(crate) fn cgroup(group: &Path) {
     const PATIENCE: Duration = Duration::from_secs(2);
-    let Some(group) = cgroup2_root().map(|root| root.join(name)).filter(|it| it.is_dir()) else { return };
     let end = Instant::now() + PATIENCE;
-    while !remove_tree(&group) && Instant::now() < end {
+    while group.is_dir() && !remove_tree(group) && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
