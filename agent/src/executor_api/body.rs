@@ -1,10 +1,14 @@
-//! Bodies of answers: all at once, or a stream of records of which each is one chunk.
+//! Answers and their bodies: all at once, a file by pieces, or a stream of records of which each is one chunk.
 
+use crate::executor_api::download::Pieces;
+use crate::http::files::Download;
 use crate::runtime::streams::Records;
+use api::legacy::Reply;
+use api::refusal::Refusal;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use hyper::body::{Body, Frame, SizeHint};
-use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,6 +18,7 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30 * 60);
 
 pub(crate) enum AnswerBody {
     Whole(Option<Bytes>),
+    File(Pieces),
     /// And what is sent when there has been nothing else for a while.
     Events {
         records: Records,
@@ -30,14 +35,15 @@ impl AnswerBody {
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let chunk = match self.get_mut() {
             Self::Whole(bytes) => bytes.take(),
+            Self::File(pieces) => {
+                let piece = std::task::ready!(pieces.poll(context));
+                return Poll::Ready(piece.map(|piece| piece.map(Frame::data)));
+            }
             Self::Events { records, heartbeat, idle } => match records.poll(context) {
                 Poll::Ready(record) => record,
                 Poll::Pending => {
@@ -60,20 +66,13 @@ impl Body for AnswerBody {
             Self::Whole(bytes) => SizeHint::with_exact(
                 bytes.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or(0)),
             ),
+            Self::File(pieces) => SizeHint::with_exact(pieces.left()),
             Self::Events { .. } => SizeHint::default(),
         }
     }
 }
 
 pub(crate) type Answer = Response<AnswerBody>;
-
-pub(crate) fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let body = body.into();
-    let mut response = Response::new(AnswerBody::Whole((!body.is_empty()).then_some(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
-}
 
 /// 200 or 202 with nothing to read.
 pub(crate) fn empty(status: StatusCode) -> Answer {
@@ -82,19 +81,30 @@ pub(crate) fn empty(status: StatusCode) -> Answer {
     response
 }
 
-pub(crate) fn refusal(why: &api::refusal::Refusal) -> Answer {
-    let status = StatusCode::from_u16(why.status()).expect("refusals have statuses of HTTP");
-    let mut response = answer(status, api::refusal::Refusal::CONTENT_TYPE, why.to_string());
-    if let Some(allowed) = why.allow() {
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+pub(crate) fn reply(reply: Reply) -> Answer {
+    let mut response = Response::new(AnswerBody::Whole((!reply.body.is_empty()).then_some(reply.body)));
+    *response.status_mut() = StatusCode::from_u16(reply.status).expect("replies have statuses of HTTP");
+    let headers = response.headers_mut();
+    let fixed = [(header::CONTENT_TYPE, reply.content_type), (header::ALLOW, reply.allow)];
+    for (name, value) in fixed {
+        value.map(|value| headers.insert(name, HeaderValue::from_static(value)));
+    }
+    if let Some(location) = reply.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+        headers.insert(header::LOCATION, location);
     }
     response
 }
 
-/// JSON, or a call of the function `jsonp` with it, for pages of other origins.
-pub(crate) fn json(value: &serde_json::Value, jsonp: Option<&str>) -> Answer {
-    match jsonp {
-        Some(function) => answer(StatusCode::OK, "text/javascript", format!("{function}({value});")),
-        None => answer(StatusCode::OK, "application/json", value.to_string()),
-    }
+pub(crate) fn download(file: Download) -> Answer {
+    let content_type = HeaderValue::from_static(file.content_type);
+    let disposition = HeaderValue::from_str(&file.disposition);
+    let mut response = Response::new(AnswerBody::File(Pieces::of(file)));
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response.headers_mut().extend(disposition.map(|value| (header::CONTENT_DISPOSITION, value)));
+    response
+}
+
+/// A refusal, in its words.
+pub(crate) fn refusal(why: &Refusal) -> Answer {
+    reply(Reply::refused(why))
 }

@@ -1,14 +1,9 @@
-//! The agent's HTTP side: executors' calls and their streams (`call`, `events`), what operators ask (`state`, `monitor`,
-//! `metrics`, `files`), and the server and routes that lead there.
+//! The agent's HTTP side: executors' calls and their streams (`call`, `events`), the server and the routes that lead there
+//! or to `crate::http`, and bodies.
 
 pub(crate) mod body;
 pub(crate) mod call;
+mod download;
 pub(crate) mod events;
-mod files;
-mod metrics;
-mod monitor;
 mod route;
-mod sandbox;
 pub(crate) mod server;
-mod show;
-mod state;

@@ -149,7 +149,8 @@ pub(super) fn statistics(facts: &Facts<'_>, figures: &Figures) -> ResourceStatis
         ResourceStatistics {
             timestamp: time::seconds(*taken),
             cpus_soft_limit: Some(cpus(limits.cpus_milli)),
-            cpus_limit: limits.cpus_max_milli.map(cpus),
+            // Without a limit the guarantee, as in Mesos before 1.11: dashboards hold the figures against it.
+            cpus_limit: Some(cpus(limits.cpus_max_milli.unwrap_or(limits.cpus_milli))),
             mem_soft_limit_bytes: Some(limits.memory_bytes),
             // Without a bound: what there is.
             mem_limit_bytes: Some(limits.memory_max_bytes.unwrap_or_else(|| {

@@ -4,6 +4,7 @@ use crate::bpf::Support;
 use crate::cgroup::Enforcement;
 use crate::cgroup::knobs::Limits;
 use crate::node::Node;
+use crate::node::counters::Counters;
 use crate::node::view::FrameworkView;
 use api::legacy::Gauge;
 use model::agent_info::AgentInfo;
@@ -36,7 +37,7 @@ pub struct Facts<'a> {
     /// The newest figures of a container that runs.
     pub figures: &'a dyn Fn(&ContainerId) -> Option<Figures>,
     /// Metrics that the node does not know: its shells' counters, the machine's figures. What nobody names is zero.
-    pub gauges: &'a [Gauge],
+    pub gauges: &'a dyn Fn() -> Vec<Gauge>,
 }
 
 /// One look at a container.
@@ -54,6 +55,7 @@ pub struct Known<'a> {
     pub agent_id: Option<&'a AgentId>,
     pub info: &'a AgentInfo,
     pub is_registered: bool,
+    pub counters: &'a Counters,
     pub used: Later<'a, Resources>,
     pub frameworks: Later<'a, Vec<FrameworkView<'a>>>,
     pub completed_frameworks: Later<'a, Vec<FrameworkView<'a>>>,
@@ -68,6 +70,7 @@ impl<'a> Known<'a> {
             agent_id: node.agent_id(),
             info: node.info(),
             is_registered: node.is_registered(),
+            counters: node.counters(),
             used: Later::new(Box::new(|| node.used())),
             frameworks: Later::new(Box::new(|| node.frameworks().collect())),
             completed_frameworks: Later::new(Box::new(|| node.completed_frameworks().collect())),

@@ -94,14 +94,14 @@ impl Serialize for Executor<'_, '_> {
         let asked = json::view::<v1::ExecutorInfo>(&view.info.body.0);
         let launched = |task| launched(self.framework, task);
         // What is over but still owes an update counts as completed, and comes last.
-        let (running, over): (Vec<_>, Vec<_>) = view.tasks.iter().partition(|task| !task.state.is_terminal());
+        let (over, running): (Vec<_>, Vec<_>) = view.tasks.iter().partition(|task| is_over(view, task));
         ExecutorFields {
             id: view.info.executor_id.as_str(),
             name: name(view),
             source: source(view),
             container: view.container_id.as_str(),
             directory: self.directory(),
-            resources: Amounts::of(&view.resources),
+            resources: Amounts::of(if view.is_ended { &view.info.resources } else { &view.resources }),
             role: role_of(&view.info.resources)
                 .or_else(|| first_task(view).and_then(|task| role_of(&task.info.resources))),
             labels: labels(asked),
@@ -130,6 +130,11 @@ impl Executor<'_, '_> {
         };
         layout::sandbox(self.facts.work_dir, agent_id, &run).display().to_string()
     }
+}
+
+/// An executor that is no more has no tasks either, whether or not anybody was told how they ended.
+pub(super) fn is_over(executor: &ExecutorView<'_>, task: &TaskView<'_>) -> bool {
+    executor.is_ended || task.state.is_terminal()
 }
 
 fn first_task<'a>(executor: &'a ExecutorView<'a>) -> Option<&'a TaskView<'a>> {

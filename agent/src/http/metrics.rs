@@ -4,6 +4,7 @@
 //! where it knows, from its shells' gauges where they do, and zero for what has not happened.
 
 use super::Facts;
+use crate::node::counters::Counters;
 use crate::node::view::ExecutorView;
 use api::convert::quantity::to_f64;
 use model::quantity::Quantity;
@@ -29,21 +30,10 @@ const ZEROES: &[&str] = &[
     "resource_provider_manager/events/disconnect",
     "resource_provider_manager/events/subscribe",
     "resource_provider_manager/subscribed",
-    "slave/container_launch_errors",
     "slave/executor_directory_max_allowed_age_secs",
     "slave/executors_preempted",
-    "slave/executors_terminated",
-    "slave/invalid_framework_messages",
-    "slave/invalid_status_updates",
     "slave/recovery_errors",
     "slave/recovery_time_secs",
-    "slave/tasks_failed",
-    "slave/tasks_finished",
-    "slave/tasks_gone",
-    "slave/tasks_killed",
-    "slave/tasks_lost",
-    "slave/valid_framework_messages",
-    "slave/valid_status_updates",
     "system/cpus_total",
     "system/load_15min",
     "system/load_1min",
@@ -56,7 +46,8 @@ pub(super) fn all(facts: &Facts<'_>) -> Metrics {
     let mut metrics: Metrics = ZEROES.iter().map(|name| (Cow::Borrowed(*name), 0.0)).collect();
     work(facts, &mut metrics);
     resources(facts, &mut metrics);
-    metrics.extend(facts.gauges.iter().cloned());
+    counters(facts.known.counters, &mut metrics);
+    metrics.extend((facts.gauges)());
     metrics
 }
 
@@ -82,6 +73,25 @@ fn work(facts: &Facts<'_>, metrics: &mut Metrics) {
     put("slave/tasks_starting", tasks(TaskState::Starting));
     put("slave/tasks_running", tasks(TaskState::Running));
     put("slave/tasks_killing", tasks(TaskState::Killing));
+}
+
+/// Since the agent started.
+fn counters(counters: &Counters, metrics: &mut Metrics) {
+    let ended = |state| counters.ended(state);
+    let counts = [
+        ("slave/container_launch_errors", counters.container_launch_errors),
+        ("slave/executors_terminated", counters.executors_terminated),
+        ("slave/invalid_framework_messages", counters.invalid_framework_messages),
+        ("slave/invalid_status_updates", counters.invalid_status_updates),
+        ("slave/tasks_failed", ended(TaskState::Failed)),
+        ("slave/tasks_finished", ended(TaskState::Finished)),
+        ("slave/tasks_gone", ended(TaskState::Gone)),
+        ("slave/tasks_killed", ended(TaskState::Killed)),
+        ("slave/tasks_lost", ended(TaskState::Lost)),
+        ("slave/valid_framework_messages", counters.valid_framework_messages),
+        ("slave/valid_status_updates", counters.valid_status_updates),
+    ];
+    metrics.extend(counts.map(|(name, count)| (Cow::Borrowed(name), count as f64)));
 }
 
 fn sum(resources: &Resources, name: &str, is_revocable: bool) -> Quantity {

@@ -10,6 +10,11 @@ mod metrics;
 mod operator;
 mod state;
 
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
 pub use facts::{Facts, Figures, Known, Later};
 
 use api::legacy::each::Pairs;
@@ -34,8 +39,7 @@ pub enum Answer {
 pub fn answer(head: &Parts, body: &Bytes, facts: &Facts<'_>) -> Answer {
     let path = decode(head.uri.path());
     let query = Query::parse(head.uri.query().unwrap_or_default());
-    let mut parts = path.trim_matches('/').split('/').peekable();
-    parts.next_if(|part| *part == "slave(1)");
+    let mut parts = parts(&path);
     match (parts.next().unwrap_or_default(), parts.next()) {
         ("api", Some("v1")) => operator::answer(head, body, facts),
         ("files", Some(what)) => files::answer(what, &query, facts),
@@ -43,6 +47,17 @@ pub fn answer(head: &Parts, body: &Bytes, facts: &Facts<'_>) -> Answer {
             document(name, rest, &query, facts).unwrap_or_else(|| Reply::refused(&Refusal::NotFound)),
         ),
     }
+}
+
+/// Whether a request to this path is an executor's call, which is not answered here.
+pub fn is_of_executor(path: &str) -> bool {
+    parts(&decode(path)).take(3).eq(["api", "v1", "executor"])
+}
+
+fn parts(path: &str) -> impl Iterator<Item = &str> {
+    let mut parts = path.trim_matches('/').split('/').peekable();
+    parts.next_if(|part| *part == "slave(1)");
+    parts
 }
 
 fn document(name: &str, rest: Option<&str>, query: &Query, facts: &Facts<'_>) -> Option<Reply> {

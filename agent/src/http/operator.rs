@@ -250,7 +250,7 @@ fn get_tasks(facts: &Facts<'_>) -> Result<response::GetTasks, Error> {
                 out.queued_tasks.push(shown(task)?);
             }
             for task in &executor.tasks {
-                let is_over = task.state.is_terminal();
+                let is_over = frameworks::is_over(executor, task);
                 if is_over { &mut out.terminated_tasks } else { &mut out.launched_tasks }.push(shown(task)?);
             }
             for task in &executor.completed_tasks {

@@ -20,7 +20,7 @@ use crate::sys::pidfd::{Ended, Exit};
 use api::v1;
 use model::id::{AgentId, ContainerId};
 use model::task::{Reason, TaskInfo, TaskState};
-use model::time::Time;
+use model::time::{Time, UnixTime};
 use model::usage::{ContainerUsage, Usage};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -35,6 +35,8 @@ pub(crate) struct Container {
     pub(crate) run: Run,
     /// Newest figures.
     pub(crate) usage: RefCell<Usage>,
+    /// When those were taken.
+    pub(crate) looked: Cell<Option<UnixTime>>,
     /// Under which BPF counts it.
     pub(crate) cgroup_id: Cell<Option<u64>>,
     running: OnceCell<Running>,
@@ -110,6 +112,7 @@ impl Agent {
     fn add_container(&self, run: Run) -> Rc<Container> {
         let container = Rc::new(Container {
             usage: RefCell::default(),
+            looked: Cell::new(None),
             cgroup_id: Cell::new(None),
             running: OnceCell::new(),
             destroy: Notify::new(),
@@ -310,11 +313,11 @@ impl Agent {
         }
     }
 
-    fn limit_policy(&self) -> LimitPolicy {
+    pub(super) fn limit_policy(&self) -> LimitPolicy {
         LimitPolicy { cpus_are_limits: self.config.cgroups_enable_cfs, pids_max: self.config.pids_max }
     }
 
-    fn shares(&self, container_id: &ContainerId) -> Vec<Share> {
+    pub(super) fn shares(&self, container_id: &ContainerId) -> Vec<Share> {
         self.look(|node| {
             let Some((executor, tasks)) = node.shares(container_id) else { return Vec::new() };
             let own = Share { resources: executor.resources.clone(), ..Share::default() };

@@ -16,6 +16,7 @@
 pub(crate) mod clock;
 mod containers;
 mod dispatch;
+mod facts;
 pub(crate) mod machine;
 mod start;
 pub(crate) mod streams;
@@ -37,7 +38,7 @@ use crate::runtime::streams::Stream;
 use crate::sampler::sources::Sampler;
 use model::id::{ContainerId, ExecutorId, FrameworkId};
 use model::time::{Now, Time, UnixTime};
-use model::usage::{ContainerUsage, Usage};
+use model::usage::ContainerUsage;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -126,11 +127,6 @@ impl Agent {
         let number = self.next_caller.get();
         self.next_caller.set(number + 1);
         Caller(number)
-    }
-
-    /// Newest figures of a container that runs.
-    pub(crate) fn usage_of(&self, container_id: &ContainerId) -> Option<Usage> {
-        self.containers.borrow().get(container_id).map(|container| *container.usage.borrow())
     }
 
     /// A look at what the node knows.

@@ -27,6 +27,7 @@ impl Agent {
             tracing::debug!(%error, "BPF figures may be a little old");
         }
         let samples = self.sampler.lock().await.sample().await;
+        let now = self.now().unix;
         let containers = self.containers.borrow();
         let bpf = self.bpf.borrow();
         for (container_id, sample) in samples {
@@ -34,6 +35,7 @@ impl Agent {
             let kernel = container.cgroup_id.get().and_then(|id| bpf.read(id).ok()?);
             let usage = combine(&container.usage.borrow(), kernel.as_ref(), &sample);
             *container.usage.borrow_mut() = usage;
+            container.looked.set(Some(now));
         }
     }
 

@@ -15,7 +15,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 /// Largest part of a file in one answer, bytes: 16 pages, as in Mesos.
-const READ_BYTES_MAX: u64 = 16 * 4096;
+pub(super) const READ_BYTES_MAX: u64 = 16 * 4096;
 
 /// Something to look at. Owns all it needs.
 #[derive(Debug)]

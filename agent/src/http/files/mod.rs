@@ -7,6 +7,9 @@ mod open;
 mod place;
 mod types;
 
+#[cfg(test)]
+mod tests;
+
 pub use job::{Done, Download, Job};
 
 use super::{Answer, Facts};

@@ -104,7 +104,7 @@ fn within(sandbox: &OwnedFd, path: &Path) -> Result<OwnedFd, Closed> {
     }
     let at =
         std::fs::read_link(format!("/proc/self/fd/{}", sandbox.as_raw_fd())).map_err(|_| Closed::Outside)?;
-    // Whether what is outside exists is nobody's business either.
+    // What is missing outside is told no differently from what is there.
     let real = std::fs::canonicalize(at.join(path)).map_err(|_| Closed::Outside)?;
     let inside = real.strip_prefix(&at).map_err(|_| Closed::Outside)?;
     let inside = if inside.as_os_str().is_empty() { Path::new(".") } else { inside };

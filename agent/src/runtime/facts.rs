@@ -1,0 +1,53 @@
+//! What those who answer questions are told of the agent.
+
+use crate::config::MESOS_VERSION;
+use crate::containerizer::limits::limits;
+use crate::http::{Facts, Figures, Known};
+use crate::runtime::Agent;
+use api::legacy::{Gauge, system};
+use model::id::ContainerId;
+
+impl Agent {
+    pub(crate) fn with_facts<T>(&self, see: impl FnOnce(&Facts<'_>) -> T) -> T {
+        self.look(|node| {
+            see(&Facts {
+                known: Known::of(node),
+                now: self.now().unix,
+                started: self.started,
+                version: MESOS_VERSION,
+                flags: &self.flags,
+                work_dir: &self.config.work_dir,
+                // What it says goes to its standard error, where whoever started it keeps it.
+                log: None,
+                master_hostname: self.config.master.rsplit_once(':').map(|(host, _)| host),
+                enforcement: self.containerizer.enforcement(),
+                cgroup_root: self.containerizer.cgroup_root(),
+                bpf: &self.support,
+                figures: &|container_id| self.figures(container_id),
+                gauges: &|| self.gauges(),
+            })
+        })
+    }
+
+    /// `None` until the container was looked at.
+    fn figures(&self, container_id: &ContainerId) -> Option<Figures> {
+        let containers = self.containers.borrow();
+        let container = containers.get(container_id)?;
+        let limits = limits(&self.shares(container_id), &self.limit_policy());
+        Some(Figures { usage: *container.usage.borrow(), taken: container.looked.get()?, limits })
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let mut gauges =
+            system::gauges(&read(system::LOADAVG), &read(system::MEMINFO), &read(system::CPUS_ONLINE));
+        let counts = &self.counts;
+        gauges.extend([
+            ("containerizer/fetcher/task_fetches_failed".into(), counts.fetches_failed.get() as f64),
+            ("containerizer/fetcher/task_fetches_succeeded".into(), counts.fetches_succeeded.get() as f64),
+            ("containerizer/mesos/container_destroy_errors".into(), counts.destroy_errors.get() as f64),
+            ("slave/recovery_time_secs".into(), counts.recovery_secs.get()),
+        ]);
+        gauges
+    }
+}
