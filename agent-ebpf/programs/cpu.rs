@@ -36,11 +36,15 @@ pub(crate) fn switch(ctx: BtfTracePointContext) -> i32 {
     let previous: Task = ctx.arg(1);
     let container = task::container_of(previous);
     let Some(counters) = task::counters(container) else { return 0 };
-    match task::followed(previous) {
-        Some(followed) => count(previous, followed, &mut counters.cpu, container),
-        None => counters.cpu.unfollowed += 1,
+    let is_dead = ctx.arg::<u32>(3) & TASK_DEAD != 0;
+    if let Some(followed) = task::followed(previous) {
+        count(previous, followed, &mut counters.cpu, container);
+    } else if is_dead && task::is_worker(previous) {
+        add(&mut counters.cpu, &now(previous), &[0; 5]);
+    } else {
+        counters.cpu.unfollowed += 1;
     }
-    if ctx.arg::<u32>(3) & TASK_DEAD != 0 {
+    if is_dead {
         counters.life.threads_gone += 1;
     }
     0
@@ -56,8 +60,8 @@ pub(crate) fn flush(_ctx: RawTracePointContext) -> i32 {
     let Some(counters) = task::counters(container) else { return 0 };
     if let Some(followed) = task::followed(current) {
         count(current, followed, &mut counters.cpu, container);
-    } else if let Some(followed) = task::follow(current) {
-        task::begin(current, followed, container);
+    } else {
+        task::adopt(current, container);
     }
     0
 }
@@ -69,8 +73,17 @@ fn count(task: Task, followed: &mut Followed, counters: &mut CpuCounters, contai
         task::begin(task, followed, container);
         return;
     }
+    let now = now(task);
+    let seen =
+        [followed.exec_ns, followed.user_ns, followed.system_ns, followed.voluntary, followed.involuntary];
+    add(counters, &now, &seen);
+    [followed.exec_ns, followed.user_ns, followed.system_ns, followed.voluntary, followed.involuntary] = now;
+}
+
+#[inline(always)]
+fn now(task: Task) -> [u64; 5] {
     // SAFETY: see `load!`.
-    let now = unsafe {
+    unsafe {
         [
             load!(task, TASK_EXEC_RUNTIME, u64),
             load!(task, TASK_UTIME, u64),
@@ -78,11 +91,14 @@ fn count(task: Task, followed: &mut Followed, counters: &mut CpuCounters, contai
             load!(task, TASK_NVCSW, u64),
             load!(task, TASK_NIVCSW, u64),
         ]
-    };
-    counters.exec_ns += now[0].saturating_sub(followed.exec_ns);
-    counters.user_ns += now[1].saturating_sub(followed.user_ns);
-    counters.system_ns += now[2].saturating_sub(followed.system_ns);
-    counters.voluntary += now[3].saturating_sub(followed.voluntary);
-    counters.involuntary += now[4].saturating_sub(followed.involuntary);
-    [followed.exec_ns, followed.user_ns, followed.system_ns, followed.voluntary, followed.involuntary] = now;
+    }
+}
+
+#[inline(always)]
+fn add(counters: &mut CpuCounters, now: &[u64; 5], seen: &[u64; 5]) {
+    counters.exec_ns += now[0].saturating_sub(seen[0]);
+    counters.user_ns += now[1].saturating_sub(seen[1]);
+    counters.system_ns += now[2].saturating_sub(seen[2]);
+    counters.voluntary += now[3].saturating_sub(seen[3]);
+    counters.involuntary += now[4].saturating_sub(seen[4]);
 }

@@ -6,7 +6,7 @@
 //! | `exec` | `tp_btf/sched_process_exec` | its memory is a new one; event |
 //! | `exit` | `tp_btf/sched_process_exit` | gives its memory back, keeping the peak; event when the last thread goes |
 //! | `moved` | `tp_btf/cgroup_attach_task` | a process that is moved in is followed, one that is moved out let go |
-//! | `oom` | `tp_btf/mark_victim`, 6.10 (it must name the task) | counts and reports the OOM killer's choice |
+//! | `oom` | `tp_btf/mark_victim`, 6.9 (it must name the task) | counts and reports the OOM killer's choice |
 //!
 //! Least kernel 6.1 otherwise. Maps: CONTAINERS, TASKS, MEMORY, EVENTS. Cost: a foreign task leaves after loads; ours costs
 //! an allocation of 96 bytes at fork, the sum of its memory and a ring-buffer record: 1.0 to 1.7 us for each of fork, exec

@@ -2,7 +2,7 @@
 //!
 //! | program | hook, least kernel | what for |
 //! |---|---|---|
-//! | `resident` | `tp_btf/rss_stat`, 5.13 (it must pass the `mm`) | a process's counters changed |
+//! | `resident` | `tp_btf/rss_stat`, 5.6 (it must pass the `mm`) | a process's counters changed |
 //! | `sweep` | `iter/task`, 5.8; the agent reads it once a tick | makes every process's figure exact, follows tasks it meets unfollowed |
 //!
 //! A process's pages are `mm->rss_stat`: file + anonymous + shared memory, the same three that `VmRSS` sums. Since 6.2 each
@@ -105,15 +105,12 @@ extern "C" fn sweep(ctx: *const IterTask) -> i32 {
     if task::counters(container).is_none() {
         return 0;
     }
-    let followed = match task::followed(task) {
-        Some(followed) => followed,
-        None => {
-            let Some(followed) = task::follow(task) else { return 0 };
-            task::begin(task, followed, container);
-            followed
-        }
-    };
-    settle(task, followed);
+    if task::followed(task).is_none() {
+        task::adopt(task, container);
+    }
+    if let Some(followed) = task::followed(task) {
+        settle(task, followed);
+    }
     0
 }
 

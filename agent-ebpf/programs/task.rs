@@ -37,7 +37,7 @@ macro_rules! load {
 pub(crate) use load;
 
 offsets! {
-    TASK_EXEC_RUNTIME, TASK_UTIME, TASK_STIME, TASK_NVCSW, TASK_NIVCSW, TASK_PID, TASK_TGID, TASK_MM, TASK_CGROUPS,
+    TASK_FLAGS, TASK_EXEC_RUNTIME, TASK_UTIME, TASK_STIME, TASK_NVCSW, TASK_NIVCSW, TASK_PID, TASK_TGID, TASK_MM, TASK_CGROUPS,
     CSET_DEFAULT_CGROUP, CGROUP_LEVEL, CGROUP_PARENT, CGROUP_ANCESTORS, CGROUP_KN, CSS_CGROUP, KERNFS_ID,
 }
 
@@ -48,6 +48,10 @@ pub(crate) static CONTAINER_LEVEL: Global<u32> = Global::new(1);
 /// Cgroup id of the directory that the containers lie in.
 #[unsafe(no_mangle)]
 static ROOT_CGROUP: Global<u64> = Global::new(0);
+
+/// Flags of include/linux/sched.h (v6.1; the second 6.4).
+const PF_IO_WORKER: u32 = 0x10;
+const PF_USER_WORKER: u32 = 0x4000;
 
 /// Cgroups inside a container that are walked up by direct loads; from deeper ones the way is dearer.
 const NESTED_MAX: u32 = 4;
@@ -180,8 +184,8 @@ unsafe fn id(cgroup: *const u8) -> u64 {
     }
 }
 
-/// Id of a cgroup's ancestor many levels above. The ancestors stand in an array behind the struct, where no direct load
-/// may reach (6.15), so every step is a checked copy, at ten times the price.
+/// Id of a cgroup's ancestor many levels above. The ancestors stand in an array behind the struct, where newer
+/// kernels let no direct load reach, so every step is a checked copy, at ten times the price.
 ///
 /// # Safety
 /// `cgroup` is a cgroup deeper than `level`.
@@ -203,8 +207,28 @@ pub(crate) fn is_leader(task: Task) -> bool {
     unsafe { load!(task, TASK_PID, u32) == load!(task, TASK_TGID, u32) }
 }
 
+/// Whether a task is a worker that the kernel made for a process (io_uring's, vhost's). Such a one begins without the
+/// hook on forks, in its process's container, and never moves but with it.
+#[inline(always)]
+pub(crate) fn is_worker(task: Task) -> bool {
+    // SAFETY: see `load!`.
+    unsafe { load!(task, TASK_FLAGS, u32) & (PF_IO_WORKER | PF_USER_WORKER) != 0 }
+}
+
+/// Begins to follow a task that was found on the way. What it used before is taken for counted, because nobody knows where
+/// it used it; of a worker it is known, and will be counted.
+#[inline(always)]
+pub(crate) fn adopt(task: Task, container: u64) {
+    let Some(followed) = follow(task) else { return };
+    if is_worker(task) {
+        followed.container = container;
+    } else {
+        begin(task, followed, container);
+    }
+}
+
 /// Takes the task's counters as they are now for counted, without counting them: what it used before it was the
-/// container's. A thread that never ran has used nothing, whatever its counters are about to say.
+/// container's.
 #[inline(always)]
 pub(crate) fn begin(task: Task, followed: &mut Followed, container: u64) {
     // SAFETY: see `load!`.

@@ -23,6 +23,7 @@ macro_rules! fields {
 }
 
 fields! {
+    TASK_FLAGS: "task_struct", "flags";
     TASK_EXEC_RUNTIME: "task_struct", "se.sum_exec_runtime";
     TASK_UTIME: "task_struct", "utime";
     TASK_STIME: "task_struct", "stime";

@@ -52,8 +52,14 @@ const CGROUP: &[&str] = &[
     field::CSS_CGROUP,
     field::KERNFS_ID,
 ];
-const RUNTIME: &[&str] =
-    &[field::TASK_EXEC_RUNTIME, field::TASK_UTIME, field::TASK_STIME, field::TASK_NVCSW, field::TASK_NIVCSW];
+const RUNTIME: &[&str] = &[
+    field::TASK_FLAGS,
+    field::TASK_EXEC_RUNTIME,
+    field::TASK_UTIME,
+    field::TASK_STIME,
+    field::TASK_NVCSW,
+    field::TASK_NIVCSW,
+];
 const RESIDENT: &[&str] = &[
     field::TASK_MM,
     field::MM_OWNER,
@@ -115,7 +121,7 @@ const PROGRAMS: &[Spec] = &[
         fields: &[CGROUP, NAMES],
         figures: &[Figure::Oom],
     },
-    Spec { name: FLUSH, hook: Hook::OnDemand, fields: &[RUNTIME], figures: &[Figure::CpuRunning] },
+    Spec { name: FLUSH, hook: Hook::OnDemand, fields: &[CGROUP, RUNTIME], figures: &[Figure::CpuRunning] },
     Spec {
         name: "switch",
         hook: Hook::Tracepoint("sched_switch"),

@@ -106,6 +106,29 @@ fn nested_cgroups_count_for_the_container() {
     assert!(sample.cpu.unwrap().exec_ns > 50_000_000);
 }
 
+/// The kernel makes io_uring's workers without telling of a fork; what they do is the container's all the same, whether
+/// they are found while they live or only as they die.
+#[test]
+fn workers_of_io_uring_count_for_the_container() {
+    let Some(mut meter) = Meter::open("workers_of_io_uring_count_for_the_container", &[Figure::Cpu]) else {
+        return;
+    };
+    for (name, looks) in [("unseen", 0), ("seen", 3)] {
+        let container = meter.container(name);
+        let mut inmate = container.workload("ring 8000");
+        inmate.heard("read");
+        let before = container.cpu_stat_ns("usage_usec");
+        for _ in 0..looks {
+            meter.bpf.refresh().unwrap();
+        }
+        inmate.go_on();
+        inmate.end();
+        let sample = meter.bpf.remove_container(container.id).unwrap().unwrap();
+        assert!(before > 50_000_000, "{before} ns are no work");
+        assert_same(sample.cpu.unwrap().exec_ns, container.cpu_stat_ns("usage_usec"), name);
+    }
+}
+
 /// A process that is moved in brings none of its past with it, and none of what it does after it has left.
 #[test]
 fn a_process_that_moves_counts_where_it_is() {

@@ -25,6 +25,7 @@ fn workload() {
         }
         "duty" => duty(Duration::from_millis(number(1))),
         "split" => split(Duration::from_millis(number(1))),
+        "ring" => ring(number(1)),
         "forks" => forks(number(1)),
         "greed" => drop(std::hint::black_box(vec![1_u8; (number(1) as usize) << 20])),
         "memory" => memory(number(1) as usize),
@@ -59,6 +60,27 @@ fn duty(time: Duration) {
         }
         std::thread::sleep(Duration::from_micros(500));
     }
+}
+
+/// Reads that io_uring hands to workers of its own: threads that no fork has made.
+#[expect(unsafe_code, reason = "the buffers of a ring's operations are the caller's promise")]
+fn ring(reads: u64) {
+    let zeros = std::fs::File::open("/dev/zero").unwrap();
+    let mut ring = io_uring::IoUring::new(8).unwrap();
+    let mut buffers = vec![vec![0_u8; 1 << 20]; 4];
+    for _ in 0..reads / 4 {
+        for buffer in &mut buffers {
+            let file = io_uring::types::Fd(std::os::fd::AsRawFd::as_raw_fd(&zeros));
+            let read = io_uring::opcode::Read::new(file, buffer.as_mut_ptr(), buffer.len() as u32).build();
+            // SAFETY: the buffers outlive the wait below, and each is given to one read at a time.
+            unsafe { ring.submission().push(&read.flags(io_uring::squeue::Flags::ASYNC)).unwrap() };
+        }
+        ring.submit_and_wait(4).unwrap();
+        assert_eq!(ring.completion().count(), 4);
+    }
+    println!("\nread");
+    std::io::stdout().flush().unwrap();
+    std::io::stdin().lock().read_line(&mut String::new()).unwrap();
 }
 
 /// As long in the kernel as in user mode.
