@@ -18,6 +18,12 @@ fn assert_near(counted: u64, kernel: u64, what: &str) {
     assert!(difference <= (kernel / 100).max(MIB), "{what}: {counted} bytes counted, {kernel} in /proc");
 }
 
+/// What the kernel may hold back on its CPUs: of each of three counters a batch a CPU (`percpu_counter_batch`).
+fn unswept_bytes_max(processes: u64) -> u64 {
+    let cpus = std::thread::available_parallelism().unwrap().get() as u64;
+    processes * 3 * cpus * (2 * cpus).max(32) * 4096
+}
+
 #[test]
 fn resident_memory_follows_growth_fork_and_unmap() {
     let figures = [Figure::Memory, Figure::MemoryExact];
@@ -26,13 +32,15 @@ fn resident_memory_follows_growth_fork_and_unmap() {
     };
     let container = meter.container("grows");
     let mut inmate = container.workload("memory 64");
-    for step in ["start", "grown", "forked", "alone", "shrunk"] {
+    for (step, processes) in [("start", 1), ("grown", 1), ("forked", 2), ("alone", 1), ("shrunk", 1)] {
         assert_eq!(inmate.heard("at "), step);
         let unswept = meter.bpf.read(container.id).unwrap().unwrap().memory.unwrap();
         meter.bpf.refresh().unwrap();
         let memory = meter.bpf.read(container.id).unwrap().unwrap().memory.unwrap();
         let kernel = container.resident_bytes();
-        assert_near(unswept.current_bytes, kernel, &format!("{step}, before the sweep"));
+        let held_back = unswept.current_bytes.abs_diff(kernel);
+        println!("{step}, before the sweep: {} KiB apart", held_back >> 10);
+        assert!(held_back <= unswept_bytes_max(processes), "{step}: {unswept:?}, {kernel} in /proc");
         assert_near(memory.current_bytes, kernel, step);
         // What other processes of the machine do moves pages of files in and out; a few pages either way.
         assert!(memory.current_bytes.abs_diff(kernel) <= MIB / 4, "{step}: {memory:?}, {kernel} in /proc");
