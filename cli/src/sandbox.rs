@@ -155,9 +155,14 @@ mod tests {
             ],
             "completed_frameworks": [{"id": "f", "executors": [], "completed_executors": [executor("older")]}],
         });
-        for (id, expect) in
-            [("running", Some("/running")), ("ended", Some("/ended")), ("older", Some("/older")), ("e", None)]
-        {
+        for (id, expect) in [
+            ("running", Some("/running")),
+            ("ended", Some("/ended")),
+            ("older", Some("/older")),
+            ("again", Some("/again/3")),
+            ("twice", Some("/twice/2")),
+            ("e", None),
+        ] {
             assert_eq!(directory(&state, &task(id)).as_deref(), expect, "{id}");
         }
     }

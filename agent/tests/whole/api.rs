@@ -114,6 +114,44 @@ fn figures_and_metrics_have_mesos_names() {
 }
 
 #[test]
+fn operators_ask_by_calls_too() {
+    let (place, master) = (Place::new(&[]), Master::start());
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    // More than one piece of a download, and more than one answer holds.
+    session.run(&framework(false), command("t", "head -c 700000 /dev/zero | tr '\\0' x; exec sleep 1000"));
+    session.follow("t", TaskState::Running);
+    session.usage_until(|line| line.tasks == ["t"]);
+    let ask = |body: serde_json::Value| {
+        let answer = call(agent.address, "POST", "/slave(1)/api/v1", &[JSON], &body.to_string());
+        assert_eq!(answer.status, 200, "{body}: {answer:?}");
+        answer.json()
+    };
+    let asked = ask(serde_json::json!({"type": "GET_CONTAINERS"}));
+    let container = &asked["get_containers"]["containers"][0];
+    assert_eq!(container["executor_id"]["value"], "t");
+    assert!(container["resource_statistics"]["timestamp"].is_number(), "{container}");
+    let tasks = ask(serde_json::json!({"type": "GET_TASKS"}));
+    assert_eq!(tasks["get_tasks"]["launched_tasks"][0]["state"], "TASK_RUNNING");
+    let directory = agent.get("/state").json()["frameworks"][0]["executors"][0]["directory"].clone();
+    let path = format!("{}/stdout", directory.as_str().unwrap());
+    let read = |length: u64| serde_json::json!({"type": "READ_FILE", "read_file": {"path": &path, "offset": 0, "length": length}});
+    let deadline = std::time::Instant::now() + crate::agent::PATIENCE;
+    while ask(read(0))["read_file"]["size"] != 700_000 {
+        assert!(std::time::Instant::now() < deadline, "its output never came");
+        std::thread::yield_now();
+    }
+    assert_eq!(ask(read(3))["read_file"]["data"], "eHh4");
+    let whole = agent.get(&format!("/files/download?path={path}"));
+    assert!(whole.head.to_lowercase().contains("content-length: 700000"), "{}", whole.head);
+    assert!(whole.body == "x".repeat(700_000), "{} bytes came", whole.body.len());
+    let listed = ask(serde_json::json!({"type": "LIST_FILES", "list_files": {"path": directory}}));
+    assert_eq!(listed["list_files"]["file_infos"][1]["size"], 700_000);
+    let refused = call(agent.address, "POST", "/api/v1", &[JSON], "{\"type\": \"GET_MASTER\"}");
+    assert_eq!(refused.body, "Failed to validate agent::Call: Expecting 'type' to be present");
+}
+
+#[test]
 fn sandboxes_can_be_read_and_nothing_else() {
     let (place, master) = (Place::new(&[]), Master::start());
     let (agent, mut session) = place.start(&master);
@@ -148,7 +186,11 @@ fn sandboxes_can_be_read_and_nothing_else() {
         let size = agent.get(&format!("/files/read?path={path}&offset=-1")).json();
         assert_eq!(size, serde_json::json!({ "data": "", "offset": 9 }));
     }
-    assert_eq!(agent.get(&format!("/files/download?path={directory}/stdout")).body, "line one\n");
+    let download = agent.get(&format!("/files/download?path={directory}/stdout"));
+    assert_eq!(download.body, "line one\n");
+    for header in ["content-length: 9", "content-disposition: attachment; filename=stdout"] {
+        assert!(download.head.to_lowercase().contains(header), "{}", download.head);
+    }
     for outside in ["out", "up", "up/../../..", "../../../../../../../../../../etc/passwd"] {
         for endpoint in ["read", "browse", "download"] {
             let answer = agent.get(&format!("/files/{endpoint}?path={directory}/{outside}&offset=0"));
