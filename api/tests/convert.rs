@@ -91,7 +91,7 @@ fn an_executor_task_must_be_custom_and_have_a_command() {
     asked["executor"]["type"] = json!("DEFAULT");
     assert_eq!(
         task::from_v1(&read(asked.clone())).unwrap_err().to_string(),
-        "'ExecutorInfo.type' must be 'CUSTOM'"
+        "'ExecutorInfo.command' must not be set for 'DEFAULT' executor"
     );
     asked["executor"] = json!({"executor_id": {"value": "e"}});
     assert_eq!(task::from_v1(&read(asked)).unwrap_err().to_string(), "'ExecutorInfo.command' must be set");

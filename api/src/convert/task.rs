@@ -14,6 +14,8 @@ pub enum BadTask {
     CommandOrExecutor,
     #[error("'ExecutorInfo.type' must be 'CUSTOM'")]
     ExecutorType,
+    #[error("'ExecutorInfo.command' must not be set for 'DEFAULT' executor")]
+    DefaultExecutorCommand,
     #[error("'ExecutorInfo.command' must be set")]
     ExecutorCommand,
     #[error("Task's 'kill_policy.grace_period' must be non-negative")]
@@ -28,7 +30,9 @@ pub enum BadTask {
         "Task mixes revocable and non-revocable resources: Cannot use both revocable and non-revocable '{0}' at the same time"
     )]
     RevocableMixed(std::sync::Arc<str>),
-    #[error("Invalid 'gpus' resource: The 'gpus' resource must be an unsigned integer")]
+    #[error(
+        "Task uses invalid resources: Invalid 'gpus' resource: The 'gpus' resource must be an unsigned integer"
+    )]
     Gpus,
 }
 
@@ -69,10 +73,6 @@ fn task_resources(info: &v1::TaskInfo) -> Result<model::resources::Resources, Er
     if info.resources.is_empty() {
         return Err(BadTask::NoResources.into());
     }
-    let part = |resource| {
-        let bad = |why| BadTask::Resource { shown: resources::show(resource), why };
-        resources::part_from_v1(resource).map_err(bad)
-    };
     let resources: model::resources::Resources = info.resources.iter().map(part).collect::<Result<_, _>>()?;
     if !resources.scalar(model::resources::GPUS).milli().is_multiple_of(1000) {
         return Err(BadTask::Gpus.into());
@@ -84,10 +84,25 @@ fn task_resources(info: &v1::TaskInfo) -> Result<model::resources::Resources, Er
     Ok(resources)
 }
 
+fn part(resource: &v1::Resource) -> Result<model::resources::Resource, BadTask> {
+    let bad = |why| BadTask::Resource { shown: resources::show(resource), why };
+    resources::part_from_v1(resource).map_err(bad)
+}
+
+/// Whether the resources of a task and of its executor are resources at all. Mesos looks at this first, and for all tasks
+/// of a LAUNCH together: one that has none such fails the others with it.
+pub fn check_resources(info: &v1::TaskInfo) -> Result<(), BadTask> {
+    let executor = info.executor.iter().flat_map(|executor| &executor.resources);
+    info.resources.iter().chain(executor).try_for_each(|resource| part(resource).map(drop))
+}
+
 fn custom_executor(info: &v1::ExecutorInfo) -> Result<model::executor::ExecutorInfo, Error> {
     use v1::executor_info::Type;
     // A number without a name counts as unset.
     let kind = info.r#type.and_then(|kind| Type::try_from(kind).ok());
+    if kind == Some(Type::Default) && info.command.is_some() {
+        return Err(BadTask::DefaultExecutorCommand.into());
+    }
     if kind.is_some_and(|kind| kind != Type::Custom) {
         return Err(BadTask::ExecutorType.into());
     }

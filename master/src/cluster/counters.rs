@@ -63,6 +63,7 @@ counters! {
     tasks_dropped = "master/tasks_dropped";
     tasks_gone = "master/tasks_gone";
     tasks_gone_by_operator = "master/tasks_gone_by_operator";
+    messages_reconcile_operations = "master/messages_reconcile_operations";
     operations_error = "master/operations/error";
 }
 

@@ -6,6 +6,7 @@ use super::offers::Offer;
 use crate::allocator::event;
 use crate::usage::Row;
 use api::refusal::Refusal;
+use api::v1::OperationState;
 use bytes::Bytes;
 use model::framework::Capabilities;
 use model::id::{AgentId, ExecutorId, FrameworkId, OfferId, OperationId};
@@ -73,10 +74,11 @@ pub enum Event {
         executor_id: Option<ExecutorId>,
         status: Option<i32>,
     },
-    /// An operation that asked for feedback was refused (OPERATION_ERROR).
-    OperationError {
+    /// What became of an operation that asked to be told, or was asked about.
+    Operation {
         operation_id: OperationId,
         agent_id: Option<AgentId>,
+        state: OperationState,
         message: Arc<str>,
     },
     /// The subscription is over; the stream is closed after it.

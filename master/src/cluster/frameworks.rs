@@ -270,7 +270,7 @@ impl Cluster {
         check_unchanged(known, &info)
             .map_err(|why| Refusal::Bad(format!("FrameworkInfo update is not valid: {why}")))?;
         check_suppressed(&info, &suppressed)
-            .map_err(|why| Refusal::Bad(format!("'UpdateFramework' call is not valid: {why}")))?;
+            .map_err(|why| Refusal::Bad(format!("Supplied FrameworkInfo is not valid: {why}")))?;
         info.framework_id = Some(id.clone());
         self.describe_anew(id, info, suppressed, turn);
         Ok(Done::Ok)
@@ -405,12 +405,10 @@ impl Cluster {
 }
 
 fn check_suppressed(framework: &FrameworkInfo, suppressed: &[Role]) -> Result<(), String> {
-    let foreign: BTreeSet<_> = suppressed.iter().filter(|role| !framework.roles.contains(role)).collect();
-    if foreign.is_empty() {
-        return Ok(());
+    match suppressed.iter().find(|role| !framework.roles.contains(role)) {
+        Some(foreign) => Err(format!("Suppressed role '{foreign}' is not contained in the list of roles")),
+        None => Ok(()),
     }
-    let foreign: Vec<_> = foreign.into_iter().map(Role::as_str).collect();
-    Err(format!("Suppressed roles {{ {} }} are not contained in the set of roles", foreign.join(", ")))
 }
 
 /// Whoever knows a framework's id may take it over, but not under another name.

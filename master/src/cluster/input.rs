@@ -103,6 +103,10 @@ pub enum Call {
     Reconcile {
         tasks: Vec<(TaskId, Option<AgentId>)>,
     },
+    /// The operations to tell of.
+    ReconcileOperations {
+        operations: Vec<(OperationId, Option<AgentId>)>,
+    },
     Message {
         agent_id: AgentId,
         executor_id: ExecutorId,

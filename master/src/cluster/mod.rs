@@ -296,6 +296,7 @@ impl Cluster {
                 self.acknowledge(id, &agent_id, task_id, update_id, turn);
             }
             Call::Reconcile { tasks } => self.reconcile(id, tasks, turn),
+            Call::ReconcileOperations { operations } => self.reconcile_operations(id, operations, turn),
             Call::Message { agent_id, executor_id, data } => {
                 self.scheduler_message(id, &agent_id, executor_id, data, turn);
             }

@@ -9,6 +9,7 @@ use super::tasks::Task;
 use super::{Cluster, Turn, validate};
 use crate::allocator::event::Refusal as Filter;
 use api::refusal::Refusal;
+use api::v1::OperationState;
 use model::id::{AgentId, FrameworkId, OperationId, TaskId};
 use model::resources::Resources;
 use model::role::Role;
@@ -167,7 +168,8 @@ impl Cluster {
         let framework = self.frameworks.get(id).expect("the caller is subscribed");
         if let (Some(operation_id), Some(stream)) = (operation_id, &framework.stream) {
             let (agent_id, message) = (agent_id.cloned(), Arc::from(why));
-            turn.scheduler(stream, Event::OperationError { operation_id, agent_id, message });
+            let state = OperationState::OperationError;
+            turn.scheduler(stream, Event::Operation { operation_id, agent_id, state, message });
         }
     }
 

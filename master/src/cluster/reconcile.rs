@@ -1,11 +1,14 @@
 //! RECONCILE: a scheduler asks what has become of its tasks (Mesos: docs/reconciliation.md).
 
+use super::effect::Event;
 use super::tasks::Task;
 use super::{Cluster, Turn};
+use api::v1::OperationState;
 use model::body::Body;
-use model::id::{AgentId, FrameworkId, TaskId};
+use model::id::{AgentId, FrameworkId, OperationId, TaskId};
 use model::task::{Reason, Source, TaskState, TaskStatus};
 use model::time::UnixTime;
+use std::sync::Arc;
 
 /// A task as its scheduler was told of it last, told again. It carries no update id: nothing waits for it.
 pub(super) fn latest(task: &Task, timestamp: UnixTime) -> TaskStatus {
@@ -51,6 +54,37 @@ impl Cluster {
                 None => self.fate(task_id, agent_id, framework.is_partition_aware(), turn.now.unix),
             };
             framework.tell(&status, turn);
+        }
+    }
+
+    /// Answers for each operation asked about. None outlives its ACCEPT yet, so none is known.
+    pub(super) fn reconcile_operations(
+        &mut self,
+        id: &FrameworkId,
+        operations: Vec<(OperationId, Option<AgentId>)>,
+        turn: &mut Turn<'_>,
+    ) {
+        self.counters.messages_reconcile_operations += 1;
+        let framework = self.frameworks.get(id).expect("the caller is subscribed");
+        let Some(stream) = &framework.stream else { return };
+        for (operation_id, agent_id) in operations {
+            let (state, text) = match &agent_id {
+                None => (
+                    OperationState::OperationUnknown,
+                    "Reconciliation: Operation is unknown and no 'agent_id' was provided",
+                ),
+                Some(id) if self.agents.contains(id) => {
+                    (OperationState::OperationUnknown, "Reconciliation: Operation is unknown")
+                }
+                Some(id) if self.unreachable.get(id).is_some() => {
+                    (OperationState::OperationUnreachable, "Reconciliation: Agent is unreachable")
+                }
+                Some(_) => {
+                    (OperationState::OperationUnknown, "Reconciliation: Both operation and agent are unknown")
+                }
+            };
+            let message = Arc::from(text);
+            turn.scheduler(stream, Event::Operation { operation_id, agent_id, state, message });
         }
     }
 

@@ -25,9 +25,6 @@ pub(super) fn task(
         let (given, expected) = (&task.agent_id, &agent.id);
         return Err(format!("Task uses invalid agent {given} while agent {expected} is expected"));
     }
-    if task.resources.is_empty() {
-        return Err("Task uses no resources".into());
-    }
     one_role(&task.resources).map_err(|why| format!("Invalid task resources: {why}"))?;
     let mut total = task.resources.clone();
     if let Some(info) = &task.executor {

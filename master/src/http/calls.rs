@@ -7,6 +7,7 @@ use api::refusal::Refusal;
 use api::v1;
 use api::v1::offer::operation::Type as OperationType;
 use api::v1::scheduler::call::{self, Type};
+use api::validate;
 use model::framework::FrameworkInfo;
 use model::id::{AgentId, ExecutorId, FrameworkId, OfferId, OperationId, TaskId};
 use model::role::Role;
@@ -16,48 +17,28 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) enum Checked {
     Subscribe(Box<call::Subscribe>),
-    /// Answered with a document: which operations, and that nothing is known of them.
-    ReconcileOperations(FrameworkId, call::ReconcileOperations),
     Call(FrameworkId, Call),
 }
 
-fn invalid(why: impl Into<String>) -> Refusal {
-    Refusal::Invalid { call: "scheduler::Call", why: why.into() }
-}
+/// Why a part may be taken for granted below.
+const PRESENT: &str = "validate::scheduler has seen it";
 
-/// The part of the call that its type promises.
-fn present<T>(part: Option<T>, name: &str) -> Result<T, Refusal> {
-    part.ok_or_else(|| invalid(format!("Expecting '{name}' to be present")))
-}
-
-/// Checks a call for its parts.
+/// Checks a call for its parts, and reads it.
 pub(super) fn check(call: v1::scheduler::Call) -> Result<Checked, Refusal> {
-    let kind = present(call.r#type, "type")?;
-    let kind = Type::try_from(kind).unwrap_or(Type::Unknown);
+    let kind = validate::scheduler(&call, None)?;
     if kind == Type::Subscribe {
-        let subscribe = present(call.subscribe, "subscribe")?;
-        let given = call.framework_id.map(|id| id.value).unwrap_or_default();
-        let described = subscribe.framework_info.id.as_ref().map(|id| id.value.as_str()).unwrap_or_default();
-        if given != described {
-            return Err(invalid("'framework_id' differs from 'subscribe.framework_info.id'"));
-        }
-        return Ok(Checked::Subscribe(Box::new(subscribe)));
+        return Ok(Checked::Subscribe(Box::new(call.subscribe.expect(PRESENT))));
     }
-    let id = present(call.framework_id.clone(), "framework_id")?;
-    let framework_id = FrameworkId::new(&id.value);
-    if kind == Type::ReconcileOperations {
-        let reconcile = present(call.reconcile_operations, "reconcile_operations")?;
-        return Ok(Checked::ReconcileOperations(framework_id, reconcile));
-    }
-    read(kind, call).map(|call| Checked::Call(framework_id, call))
+    let id = FrameworkId::new(&call.framework_id.as_ref().expect(PRESENT).value);
+    read(kind, call).map(|call| Checked::Call(id, call))
 }
 
 fn read(kind: Type, call: v1::scheduler::Call) -> Result<Call, Refusal> {
     Ok(match kind {
         Type::Teardown => Call::Teardown,
-        Type::Accept => Call::Accept(accept(present(call.accept, "accept")?)),
+        Type::Accept => Call::Accept(accept(call.accept.expect(PRESENT))),
         Type::Decline => {
-            let decline = present(call.decline, "decline")?;
+            let decline = call.decline.expect(PRESENT);
             let refuse_ns = time::refuse_ns(decline.filters.as_ref());
             Call::Decline { offer_ids: offers(&decline.offer_ids), refuse_ns }
         }
@@ -71,7 +52,7 @@ fn read(kind: Type, call: v1::scheduler::Call) -> Result<Call, Refusal> {
             Err(_) => Call::Nothing,
         },
         Type::Kill => {
-            let kill = present(call.kill, "kill")?;
+            let kill = call.kill.expect(PRESENT);
             let grace = kill.kill_policy.and_then(|policy| policy.grace_period);
             Call::Kill {
                 task_id: TaskId::new(&kill.task_id.value),
@@ -80,14 +61,14 @@ fn read(kind: Type, call: v1::scheduler::Call) -> Result<Call, Refusal> {
             }
         }
         Type::Shutdown => {
-            let shutdown = present(call.shutdown, "shutdown")?;
+            let shutdown = call.shutdown.expect(PRESENT);
             Call::Shutdown {
                 executor_id: ExecutorId::new(&shutdown.executor_id.value),
                 agent_id: AgentId::new(&shutdown.agent_id.value),
             }
         }
         Type::Message => {
-            let message = present(call.message, "message")?;
+            let message = call.message.expect(PRESENT);
             Call::Message {
                 agent_id: AgentId::new(&message.agent_id.value),
                 executor_id: ExecutorId::new(&message.executor_id.value),
@@ -101,36 +82,30 @@ fn read(kind: Type, call: v1::scheduler::Call) -> Result<Call, Refusal> {
 fn read_rest(kind: Type, call: v1::scheduler::Call) -> Result<Call, Refusal> {
     Ok(match kind {
         Type::Acknowledge => {
-            let acknowledge = present(call.acknowledge, "acknowledge")?;
+            let acknowledge = call.acknowledge.expect(PRESENT);
             Call::Acknowledge {
                 agent_id: AgentId::new(&acknowledge.agent_id.value),
                 task_id: TaskId::new(&acknowledge.task_id.value),
-                update_id: id::update(&acknowledge.uuid).ok_or_else(|| invalid("Not a valid UUID"))?,
+                update_id: id::update(&acknowledge.uuid).expect(PRESENT),
             }
         }
         Type::Reconcile => {
-            let reconcile = present(call.reconcile, "reconcile")?.tasks.into_iter();
+            let reconcile = call.reconcile.expect(PRESENT).tasks.into_iter();
             let one = |task: call::reconcile::Task| {
                 (TaskId::new(&task.task_id.value), task.agent_id.map(|id| AgentId::new(&id.value)))
             };
             Call::Reconcile { tasks: reconcile.map(one).collect() }
         }
-        Type::Request => {
-            present(call.request, "request")?;
-            Call::Request
+        Type::ReconcileOperations => {
+            let reconcile = call.reconcile_operations.expect(PRESENT).operations.into_iter();
+            let one = |operation: call::reconcile_operations::Operation| {
+                let agent_id = operation.agent_id.map(|id| AgentId::new(&id.value));
+                (OperationId::new(&operation.operation_id.value), agent_id)
+            };
+            Call::ReconcileOperations { operations: reconcile.map(one).collect() }
         }
-        Type::AcceptInverseOffers => {
-            present(call.accept_inverse_offers, "accept_inverse_offers")?;
-            Call::Nothing
-        }
-        Type::DeclineInverseOffers => {
-            present(call.decline_inverse_offers, "decline_inverse_offers")?;
-            Call::Nothing
-        }
-        Type::AcknowledgeOperationStatus => {
-            let acknowledge = present(call.acknowledge_operation_status, "acknowledge_operation_status")?;
-            id::update(&acknowledge.uuid).ok_or_else(|| invalid("Not a valid UUID"))?;
-            present(acknowledge.agent_id, "agent_id")?;
+        Type::Request => Call::Request,
+        Type::AcceptInverseOffers | Type::DeclineInverseOffers | Type::AcknowledgeOperationStatus => {
             Call::Nothing
         }
         Type::UpdateFramework => update_framework(call)?,
@@ -139,16 +114,11 @@ fn read_rest(kind: Type, call: v1::scheduler::Call) -> Result<Call, Refusal> {
 }
 
 fn update_framework(call: v1::scheduler::Call) -> Result<Call, Refusal> {
-    let update = present(call.update_framework, "update_framework")?;
-    let given = call.framework_id.map(|id| id.value).unwrap_or_default();
-    let described = update.framework_info.id.as_ref().map(|id| id.value.as_str()).unwrap_or_default();
-    if given != described {
-        return Err(invalid("'framework_id' differs from 'update_framework.framework_info.id'"));
-    }
+    let update = call.update_framework.expect(PRESENT);
     let framework = framework::from_v1(&update.framework_info)
         .map_err(|error| Refusal::Bad(format!("Supplied FrameworkInfo is not valid: {error}")))?;
     let suppressed = roles(&update.suppressed_roles)
-        .map_err(|why| Refusal::Bad(format!("'UpdateFramework' call is not valid: {why}")))?;
+        .map_err(|why| Refusal::Bad(format!("Supplied FrameworkInfo is not valid: {why}")))?;
     Ok(Call::UpdateFramework { framework: Box::new(framework), suppressed })
 }
 
@@ -162,7 +132,7 @@ pub(super) fn subscriber(subscribe: &call::Subscribe) -> Result<(FrameworkInfo, 
 fn roles(names: &[String]) -> Result<Vec<Role>, String> {
     let role = |name: &String| {
         Role::parse(name)
-            .map_err(|_| format!("Suppressed roles {{ {name} }} are not contained in the set of roles"))
+            .map_err(|_| format!("Suppressed role '{name}' is not contained in the list of roles"))
     };
     names.iter().map(role).collect()
 }
@@ -184,11 +154,11 @@ fn operation(operation: v1::offer::Operation) -> Operation {
     match (kind, operation.launch, operation.launch_group) {
         (Some(OperationType::Launch), launch, _) => {
             let tasks = launch.map(|launch| launch.task_infos).unwrap_or_default();
-            Operation::Launch { tasks: tasks.iter().map(request).collect() }
+            Operation::Launch { tasks: requests(&tasks) }
         }
         (Some(OperationType::LaunchGroup), _, group) => {
             let tasks = group.map(|group| group.task_group.tasks).unwrap_or_default();
-            Operation::LaunchGroup { tasks: tasks.iter().map(request).collect() }
+            Operation::LaunchGroup { tasks: requests(&tasks) }
         }
         (kind, ..) => Operation::Unsupported {
             name: kind.unwrap_or(OperationType::Unknown).as_str_name(),
@@ -197,10 +167,18 @@ fn operation(operation: v1::offer::Operation) -> Operation {
     }
 }
 
-fn request(info: &v1::TaskInfo) -> TaskRequest {
-    task::from_v1(info).map_err(|error| BadTask {
+/// The tasks of one operation. One whose resources are none takes the others with it, as in Mesos.
+fn requests(tasks: &[v1::TaskInfo]) -> Vec<TaskRequest> {
+    let bad = |info: &v1::TaskInfo, why: String| BadTask {
         task_id: TaskId::new(&info.task_id.value),
         agent_id: AgentId::new(&info.agent_id.value),
-        why: Arc::from(error.to_string()),
-    })
+        why: Arc::from(why),
+    };
+    match tasks.iter().find_map(|info| task::check_resources(info).err()) {
+        Some(error) => tasks.iter().map(|info| Err(bad(info, error.to_string()))).collect(),
+        None => {
+            let read = |info| task::from_v1(info).map_err(|error| bad(info, error.to_string()));
+            tasks.iter().map(read).collect()
+        }
+    }
 }

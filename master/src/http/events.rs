@@ -85,7 +85,7 @@ fn rare_to_v1(event: &Event, out: &mut scheduler::Event) {
             out.set_type(event::Type::Error);
             out.error = Some(event::Error { message: message.to_string() });
         }
-        Event::OperationError { operation_id, agent_id, message } => {
+        Event::Operation { operation_id, agent_id, state, message } => {
             out.set_type(event::Type::UpdateOperationStatus);
             let mut status = v1::OperationStatus {
                 operation_id: Some(operation_id.into()),
@@ -93,7 +93,7 @@ fn rare_to_v1(event: &Event, out: &mut scheduler::Event) {
                 message: Some(message.to_string()),
                 ..v1::OperationStatus::default()
             };
-            status.set_state(v1::OperationState::OperationError);
+            status.set_state(*state);
             out.update_operation_status = Some(event::UpdateOperationStatus { status });
         }
         _ => unreachable!("written by `to_v1`"),

@@ -4,8 +4,7 @@ use super::legacy;
 use super::serve::{App, body, document, gauges, header, refuse};
 use api::media::{self, Encoding};
 use api::refusal::Refusal;
-use api::v1;
-use api::v1::master::call::Type;
+use api::{v1, validate};
 use axum::extract::Request;
 use axum::response::Response;
 use http::Method;
@@ -24,9 +23,7 @@ async fn serve(app: &App, request: Request) -> Result<Response, Refusal> {
     let encoding = Encoding::of_request(header(&request, "Content-Type").as_deref())?;
     let accept = header(&request, "Accept");
     let call: v1::master::Call = media::decode(encoding, &body(request).await?)?;
-    let invalid = |why: &str| Refusal::Invalid { call: "master::Call", why: why.to_owned() };
-    let kind = call.r#type.ok_or_else(|| invalid("Expecting 'type' to be present"))?;
-    let kind = Type::try_from(kind).unwrap_or(Type::Unknown);
+    let kind = validate::master(&call)?;
     let encoding = Encoding::of_answer(accept.as_deref())?;
     let picture = app.picture().await.ok_or(Refusal::MasterRecovering)?;
     let written = tokio::task::spawn_blocking(move || {

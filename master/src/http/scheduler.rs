@@ -2,7 +2,7 @@
 
 use super::calls::{self, Checked};
 use super::events::Writer;
-use super::serve::{App, Cutter, body, document, header, refuse};
+use super::serve::{App, Cutter, body, header, refuse};
 use super::stream::stream;
 use crate::cluster::effect::{Done, Event};
 use crate::cluster::input::{Call, StreamId, Subscribe};
@@ -49,11 +49,6 @@ async fn serve(app: &App, request: Request) -> Result<Response, Refusal> {
     let call: v1::scheduler::Call = media::decode(encoding, &body(request).await?)?;
     match calls::check(call)? {
         Checked::Subscribe(subscribe) => subscribed(app, asked, &subscribe),
-        Checked::ReconcileOperations(framework_id, reconcile) => {
-            let encoding = Encoding::of_answer(asked.accept.as_deref())?;
-            call_core(app, framework_id, asked.stream, Call::Nothing).await?;
-            Ok(document(encoding, media::encode(encoding, &operations(reconcile))))
-        }
         Checked::Call(framework_id, call) => {
             let done = call_core(app, framework_id, asked.stream, call).await?;
             let mut response = Response::new(Body::empty());
@@ -99,26 +94,4 @@ fn subscribed(app: &App, asked: Asked, subscribe: &call::Subscribe) -> Result<Re
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(encoding.as_str()));
     headers.insert(STREAM_ID, HeaderValue::from_str(&id.0).expect("a UUID is plain text"));
     Ok(response)
-}
-
-/// What is known of operations: nothing, since this master hands none out that would be told of later.
-fn operations(reconcile: call::ReconcileOperations) -> v1::scheduler::Response {
-    let unknown = |operation: call::reconcile_operations::Operation| {
-        let mut status = v1::OperationStatus {
-            operation_id: Some(operation.operation_id),
-            agent_id: operation.agent_id,
-            resource_provider_id: operation.resource_provider_id,
-            message: Some("Reconciliation: Operation is unknown".into()),
-            ..v1::OperationStatus::default()
-        };
-        status.set_state(v1::OperationState::OperationUnknown);
-        status
-    };
-    let operation_statuses = reconcile.operations.into_iter().map(unknown).collect();
-    let mut response = v1::scheduler::Response {
-        reconcile_operations: Some(v1::scheduler::response::ReconcileOperations { operation_statuses }),
-        ..v1::scheduler::Response::default()
-    };
-    response.set_type(v1::scheduler::response::Type::ReconcileOperations);
-    response
 }

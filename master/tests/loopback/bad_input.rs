@@ -125,8 +125,7 @@ fn tasks_that_cannot_run() {
     let cpus = |value: f64| json!([{"name": "cpus", "type": "SCALAR", "scalar": {"value": value}}]);
     let tasks = json!([
         change("nothing", "command", Value::Null),
-        change("negative", "resources", cpus(-1.0)),
-        change("zero", "resources", cpus(0.0)),
+        change("none", "resources", json!([])),
         change("big", "resources", cpus(3.0)),
         change("a/b", "name", json!("a/b")),
         change("good", "name", json!("good")),
@@ -135,8 +134,7 @@ fn tasks_that_cannot_run() {
     scheduler.launch(&offer, tasks, 0.0);
     let expected = [
         ("nothing", "Task should have at least one (but not both) of CommandInfo or ExecutorInfo present"),
-        ("negative", "Resource 'cpus:-1' is invalid: Invalid scalar resource: value <= 0"),
-        ("zero", "Task uses no resources"),
+        ("none", "Task uses no resources"),
         (
             "big",
             "Total resources cpus(allocated: *):3 required by task and its executor is more than available cpus(allocated: *):2",
@@ -154,7 +152,16 @@ fn tasks_that_cannot_run() {
         assert_eq!(status.get("uuid"), None);
     }
     assert_eq!(agent.next_run().task_id.as_str(), "good");
-    assert_eq!(scheduler.offer()["resources"][0]["scalar"]["value"], 1.0);
+    let offer = scheduler.offer();
+    assert_eq!(offer["resources"][0]["scalar"]["value"], 1.0);
+    let tasks = json!([change("innocent", "name", json!("x")), change("negative", "resources", cpus(-1.0))]);
+    scheduler.launch(&offer, tasks, 0.0);
+    for id in ["innocent", "negative"] {
+        let status = scheduler.expect("UPDATE")["update"]["status"].clone();
+        let text = "Resource 'cpus:-1' is invalid: Invalid scalar resource: value <= 0";
+        assert_eq!((&status["task_id"]["value"], &status["message"]), (&json!(id), &json!(text)));
+    }
+    assert_eq!(scheduler.offer()["resources"][0]["scalar"]["value"], 1.0, "nothing was launched");
     master.stop();
 }
 

@@ -125,7 +125,7 @@ fn subscriptions_that_cannot_be_are_refused_on_their_stream() {
     let eng = Role::parse("eng").expect("a role");
     assert_eq!(
         refusal(&mut world, framework_info(), vec![eng]),
-        "Suppressed roles { eng } are not contained in the set of roles"
+        "Suppressed role 'eng' is not contained in the list of roles"
     );
     let scheduler = world.framework(FrameworkInfo { principal: Some("alice".into()), ..framework_info() });
     let bob = FrameworkInfo { principal: Some("bob".into()), ..with_id(&scheduler.id) };

@@ -120,7 +120,6 @@ fn tasks_that_cannot_run_are_told_why() {
         ),
         (task("ok", &agent, "cpus:1"), "Task has duplicate ID: ok"),
         (task("far", &elsewhere, "cpus:1"), "Task uses invalid agent elsewhere while agent m-S0 is expected"),
-        (task("none", &agent, ""), "Task uses no resources"),
         (
             with_executor("f", foreign),
             "ExecutorInfo has an invalid FrameworkID (Actual: other vs Expected: m-0000)",
@@ -189,7 +188,7 @@ fn what_is_not_supported_yet_is_refused_aloud_and_loses_nothing() {
     let answer = world.call(&scheduler, accept(&offers, vec![group, silent, heard]));
     assert_eq!(answer, Err(Refusal::Bad("RESERVE is not supported by this master".into())));
     let events = world.heard(&scheduler.stream);
-    let [Event::Update { status }, Event::OperationError { operation_id, message, .. }] = &events[..] else {
+    let [Event::Update { status }, Event::Operation { operation_id, message, .. }] = &events[..] else {
         panic!("{events:?}")
     };
     assert_eq!((status.state, status.reason), (TaskState::Error, Some(Reason::TASK_GROUP_INVALID)));

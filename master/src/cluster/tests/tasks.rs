@@ -191,6 +191,43 @@ fn reconciliation_tells_what_is_known() {
 }
 
 #[test]
+fn operations_asked_about_are_not_known() {
+    let (mut world, agent, _, scheduler) = one_task();
+    let operations =
+        vec![("a".into(), None), ("b".into(), Some(agent)), ("c".into(), Some(AgentId::new("nowhere")))];
+    world.call(&scheduler, Call::ReconcileOperations { operations }).expect("taken");
+    let texts: Vec<_> = world
+        .heard(&scheduler.stream)
+        .into_iter()
+        .map(|event| match event {
+            Event::Operation { operation_id, state, message, .. } => {
+                assert_eq!(state, api::v1::OperationState::OperationUnknown);
+                format!("{operation_id}: {message}")
+            }
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = [
+        "a: Reconciliation: Operation is unknown and no 'agent_id' was provided",
+        "b: Reconciliation: Operation is unknown",
+        "c: Reconciliation: Both operation and agent are unknown",
+    ];
+    assert_eq!(texts, expected);
+}
+
+#[test]
+fn a_task_may_ask_for_nothing() {
+    let mut world = World::new();
+    let (session, agent) = world.agent("cpus:4");
+    let scheduler = world.framework(framework_info());
+    let offers = world.offer(&scheduler);
+    world.launch(&scheduler, &offers[0], vec![task("t", &agent, "cpus:0")]);
+    assert!(matches!(&world.told(session)[..], [ToAgent::Run { .. }]), "as in Mesos");
+    world.update(session, &scheduler.id, "t", TaskState::Finished, 1);
+    world.acknowledge(&scheduler, &agent, "t", 1);
+}
+
+#[test]
 fn an_executor_holds_its_share_until_its_container_has_ended() {
     let mut world = World::new();
     let (session, agent) = world.agent("cpus:4;mem:100");
