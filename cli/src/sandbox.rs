@@ -72,7 +72,8 @@ impl Sandbox {
     }
 }
 
-/// The sandbox of the task's executor, running or ended. Of several runs under one id the agent lists the latest first.
+/// The sandbox of the task's executor, running or ended. Of several runs under one id the agent lists the latest last, and
+/// those that have ended apart.
 fn directory(state: &Value, task: &Task) -> Option<String> {
     let either = |of: &Value, one: &str, other: &str| {
         [one, other]
@@ -80,11 +81,11 @@ fn directory(state: &Value, task: &Task) -> Option<String> {
             .flat_map(|name| of[*name].as_array().into_iter().flatten().cloned())
             .collect::<Vec<_>>()
     };
-    let mut executors = either(state, "frameworks", "completed_frameworks")
+    let mut executors = either(state, "completed_frameworks", "frameworks")
         .into_iter()
         .filter(|it| it["id"] == task.framework_id.as_str())
-        .flat_map(|it| either(&it, "executors", "completed_executors"));
-    let executor = executors.find(|it| it["id"] == task.executor_id.as_str())?;
+        .flat_map(|it| either(&it, "completed_executors", "executors"));
+    let executor = executors.rfind(|it| it["id"] == task.executor_id.as_str())?;
     executor["directory"].as_str().map(str::to_owned)
 }
 
@@ -148,10 +149,12 @@ mod tests {
     #[test]
     fn sandboxes_are_found_among_the_running_and_the_ended() {
         let executor = |id: &str| serde_json::json!({"id": id, "directory": format!("/{id}")});
+        let run = |id: &str, n: u32| serde_json::json!({"id": id, "directory": format!("/{id}/{n}")});
         let state = serde_json::json!({
             "frameworks": [
                 {"id": "g", "executors": [executor("e")], "completed_executors": []},
-                {"id": "f", "executors": [executor("running")], "completed_executors": [executor("ended")]},
+                {"id": "f", "executors": [executor("running"), run("again", 3)],
+                 "completed_executors": [executor("ended"), run("again", 1), run("twice", 1), run("twice", 2)]},
             ],
             "completed_frameworks": [{"id": "f", "executors": [], "completed_executors": [executor("older")]}],
         });
