@@ -6,6 +6,7 @@
 //! not start, rather than start without the tasks it promised to keep.
 
 use crate::checkpoint::layout::{self, Meta};
+use crate::checkpoint::log::{self, LogError};
 use crate::node::effect::Run;
 use crate::node::recovery::{Recovered, RecoveredExecutor, RecoveredFramework, RecoveredTask};
 use model::framework::FrameworkInfo;
@@ -24,6 +25,8 @@ pub enum LoadError {
     Read { path: PathBuf, source: io::Error },
     #[error("understand {path}; to start as a new agent, without its tasks, remove {latest}")]
     Understand { path: PathBuf, latest: PathBuf, source: WireError },
+    #[error("understand {path}; to start as a new agent, without its tasks, remove {latest}")]
+    Log { path: PathBuf, latest: PathBuf, source: LogError },
     #[error("cut the torn end off {path}")]
     Cut { path: PathBuf, source: io::Error },
 }
@@ -145,7 +148,7 @@ impl Loader {
         };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(read)?;
-        let (records, whole) = cut(&bytes).map_err(|source| LoadError::Understand {
+        let (records, whole) = log::records(&bytes).map_err(|source| LoadError::Log {
             path: path.to_owned(),
             latest: self.latest.clone(),
             source,
@@ -165,22 +168,6 @@ impl Loader {
         }
         Ok((updates, acknowledged))
     }
-}
-
-/// The whole records of a log, and where they end. A length that cannot be one, or a record that is shorter than its
-/// length, is a torn end: a file system may leave zeros or old blocks there after a crash.
-fn cut(bytes: &[u8]) -> Result<(Vec<UpdateRecord>, usize), WireError> {
-    let (mut records, mut at) = (Vec::new(), 0);
-    while let Ok(Some(length)) = wire::frame::frame_length(&bytes[at..]) {
-        let Some(payload) = bytes[at..].get(wire::frame::HEADER_BYTES..length) else { break };
-        match UpdateRecord::decode(payload) {
-            Ok(record) => records.push(record),
-            Err(_) if at + length == bytes.len() => break,
-            Err(error) => return Err(error),
-        }
-        at += length;
-    }
-    Ok((records, at))
 }
 
 /// Names of the directories in one; none if it is not there.

@@ -4,4 +4,8 @@
 
 pub mod layout;
 pub mod load;
+mod log;
 pub mod store;
+
+#[cfg(test)]
+mod tests;

@@ -9,9 +9,11 @@
 //! waits is lost, acknowledged or forwarded meanwhile, which is the promise.
 
 use crate::checkpoint::layout::{self, Meta};
+use crate::checkpoint::log;
 use crate::node::effect::{Record, Ticket};
 use crate::sys::processes;
 use model::id::AgentId;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -77,6 +79,8 @@ impl Store {
 struct Batch {
     replace: BTreeMap<PathBuf, Vec<u8>>,
     append: BTreeMap<PathBuf, Vec<u8>>,
+    /// Where each log ended before this batch: an attempt after a failed one writes over what that left.
+    ends: RefCell<BTreeMap<PathBuf, u64>>,
     /// The agent's directory that `latest` is to name, or `None` inside for none.
     latest: Option<Option<AgentId>>,
 }
@@ -177,7 +181,7 @@ impl Writer {
         }
         for path in batch.append.keys() {
             let (batch, path) = (batch.clone(), path.clone());
-            writes.push(tokio_uring::spawn(async move { append_to(&path, &batch.append[&path]).await }));
+            writes.push(tokio_uring::spawn(async move { append_to(&path, &batch).await }));
         }
         for write in writes {
             write.await.expect("a write does not panic")?;
@@ -202,7 +206,7 @@ impl Writer {
                 _ => sync_directory(latest.parent().expect("it is in meta")).await,
             };
         };
-        let new = latest.with_extension("new");
+        let new = latest.with_added_extension("new");
         let linked = std::fs::remove_file(&new)
             .or_else(|source| if source.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(source) })
             .and_then(|()| std::os::unix::fs::symlink(agent_id.as_str(), &new))
@@ -213,9 +217,7 @@ impl Writer {
 }
 
 fn append(batch: &mut Batch, path: PathBuf, record: &UpdateRecord) {
-    // It came in a call or a frame that was shorter than this limit.
-    let frame = record.encode().expect("an update fits in a frame");
-    batch.append.entry(path).or_default().extend(frame);
+    batch.append.entry(path).or_default().extend(log::entry(record));
 }
 
 /// With its parents, each durable in the directory above it.
@@ -236,7 +238,8 @@ async fn create_directory(path: &Path) -> io::Result<()> {
 }
 
 async fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let new = path.with_extension("new");
+    // The whole name and more: files of one directory are written side by side.
+    let new = path.with_added_extension("new");
     let error = |source| StoreError::Write { path: new.clone(), source };
     let file = fs::File::create(&new).await.map_err(error)?;
     let (written, _) = file.write_all_at(bytes.to_vec(), 0).await;
@@ -246,14 +249,18 @@ async fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     fs::rename(&new, path).await.map_err(|source| StoreError::Rename { path: path.to_owned(), source })
 }
 
-/// At the end of what is there. A batch that is tried again after an error may leave a torn or a doubled record behind
-/// it; the reader skips both.
-async fn append_to(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+/// At the end of what was there before the batch.
+async fn append_to(path: &Path, batch: &Batch) -> Result<(), StoreError> {
     let error = |source| StoreError::Append { path: path.to_owned(), source };
     let is_new = !path.exists();
     let file = fs::OpenOptions::new().create(true).write(true).open(path).await.map_err(error)?;
-    let end = if is_new { 0 } else { file.statx().await.map_err(error)?.stx_size };
-    let (written, _) = file.write_all_at(bytes.to_vec(), end).await;
+    let known = batch.ends.borrow().get(path).copied();
+    let end = match known {
+        Some(end) => end,
+        None => file.statx().await.map_err(error)?.stx_size,
+    };
+    batch.ends.borrow_mut().insert(path.to_owned(), end);
+    let (written, _) = file.write_all_at(batch.append[path].clone(), end).await;
     written.map_err(error)?;
     file.sync_data().await.map_err(error)?;
     file.close().await.map_err(error)?;

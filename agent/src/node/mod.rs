@@ -25,7 +25,7 @@ mod updates;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]
-mod world;
+pub(crate) mod world;
 
 use crate::node::counters::Counters;
 use crate::node::effect::{Effect, Record, Ticket};

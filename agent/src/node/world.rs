@@ -21,7 +21,7 @@ use wire::message::{ToAgent, ToMaster};
 
 pub(super) const PING_TIMEOUT_MS: u64 = 75_000;
 
-pub(super) fn agent_info() -> AgentInfo {
+pub(crate) fn agent_info() -> AgentInfo {
     AgentInfo {
         hostname: "node".into(),
         address: ([127, 0, 0, 1], 5051).into(),
@@ -32,7 +32,7 @@ pub(super) fn agent_info() -> AgentInfo {
     }
 }
 
-pub(super) fn framework(id: &str, checkpoint: bool) -> FrameworkInfo {
+pub(crate) fn framework(id: &str, checkpoint: bool) -> FrameworkInfo {
     FrameworkInfo {
         framework_id: Some(FrameworkId::new(id)),
         name: "test".into(),
@@ -49,7 +49,7 @@ pub(super) fn framework(id: &str, checkpoint: bool) -> FrameworkInfo {
 }
 
 /// A task of executor `executor`, or a command task.
-pub(super) fn task(id: &str, executor: Option<&str>) -> TaskInfo {
+pub(crate) fn task(id: &str, executor: Option<&str>) -> TaskInfo {
     TaskInfo {
         task_id: TaskId::new(id),
         name: id.into(),
@@ -67,7 +67,7 @@ pub(super) fn task(id: &str, executor: Option<&str>) -> TaskInfo {
     }
 }
 
-pub(super) fn status(task_id: &str, state: TaskState, update: u8) -> TaskStatus {
+pub(crate) fn status(task_id: &str, state: TaskState, update: u8) -> TaskStatus {
     TaskStatus {
         task_id: TaskId::new(task_id),
         state,
