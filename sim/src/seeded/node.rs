@@ -79,7 +79,7 @@ pub(super) enum Doing {
 }
 
 impl World {
-    pub(super) fn to_node(&mut self, at: usize, input: Input) {
+    pub(super) fn tell_node(&mut self, at: usize, input: Input) {
         let mut effects = Vec::new();
         self.machines[at].node.handle(self.now, input, &mut effects);
         self.node_wants(at, effects);
@@ -146,7 +146,7 @@ impl World {
             Doing::Write if is_current => {
                 if let Some((ticket, record)) = self.machines[at].writing.pop_front() {
                     self.machines[at].disk.push(record);
-                    self.to_node(at, Input::Durable { ticket });
+                    self.tell_node(at, Input::Durable { ticket });
                 }
             }
             Doing::Launch(container) if is_current => self.launch(at, container),
@@ -163,12 +163,12 @@ impl World {
         let Some(launch) = self.machines[at].launching.remove(&container_id) else { return };
         if self.is_stormy() && self.rng.u8(..30) == 0 {
             let why = "no such command".into();
-            return self.to_node(at, Input::LaunchFailed { container_id, why });
+            return self.tell_node(at, Input::LaunchFailed { container_id, why });
         }
         let executor = Executor::new(launch.run, launch.framework.checkpoint);
         self.machines[at].executors.insert(container_id.clone(), executor);
         self.machine_soon(at, 1, 100, Doing::Subscribe(container_id.clone()));
-        self.to_node(at, Input::Launched { container_id, pid: 42 });
+        self.tell_node(at, Input::Launched { container_id, pid: 42 });
     }
 
     /// Every process of the container is gone, whatever they were doing.
@@ -176,14 +176,14 @@ impl World {
         let machine = &mut self.machines[at];
         if machine.launching.remove(&container_id).is_some() {
             let why = "destroyed".into();
-            return self.to_node(at, Input::LaunchFailed { container_id, why });
+            return self.tell_node(at, Input::LaunchFailed { container_id, why });
         }
         let was_here = machine.executors.remove(&container_id).is_some();
         // A second word of one end would be a bug of this world, unless the agent asked anew (after a restart).
         if was_here || !self.machines[at].disk.is_empty() {
             let end = ContainerEnd { wait_status: was_here.then_some(9), limitation: None };
             if self.ended.insert((at, self.machines[at].life, container_id.clone())) {
-                self.to_node(at, Input::ContainerEnded { container_id, end });
+                self.tell_node(at, Input::ContainerEnded { container_id, end });
             }
         }
     }
@@ -206,7 +206,7 @@ impl World {
     fn executor_calls(&mut self, at: usize, container_id: &ContainerId, caller: Caller, call: ExecutorCall) {
         let run = self.machines[at].executors[container_id].run.clone();
         let (framework_id, executor_id) = (run.framework_id, run.executor_id);
-        self.to_node(at, Input::Executor { caller, framework_id, executor_id, call });
+        self.tell_node(at, Input::Executor { caller, framework_id, executor_id, call });
     }
 
     fn executor_tells(&mut self, at: usize, container_id: &ContainerId, task: &TaskId, state: TaskState) {
@@ -282,11 +282,11 @@ impl World {
 
     fn connect(&mut self, at: usize, session: Session) {
         if self.is_stormy() && self.rng.u8(..10) == 0 {
-            return self.to_node(at, Input::LinkDown { session });
+            return self.tell_node(at, Input::LinkDown { session });
         }
         self.next_number += 1;
         self.machines[at].link = Some((session, SessionId(self.next_number)));
-        self.to_node(at, Input::LinkUp { session });
+        self.tell_node(at, Input::LinkUp { session });
     }
 
     /// The agent's end of its connection is gone, and what was on its way with it. The master notices later.
@@ -301,7 +301,7 @@ impl World {
         let Some(at) = self.machines.iter().position(holds) else { return };
         let (session, _) = self.machines[at].link.expect("just looked at");
         let message = wire::decode_to_agent(&frame[HEADER_BYTES..]).expect("the master speaks our language");
-        self.to_node(at, Input::FromMaster { session, message: Box::new(message) });
+        self.tell_node(at, Input::FromMaster { session, message: Box::new(message) });
     }
 
     /// `kill -9` of the agent and a start soon after. Each write under way may or may not have reached the disk, in order.
@@ -329,7 +329,7 @@ impl World {
         };
         self.trace(|| format!("node-{at} starts again, life {life}, {} survivors", survivors.len()));
         self.node_wants(at, effects);
-        self.to_node(at, Input::Start);
+        self.tell_node(at, Input::Start);
         for container in survivors {
             self.machine_soon(at, 1, 1_000, Doing::Subscribe(container));
         }

@@ -113,7 +113,7 @@ impl World {
 
     /// Storm, then calm until everything is over, then the books are closed.
     pub(super) fn run(mut self) -> Outcome {
-        (0..self.machines.len()).for_each(|at| self.to_node(at, NodeInput::Start));
+        (0..self.machines.len()).for_each(|at| self.tell_node(at, NodeInput::Start));
         (0..self.schedulers.len()).for_each(|at| self.soon(0, 500, Happening::Subscribe(at)));
         if self.plan.fault_interval_ms > 0 {
             self.soon(0, self.plan.fault_interval_ms * 2, Happening::Fault);
@@ -217,7 +217,7 @@ impl World {
 
     fn happens(&mut self, happening: Happening) {
         match happening {
-            Happening::ToMaster(input) => self.to_master(*input),
+            Happening::ToMaster(input) => self.tell_master(*input),
             Happening::MasterHears { session, frame } => {
                 let is_open = self.machines.iter().any(|it| it.link.is_some_and(|(_, it)| it == session));
                 if !is_open || self.gone.contains(&session) {
@@ -225,7 +225,7 @@ impl World {
                 }
                 match wire::decode_to_master(&frame[HEADER_BYTES..]).expect("agents speak our language") {
                     wire::Incoming::Message(message) => {
-                        self.to_master(Input::Agent { session, message: *message });
+                        self.tell_master(Input::Agent { session, message: *message });
                     }
                     wire::Incoming::Usage(_) => unreachable!("no reports are sent here"),
                 }
@@ -233,7 +233,7 @@ impl World {
             Happening::AgentHears { session, frame } => self.agent_hears(session, &frame),
             Happening::SessionGone(session) => {
                 if self.gone.insert(session) {
-                    self.to_master(Input::AgentGone { session });
+                    self.tell_master(Input::AgentGone { session });
                 }
             }
             Happening::SchedulerHears { stream, event } => self.scheduler_hears(&stream, event),
@@ -270,7 +270,7 @@ impl World {
                 if let Some((session, _)) = self.machines[at].link {
                     self.trace(|| format!("node-{at} loses its link"));
                     self.drop_link(at);
-                    self.to_node(at, NodeInput::LinkDown { session });
+                    self.tell_node(at, NodeInput::LinkDown { session });
                 }
             }
         }
@@ -278,7 +278,7 @@ impl World {
         self.soon(0, interval * 2, Happening::Fault);
     }
 
-    fn to_master(&mut self, input: Input) {
+    fn tell_master(&mut self, input: Input) {
         let mut effects = Vec::new();
         self.cluster.handle(self.now, input, &mut effects);
         self.master_wants(effects);
@@ -333,7 +333,7 @@ impl World {
         let holds = |machine: &Machine| machine.link.is_some_and(|(_, it)| it == session);
         if let Some(at) = self.machines.iter().position(holds) {
             let (session, _) = self.machines[at].link.take().expect("just looked at");
-            self.to_node(at, NodeInput::LinkDown { session });
+            self.tell_node(at, NodeInput::LinkDown { session });
         }
     }
 
