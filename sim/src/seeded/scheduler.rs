@@ -121,10 +121,7 @@ impl World {
                 self.trace(|| format!("scheduler-{at} is told: {message}"));
                 self.lose_scheduler(at);
             }
-            Event::Heartbeat
-            | Event::Message { .. }
-            | Event::Failure { .. }
-            | Event::OperationError { .. } => {}
+            Event::Heartbeat | Event::Message { .. } | Event::Failure { .. } | Event::Operation { .. } => {}
         }
     }
 
