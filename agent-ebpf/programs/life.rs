@@ -20,10 +20,10 @@ use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
 
-use crate::task::{self, TASK_TGID, Task, load, offsets};
+use crate::task::{self, TASK_COMM, TASK_TGID, Task, load, offsets};
 use crate::{atomic, memory};
 
-offsets! { TASK_COMM, TASK_EXIT_CODE, TASK_GROUP_LEADER, TASK_SIGNAL, SIGNAL_LIVE, SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE }
+offsets! { TASK_EXIT_CODE, TASK_GROUP_LEADER, TASK_SIGNAL, SIGNAL_LIVE, SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE }
 
 /// `SIGNAL_GROUP_EXIT` of include/linux/sched/signal.h (v6.1): the whole process exits with `group_exit_code`.
 const SIGNAL_GROUP_EXIT: u32 = 4;

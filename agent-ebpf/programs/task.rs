@@ -37,7 +37,8 @@ macro_rules! load {
 pub(crate) use load;
 
 offsets! {
-    TASK_FLAGS, TASK_EXEC_RUNTIME, TASK_UTIME, TASK_STIME, TASK_NVCSW, TASK_NIVCSW, TASK_PID, TASK_TGID, TASK_MM, TASK_CGROUPS,
+    TASK_FLAGS, TASK_COMM, TASK_PID, TASK_TGID, TASK_MM, TASK_CGROUPS,
+    TASK_EXEC_RUNTIME, TASK_UTIME, TASK_STIME, TASK_NVCSW, TASK_NIVCSW,
     CSET_DEFAULT_CGROUP, CGROUP_LEVEL, CGROUP_PARENT, CGROUP_ANCESTORS, CGROUP_KN, CSS_CGROUP, KERNFS_ID,
 }
 
@@ -209,10 +210,16 @@ pub(crate) fn is_leader(task: Task) -> bool {
 
 /// Whether a task is a worker that the kernel made for a process (io_uring's, vhost's). Such a one begins without the
 /// hook on forks, in its process's container, and never moves but with it.
+///
+/// Before 6.4 io_uring's have one flag, which they give back before they die; then their name is left. A thread that gives
+/// itself that name gains nothing: it is followed from its fork on.
 #[inline(always)]
 pub(crate) fn is_worker(task: Task) -> bool {
     // SAFETY: see `load!`.
-    unsafe { load!(task, TASK_FLAGS, u32) & (PF_IO_WORKER | PF_USER_WORKER) != 0 }
+    unsafe {
+        load!(task, TASK_FLAGS, u32) & (PF_IO_WORKER | PF_USER_WORKER) != 0
+            || load!(task, TASK_COMM, u32) == u32::from_ne_bytes(*b"iou-")
+    }
 }
 
 /// Begins to follow a task that was found on the way. What it used before is taken for counted, because nobody knows where

@@ -54,6 +54,7 @@ const CGROUP: &[&str] = &[
 ];
 const RUNTIME: &[&str] = &[
     field::TASK_FLAGS,
+    field::TASK_COMM,
     field::TASK_EXEC_RUNTIME,
     field::TASK_UTIME,
     field::TASK_STIME,
