@@ -76,6 +76,8 @@ struct ExecutorInfo {
   hasName @3 :Bool;
   resources @4 :List(Resource);
   body @5 :Data;
+  shutdownGraceNs @6 :UInt64;
+  hasShutdownGrace @7 :Bool;
 }
 
 struct AgentInfo {

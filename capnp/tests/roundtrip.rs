@@ -66,6 +66,7 @@ fn executor() -> ExecutorInfo {
         framework_id: Some("F-1".into()),
         name: Some("".into()),
         resources: resources(),
+        shutdown_grace_ns: Some(0),
         body: Body::new(&b"executor"[..]),
     }
 }

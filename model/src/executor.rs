@@ -14,5 +14,7 @@ pub struct ExecutorInfo {
     pub name: Option<Arc<str>>,
     /// Its own, beside those of its tasks.
     pub resources: Resources,
+    /// From SHUTDOWN to its end by force, nanoseconds, where it names one.
+    pub shutdown_grace_ns: Option<u64>,
     pub body: Body,
 }

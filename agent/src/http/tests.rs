@@ -134,6 +134,7 @@ fn a_task_that_waits_is_shown_as_it_was_asked_for() {
             framework_id: scene.frameworks[0].info.framework_id.clone(),
             name: None,
             resources: "cpus:0.1;mem:32".parse().expect("resources"),
+            shutdown_grace_ns: None,
             body: model::body::Body::default(),
         },
         container_id: ContainerId::new("C"),

@@ -22,6 +22,10 @@ use wire::message::ToMaster;
 const COMMAND_EXECUTOR_CPUS_MILLI: u64 = 100;
 const COMMAND_EXECUTOR_MEM_MIB: u64 = 32;
 
+/// What our executor for commands needs beyond its task's own grace period to tell that the task has ended, nanoseconds
+/// (`containerizer::plan` tells it the same).
+const COMMAND_EXECUTOR_TELL_NS: u64 = 2_000_000_000;
+
 /// One run of an executor.
 pub(super) struct Executor {
     pub(super) info: ExecutorInfo,
@@ -165,7 +169,7 @@ impl Node {
     ) -> ContainerId {
         let container_id = self.new_container_id();
         let framework = self.frameworks.get_mut(framework_id).expect("run() met it");
-        let info = task.executor.clone().unwrap_or_else(|| command_executor(framework_id, executor_id));
+        let info = task.executor.clone().unwrap_or_else(|| command_executor(framework_id, task));
         let executor = Executor::new(info, container_id.clone(), task.executor.is_none());
         framework.executors.insert(executor_id.clone(), executor);
         self.containers.insert(container_id.clone(), (framework_id.clone(), executor_id.clone()));
@@ -356,7 +360,7 @@ impl Node {
 
     /// SHUTDOWN, and the end by force if it does not go. One that is not listening cannot be asked.
     pub(super) fn ask_to_end(&mut self, now: Now, container_id: &ContainerId, effects: &mut Vec<Effect>) {
-        let grace_ms = self.settings.executor_shutdown_grace_ms;
+        let default_ns = self.settings.executor_shutdown_grace_ms.saturating_mul(1_000_000);
         let Some(executor) = self.executor_mut(container_id) else { return };
         match (executor.phase, executor.stream) {
             (Phase::Ending | Phase::Ended, _) => {}
@@ -365,7 +369,8 @@ impl Node {
             (_, Some(caller)) => {
                 executor.phase = Phase::Ending;
                 effects.push(Effect::Tell { caller, event: ExecutorEvent::Shutdown });
-                self.timers.set(container_id.clone(), now.time.plus_ms(grace_ms));
+                let grace_ns = executor.info.shutdown_grace_ns.unwrap_or(default_ns);
+                self.timers.set(container_id.clone(), now.time.plus_ns(grace_ns));
             }
             (_, None) => {
                 executor.phase = Phase::Ending;
@@ -412,16 +417,17 @@ impl Node {
     }
 }
 
-fn command_executor(framework_id: &FrameworkId, executor_id: &ExecutorId) -> ExecutorInfo {
+fn command_executor(framework_id: &FrameworkId, task: &TaskInfo) -> ExecutorInfo {
     let own = [
         Resource::scalar(CPUS, Quantity::from_milli(COMMAND_EXECUTOR_CPUS_MILLI)),
         Resource::scalar(MEM, Quantity::from_units(COMMAND_EXECUTOR_MEM_MIB)),
     ];
     ExecutorInfo {
-        executor_id: executor_id.clone(),
+        executor_id: task.executor_id(),
         framework_id: Some(framework_id.clone()),
         name: None,
         resources: own.into_iter().collect(),
+        shutdown_grace_ns: task.kill_grace_ns.map(|ns| ns.saturating_add(COMMAND_EXECUTOR_TELL_NS)),
         body: model::body::Body::default(),
     }
 }

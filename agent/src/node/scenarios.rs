@@ -219,6 +219,21 @@ fn a_shutdown_is_asked_first_and_forced_after_the_grace_period() {
 }
 
 #[test]
+fn an_executors_own_grace_period_counts() {
+    let mut world = World::registered(false);
+    let mut own = task("t", Some("e"));
+    own.executor.as_mut().expect("asked for").shutdown_grace_ns = Some(9_000_000_000);
+    world.run(own);
+    world.launch_one();
+    let container_id = world.container();
+    world.subscribe(&container_id);
+    let asked = world.now.time;
+    world.say(ToAgent::ShutdownFramework { framework_id: FrameworkId::new("F") });
+    world.wait();
+    assert_eq!(world.now.time.since_ns(asked), 9_000_000_000);
+}
+
+#[test]
 fn a_framework_that_is_shut_down_is_owed_nothing() {
     let (mut world, container_id) = World::with_task(true, Some("e"));
     world.executor_tells(&container_id, &TaskId::new("t"), TaskState::Running);

@@ -60,6 +60,7 @@ pub(crate) fn task(id: &str, executor: Option<&str>) -> TaskInfo {
             framework_id: Some(FrameworkId::new("F")),
             name: None,
             resources: "cpus:0.1".parse().expect("resources"),
+            shutdown_grace_ns: None,
             body: Body::default(),
         }),
         kill_grace_ns: None,

@@ -56,6 +56,7 @@ pub(crate) fn read_executor(info: executor_info::Reader<'_>) -> Result<ExecutorI
         framework_id: id_option(info.get_framework_id(), "executor.frameworkId")?,
         name: if info.get_has_name() { Some(arc(info.get_name(), "executor.name")?) } else { None },
         resources: resource::read_all(info.get_resources()?)?,
+        shutdown_grace_ns: info.get_has_shutdown_grace().then(|| info.get_shutdown_grace_ns()),
         body: Body(data(info.get_body())?),
     })
 }
@@ -68,6 +69,8 @@ pub(crate) fn write_executor(info: &ExecutorInfo, mut out: executor_info::Builde
     out.set_has_name(info.name.is_some());
     out.set_name(info.name.as_deref().unwrap_or_default());
     resource::write_all(&info.resources, out.reborrow().init_resources(resource::count(&info.resources)));
+    out.set_has_shutdown_grace(info.shutdown_grace_ns.is_some());
+    out.set_shutdown_grace_ns(info.shutdown_grace_ns.unwrap_or_default());
     out.set_body(&info.body.0);
 }
 

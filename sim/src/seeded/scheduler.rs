@@ -178,6 +178,7 @@ impl World {
             framework_id: scheduler.id().cloned(),
             name: None,
             resources: marked("cpus:0.1;mem:32"),
+            shutdown_grace_ns: None,
             body: Body::default(),
         });
         TaskInfo {

@@ -462,6 +462,7 @@ pub(super) fn executor(id: &str, resources: &str) -> ExecutorInfo {
         framework_id: None,
         name: None,
         resources: r(resources),
+        shutdown_grace_ns: None,
         body: Body(Bytes::from_static(b"an executor")),
     }
 }
