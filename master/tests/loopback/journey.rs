@@ -95,7 +95,7 @@ fn the_documents_are_where_clients_look() {
         assert_eq!(get(at, path).status, 200, "{path}");
     }
     let jsonp = get(at, "/master/state?jsonp=f");
-    assert!(jsonp.text().starts_with("f({") && jsonp.text().ends_with("});"));
+    assert!(jsonp.text().starts_with("f({") && jsonp.text().ends_with("})"));
     assert_eq!(jsonp.header("Content-Type"), Some("text/javascript"));
     let redirect = get(at, "/redirect");
     assert_eq!(
