@@ -277,6 +277,7 @@ impl Cluster {
         for ((framework_id, executor_id), executor) in agent.executors {
             if let Some(framework) = self.frameworks.get_mut(&framework_id) {
                 framework.executors.remove(&(id.clone(), executor_id));
+                framework.used.subtract(&executor.info.resources);
             }
             self.rows.drop(executor.usage, turn);
         }
@@ -338,6 +339,7 @@ impl Cluster {
             framework.tell(&status, turn);
             return self.complete_task(framework_id, task, turn);
         }
+        framework.used.subtract(&task.info.resources);
         let is_aware = framework.is_partition_aware();
         let state = if removal == Removal::Unreachable && is_aware {
             TaskState::Unreachable

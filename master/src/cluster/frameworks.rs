@@ -7,6 +7,7 @@ use super::kept::Viewed;
 use super::note::Note;
 use super::offers::Offer;
 use super::snapshot::FrameworkView;
+use super::sum::Sum;
 use super::tasks::Task;
 use super::timers::Timer;
 use super::{Cluster, Turn};
@@ -46,6 +47,8 @@ pub(super) struct Framework {
     pub(super) completed: VecDeque<Arc<Task>>,
     pub(super) executors: BTreeMap<(AgentId, ExecutorId), Arc<Executor>>,
     pub(super) offers: BTreeMap<OfferId, Arc<Offer>>,
+    /// By [`Self::running`].
+    pub(super) used: Sum,
     /// When the next HEARTBEAT is due, or, while disconnected, when it is given up.
     due: Time,
 }
@@ -54,10 +57,7 @@ impl Viewed for Framework {
     type View = FrameworkView;
 
     fn view(&self) -> FrameworkView {
-        let mut used = Resources::default();
-        let running = self.tasks.values().filter(|task| !task.state.is_terminal());
-        running.for_each(|task| used.add(&task.info.resources));
-        self.executors.values().for_each(|executor| used.add(&executor.info.resources));
+        let used = self.used.whole(self.running());
         let mut offered = Resources::default();
         self.offers.values().for_each(|offer| offered.add(&offer.resources));
         FrameworkView {
@@ -91,6 +91,13 @@ impl Framework {
         if let Some(stream) = &self.stream {
             turn.scheduler(stream, Event::Update { status: status.clone() });
         }
+    }
+
+    /// The resources of its tasks that are not over, and of its executors.
+    pub(super) fn running(&self) -> impl Iterator<Item = &Resources> {
+        let tasks = self.tasks.values().filter(|task| !task.state.is_terminal());
+        let executors = self.executors.values().map(|executor| &executor.info.resources);
+        tasks.map(|task| &task.info.resources).chain(executors)
     }
 
     fn claims(&self) -> Claims {
@@ -185,6 +192,7 @@ impl Cluster {
             completed: VecDeque::new(),
             executors: BTreeMap::new(),
             offers: BTreeMap::new(),
+            used: Sum::default(),
             due: turn.now.time.plus_ms(wait_ms),
         };
         self.timers.set(framework.due, framework.timer());
@@ -368,6 +376,7 @@ impl Cluster {
             super::agents::Agent::subtract(&mut agent.used, &executor.info.resources);
             self.rows.drop(executor.usage, turn);
         }
+        framework.used = Sum::default();
         let view = FrameworkView { unregistered: Some(turn.now.unix), ..framework.view() };
         self.keep_completed(view, turn);
     }

@@ -64,6 +64,9 @@ impl Cluster {
 
     fn invariant_agents_and_frameworks_agree(&self) {
         for (id, framework) in self.frameworks.iter() {
+            let mut sum = Resources::default();
+            framework.running().for_each(|resources| sum.add(resources));
+            assert_eq!(framework.used.whole(framework.running()), sum, "used by {id}");
             for (task_id, task) in &framework.tasks {
                 assert_eq!((&task.framework_id, &task.info.task_id), (id, task_id));
                 let agent = self.agents.get(&task.info.agent_id).expect("a task's agent is registered");

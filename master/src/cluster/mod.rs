@@ -23,6 +23,7 @@ mod operations;
 mod reconcile;
 mod reregister;
 mod rows;
+mod sum;
 mod timers;
 mod validate;
 

@@ -197,8 +197,10 @@ impl Cluster {
         used.add(&self.add_executor(hand, &task));
         hand.left = hand.left.checked_sub(&used).expect("checked: the task fits in what is left");
         let agent = self.agents.get_mut(&hand.agent_id).expect("looked up above");
-        agent.used.add(&used);
         agent.tasks.insert((hand.framework_id.clone(), task.task_id.clone()));
+        agent.used.add(&used);
+        let framework = self.frameworks.get_mut(&hand.framework_id).expect("looked up above");
+        framework.used.add(&used);
         turn.note(Note::TaskLaunched {
             framework_id: hand.framework_id.clone(),
             task_id: task.task_id.clone(),

@@ -197,6 +197,7 @@ impl Cluster {
         agent.tasks.insert((framework_id, task_id.clone()));
         if !task.state.is_terminal() {
             agent.used.add(&task.info.resources);
+            framework.used.add(&task.info.resources);
         }
         if was_unreachable {
             let reason = Some(Reason::AGENT_REREGISTERED);
@@ -218,6 +219,7 @@ impl Cluster {
         let role = role_of(&info.resources, &framework.info);
         info.resources = allocated(&info.resources, &role);
         agent.used.add(&info.resources);
+        framework.used.add(&info.resources);
         let executor = Arc::new(Executor {
             framework_id,
             agent_id: agent_id.clone(),

@@ -1,7 +1,8 @@
 //! What the master shows of itself: an immutable picture of the cluster, taken by the core's thread when a reader asks.
 //!
 //! Price: a framework or an agent that has not changed since the last picture is shared with it; one that has is made
-//! anew, at about 10 ns a task (a pointer copied) and a few microseconds beside. A task that changes while a picture
+//! anew, at about 60 ns a task (a pointer copied) and 1.5 us an
+//! agent (2-core test machine: 6 ms for a framework of 100,000 tasks). A task that changes while a picture
 //! still holds it is copied once. Usage figures are not in the picture: they are read from the live table through
 //! [`Snapshot::usage`].
 

@@ -137,6 +137,7 @@ impl Cluster {
             return;
         }
         let (agent_id, resources) = (task.info.agent_id.clone(), task.info.resources.clone());
+        framework.used.subtract(&resources);
         self.counters.ended(state);
         let agent = self.agents.get_mut(&agent_id).expect("a running task's agent is registered");
         Agent::subtract(&mut agent.used, &resources);
@@ -320,6 +321,7 @@ impl Cluster {
         Agent::subtract(&mut agent.used, &executor.info.resources);
         let framework = self.frameworks.get_mut(framework_id).expect("an executor's framework is known");
         framework.executors.remove(&(agent_id.clone(), executor_id.clone()));
+        framework.used.subtract(&executor.info.resources);
         self.rows.drop(executor.usage, turn);
         self.release(framework_id, agent_id, executor.info.resources.clone(), Refusal::None, turn);
         true

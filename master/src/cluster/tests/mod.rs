@@ -5,5 +5,6 @@ mod agents;
 mod frameworks;
 mod histories;
 mod offers;
+mod pictures;
 mod tasks;
 mod world;
