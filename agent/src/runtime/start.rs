@@ -231,6 +231,7 @@ impl Agent {
         tokio::task::spawn_local(async move { agent.remove_leftovers().await });
         tokio::task::spawn_local(self.clone().keep_time());
         tokio::task::spawn_local(self.clone().measure());
+        self.watch_ends();
         tokio::task::spawn_local(executor_api::server::serve(self.clone(), listener));
         self.counts.recovery_secs.set(self.now().time.0 as f64 / 1e9);
         self.input(Input::Start);
