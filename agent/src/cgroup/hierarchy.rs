@@ -18,7 +18,7 @@ use cgroups_rs::fs::{Cgroup, Hierarchy, Subsystem};
 
 use super::knobs::Controller;
 use super::mounts::{self, Mount};
-use super::{CgroupError, Enforced, Enforcement};
+use super::{CgroupError, Enforcement};
 
 /// Where the agent's subtree is to be.
 #[derive(Clone, Debug, Default)]
@@ -74,18 +74,10 @@ impl Tree {
 
     fn prepare(parent: &Path, root: PathBuf, own: Option<&Path>, mounts: &[Mount]) -> Self {
         let aside = root.with_added_extension("agent");
-        let enable =
-            |controller: Controller| match enable(controller, parent, own.map(|_| aside.as_path()), mounts)
-                .and_then(|()| self::enable(controller, &root, None, mounts))
-            {
-                Ok(()) => Enforced::Yes,
-                Err(reason) => Enforced::No { reason },
-            };
-        let enforcement = Enforcement {
-            cpu: enable(Controller::Cpu),
-            memory: enable(Controller::Memory),
-            pids: enable(Controller::Pids),
-        };
+        let enforcement = Enforcement::by(|controller| {
+            enable(controller, parent, own.map(|_| aside.as_path()), mounts)?;
+            enable(controller, &root, None, mounts)
+        });
         if enforcement.memory.is_yes() {
             // A container's protection reaches as far as its parent's; the tree itself holds no memory to protect.
             // Without this, guarantees hold between containers but not against the rest of the machine.
@@ -96,15 +88,7 @@ impl Tree {
 
     /// A tree at a directory that is there already, with whatever controllers are enabled for its children.
     pub fn at(root: PathBuf) -> Self {
-        let enable = |controller| match enable(controller, &root, None, &[]) {
-            Ok(()) => Enforced::Yes,
-            Err(reason) => Enforced::No { reason },
-        };
-        let enforcement = Enforcement {
-            cpu: enable(Controller::Cpu),
-            memory: enable(Controller::Memory),
-            pids: enable(Controller::Pids),
-        };
+        let enforcement = Enforcement::by(|controller| enable(controller, &root, None, &[]));
         Self { root: AtRoot::new(root, &enforcement), enforcement }
     }
 

@@ -7,6 +7,7 @@ pub mod hierarchy;
 pub mod knobs;
 pub mod mounts;
 
+use crate::cgroup::knobs::Controller;
 use std::path::PathBuf;
 
 /// Whether the kernel holds containers to their share of one resource.
@@ -31,24 +32,37 @@ pub struct Enforcement {
 }
 
 impl Enforcement {
+    /// What came of enabling each controller.
+    fn by(enable: impl Fn(Controller) -> Result<(), String>) -> Self {
+        let enforced = |controller| match enable(controller) {
+            Ok(()) => Enforced::Yes,
+            Err(reason) => Enforced::No { reason },
+        };
+        Self {
+            cpu: enforced(Controller::Cpu),
+            memory: enforced(Controller::Memory),
+            pids: enforced(Controller::Pids),
+        }
+    }
+
     /// Nothing is, for one reason: there are no cgroups to use.
     pub fn none(reason: &str) -> Self {
         let no = Enforced::No { reason: reason.to_owned() };
         Self { cpu: no.clone(), memory: no.clone(), pids: no }
     }
 
-    pub fn of(&self, controller: knobs::Controller) -> &Enforced {
+    pub fn of(&self, controller: Controller) -> &Enforced {
         match controller {
-            knobs::Controller::Cpu => &self.cpu,
-            knobs::Controller::Memory => &self.memory,
-            knobs::Controller::Pids => &self.pids,
+            Controller::Cpu => &self.cpu,
+            Controller::Memory => &self.memory,
+            Controller::Pids => &self.pids,
         }
     }
 
     /// One line for the operator; `None` when everything is enforced.
     pub fn warning(&self) -> Option<String> {
         let mut by_reason: Vec<(&str, Vec<&str>)> = Vec::new();
-        for controller in knobs::Controller::ALL {
+        for controller in Controller::ALL {
             if let Enforced::No { reason } = self.of(controller) {
                 match by_reason.iter_mut().find(|(r, _)| r == reason) {
                     Some((_, names)) => names.push(controller.as_str()),

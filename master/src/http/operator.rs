@@ -1,26 +1,19 @@
 //! `/api/v1`: the operator API, for now its reading half.
 
 use super::legacy;
-use super::serve::{App, body, document, gauges, header, refuse};
+use super::serve::{App, body, document, encoding_of_post, gauges, header, refuse};
 use api::media::{self, Encoding};
 use api::refusal::Refusal;
 use api::{v1, validate};
 use axum::extract::Request;
 use axum::response::Response;
-use http::Method;
 
 pub(super) async fn answer(app: &App, request: Request) -> Response {
-    match serve(app, request).await {
-        Ok(response) => response,
-        Err(refusal) => refuse(&refusal),
-    }
+    serve(app, request).await.unwrap_or_else(|refusal| refuse(&refusal))
 }
 
 async fn serve(app: &App, request: Request) -> Result<Response, Refusal> {
-    if request.method() != Method::POST {
-        return Err(Refusal::Method { allowed: "POST", got: request.method().to_string() });
-    }
-    let encoding = Encoding::of_request(header(&request, "Content-Type").as_deref())?;
+    let encoding = encoding_of_post(&request)?;
     let accept = header(&request, "Accept");
     let call: v1::master::Call = media::decode(encoding, &body(request).await?)?;
     let kind = validate::master(&call)?;

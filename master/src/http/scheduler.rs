@@ -2,7 +2,7 @@
 
 use super::calls::{self, Checked};
 use super::events::Writer;
-use super::serve::{App, Cutter, body, header, refuse};
+use super::serve::{App, Cutter, body, encoding_of_post, header, refuse};
 use super::stream::stream;
 use crate::cluster::effect::{Done, Event};
 use crate::cluster::input::{Call, StreamId, Subscribe};
@@ -15,7 +15,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, StatusCode};
 use model::id::FrameworkId;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -30,17 +30,11 @@ struct Asked {
 }
 
 pub(super) async fn answer(app: &App, request: Request) -> Response {
-    match serve(app, request).await {
-        Ok(response) => response,
-        Err(refusal) => refuse(&refusal),
-    }
+    serve(app, request).await.unwrap_or_else(|refusal| refuse(&refusal))
 }
 
 async fn serve(app: &App, request: Request) -> Result<Response, Refusal> {
-    if request.method() != Method::POST {
-        return Err(Refusal::Method { allowed: "POST", got: request.method().to_string() });
-    }
-    let encoding = Encoding::of_request(header(&request, "Content-Type").as_deref())?;
+    let encoding = encoding_of_post(&request)?;
     let asked = Asked {
         accept: header(&request, "Accept"),
         stream: header(&request, STREAM_ID).map(|id| StreamId(Arc::from(id))),

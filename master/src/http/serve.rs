@@ -185,6 +185,14 @@ pub(super) async fn body(request: Request) -> Result<bytes::Bytes, Refusal> {
     }
 }
 
+/// What the body of a call is written in. Calls are posted; anything else is refused.
+pub(super) fn encoding_of_post(request: &Request) -> Result<Encoding, Refusal> {
+    if request.method() != Method::POST {
+        return Err(Refusal::Method { allowed: "POST", got: request.method().to_string() });
+    }
+    Encoding::of_request(header(request, "Content-Type").as_deref())
+}
+
 /// A header as text; `None` where it is absent or no text.
 pub(super) fn header(request: &Request, name: &str) -> Option<String> {
     request.headers().get(name)?.to_str().ok().map(str::to_owned)
