@@ -7,22 +7,9 @@ use crate::convert::{SliceReader, list_len, text, write_message};
 use crate::error::WireError;
 use crate::frame::{FrameError, HEADER_BYTES, seal};
 use crate::generated::agent_capnp::to_master;
-use crate::generated::report_capnp::{Source as WireSource, container_usage, usage_report};
+use crate::generated::report_capnp::{container_usage, row, usage_report};
 use model::time::UnixTime;
-use model::usage::{ContainerUsage, Source, Usage};
-
-/// What the whole node used and has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NodeUsage {
-    /// Busy time of all CPUs since the node booted, nanoseconds.
-    pub cpu_ns: u64,
-    pub cpus_milli: u64,
-    pub memory_total_bytes: u64,
-    pub memory_available_bytes: u64,
-    pub load1_milli: u64,
-    pub load5_milli: u64,
-    pub load15_milli: u64,
-}
+use model::usage::{ContainerUsage, NodeUsage, Source, Sources, Usage};
 
 /// The frame of a report, ready to be written to the session.
 pub fn build(
@@ -35,14 +22,7 @@ pub fn build(
     let mut report = builder.init_root::<to_master::Builder<'_>>().init_usage();
     report.set_sequence(sequence);
     report.set_timestamp_us(timestamp.0);
-    let mut to = report.reborrow().init_node();
-    to.set_cpu_ns(node.cpu_ns);
-    to.set_cpus_milli(node.cpus_milli);
-    to.set_memory_total_bytes(node.memory_total_bytes);
-    to.set_memory_available_bytes(node.memory_available_bytes);
-    to.set_load1_milli(node.load1_milli);
-    to.set_load5_milli(node.load5_milli);
-    to.set_load15_milli(node.load15_milli);
+    write_row(&node.to_words(), node.sources, report.reborrow().init_node());
     let mut lines = report.init_containers(list_len(containers.len()));
     for (i, line) in (0..).zip(containers) {
         write_line(line, lines.reborrow().get(i));
@@ -83,16 +63,8 @@ impl<'a> Report<'a> {
     }
 
     pub fn node(&self) -> Result<NodeUsage, WireError> {
-        let node = self.root()?.get_node()?;
-        Ok(NodeUsage {
-            cpu_ns: node.get_cpu_ns(),
-            cpus_milli: node.get_cpus_milli(),
-            memory_total_bytes: node.get_memory_total_bytes(),
-            memory_available_bytes: node.get_memory_available_bytes(),
-            load1_milli: node.get_load1_milli(),
-            load5_milli: node.get_load5_milli(),
-            load15_milli: node.get_load15_milli(),
-        })
+        let (words, sources) = read_row(self.root()?.get_node()?)?;
+        Ok(NodeUsage::from_words(words, sources))
     }
 
     /// Calls `see` with each container's line, in the agent's order.
@@ -130,52 +102,44 @@ impl<'a> Line<'a> {
     }
 
     /// The figures. A source from a newer version reads as none.
-    pub fn usage(&self) -> Usage {
-        let r = &self.reader;
-        Usage {
-            cpu_ns: r.get_cpu_ns(),
-            cpu_user_ns: r.get_cpu_user_ns(),
-            cpu_system_ns: r.get_cpu_system_ns(),
-            switches_voluntary: r.get_switches_voluntary(),
-            switches_involuntary: r.get_switches_involuntary(),
-            throttled_periods: r.get_throttled_periods(),
-            throttled_ns: r.get_throttled_ns(),
-            memory_current_bytes: r.get_memory_current_bytes(),
-            memory_peak_bytes: r.get_memory_peak_bytes(),
-            memory_anon_bytes: r.get_memory_anon_bytes(),
-            memory_file_bytes: r.get_memory_file_bytes(),
-            oom_kills: r.get_oom_kills(),
-            net_rx_bytes: r.get_net_rx_bytes(),
-            net_rx_packets: r.get_net_rx_packets(),
-            net_tx_bytes: r.get_net_tx_bytes(),
-            net_tx_packets: r.get_net_tx_packets(),
-            processes: r.get_processes(),
-            threads: r.get_threads(),
-            forks: r.get_forks(),
-            exits: r.get_exits(),
-            cpu_source: read_source(r.get_cpu_source()),
-            memory_source: read_source(r.get_memory_source()),
-            network_source: read_source(r.get_network_source()),
-        }
+    pub fn usage(&self) -> Result<Usage, WireError> {
+        let (words, sources) = read_row(self.reader.get_usage()?)?;
+        Ok(Usage::from_words(words, sources))
     }
 }
 
-fn read_source(source: Result<WireSource, capnp::NotInSchema>) -> Source {
-    match source {
-        Ok(WireSource::Bpf) => Source::Bpf,
-        Ok(WireSource::Cgroup) => Source::Cgroup,
-        Ok(WireSource::Proc) => Source::Proc,
-        Ok(WireSource::None) | Err(_) => Source::None,
+/// Bits that a source takes in a row's word of sources.
+const SOURCE_BITS: usize = 3;
+
+fn read_row<const WORDS: usize>(row: row::Reader<'_>) -> Result<([u64; WORDS], Sources), WireError> {
+    let figures = row.get_figures()?;
+    let mut words = [0; WORDS];
+    for (word, figure) in words.iter_mut().zip(figures.iter()) {
+        *word = figure;
     }
+    let sources = row.get_sources();
+    let source = |group| match sources >> (group * SOURCE_BITS) & ((1 << SOURCE_BITS) - 1) {
+        1 => Source::Proc,
+        2 => Source::Cgroup,
+        3 => Source::Bpf,
+        _ => Source::None,
+    };
+    Ok((words, Sources::from_array(std::array::from_fn(source))))
 }
 
-fn write_source(source: Source) -> WireSource {
-    match source {
-        Source::Bpf => WireSource::Bpf,
-        Source::Cgroup => WireSource::Cgroup,
-        Source::Proc => WireSource::Proc,
-        Source::None => WireSource::None,
+fn write_row(words: &[u64], sources: Sources, mut out: row::Builder<'_>) {
+    let mut figures = out.reborrow().init_figures(list_len(words.len()));
+    for (i, word) in (0..).zip(words) {
+        figures.set(i, *word);
     }
+    let number = |source| match source {
+        Source::None => 0,
+        Source::Proc => 1,
+        Source::Cgroup => 2,
+        Source::Bpf => 3,
+    };
+    let groups = sources.to_array().into_iter().enumerate();
+    out.set_sources(groups.fold(0, |word, (group, source)| word | number(source) << (group * SOURCE_BITS)));
 }
 
 fn write_line(line: &ContainerUsage, mut out: container_usage::Builder<'_>) {
@@ -187,28 +151,5 @@ fn write_line(line: &ContainerUsage, mut out: container_usage::Builder<'_>) {
         tasks.set(i, task.as_str());
     }
     out.set_is_final(line.is_final);
-    let u = &line.usage;
-    out.set_cpu_ns(u.cpu_ns);
-    out.set_cpu_user_ns(u.cpu_user_ns);
-    out.set_cpu_system_ns(u.cpu_system_ns);
-    out.set_switches_voluntary(u.switches_voluntary);
-    out.set_switches_involuntary(u.switches_involuntary);
-    out.set_throttled_periods(u.throttled_periods);
-    out.set_throttled_ns(u.throttled_ns);
-    out.set_memory_current_bytes(u.memory_current_bytes);
-    out.set_memory_peak_bytes(u.memory_peak_bytes);
-    out.set_memory_anon_bytes(u.memory_anon_bytes);
-    out.set_memory_file_bytes(u.memory_file_bytes);
-    out.set_oom_kills(u.oom_kills);
-    out.set_net_rx_bytes(u.net_rx_bytes);
-    out.set_net_rx_packets(u.net_rx_packets);
-    out.set_net_tx_bytes(u.net_tx_bytes);
-    out.set_net_tx_packets(u.net_tx_packets);
-    out.set_processes(u.processes);
-    out.set_threads(u.threads);
-    out.set_forks(u.forks);
-    out.set_exits(u.exits);
-    out.set_cpu_source(write_source(u.cpu_source));
-    out.set_memory_source(write_source(u.memory_source));
-    out.set_network_source(write_source(u.network_source));
+    write_row(&line.usage.to_words(), line.usage.sources, out.init_usage());
 }

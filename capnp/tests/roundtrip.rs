@@ -11,12 +11,12 @@ use model::role::Role;
 use model::task::{ContainerStatus, Reason, Source, TaskInfo, TaskState, TaskStatus};
 use model::time::UnixTime;
 use model::usage::{ContainerUsage, Usage};
+use model::usage::{NodeUsage, Source as Said, Sources};
 use std::sync::Arc;
 use wire::Incoming;
 use wire::checkpoint::{AgentFile, ExecutorFile, ProcessFile, UpdateRecord};
 use wire::frame::HEADER_BYTES;
 use wire::message::{Reregister, RunningExecutor, RunningTask, ToAgent, ToMaster};
-use wire::report::NodeUsage;
 
 /// One of every kind of resource there is.
 fn resources() -> Resources {
@@ -242,15 +242,14 @@ fn a_report_is_read_where_it_lies() {
             memory_peak_bytes: u64::MAX,
             threads: 3,
             exits: 4,
-            cpu_source: model::usage::Source::Bpf,
-            memory_source: model::usage::Source::Proc,
+            sources: Sources { cpu: Said::Bpf, memory: Said::Proc, life: Said::Cgroup, ..Sources::default() },
             ..Usage::default()
         },
     };
     let lines: Vec<_> = (0..1000).map(line).collect();
     let node = NodeUsage { cpu_ns: 5, load15_milli: 250, ..NodeUsage::default() };
     let frame = wire::report::build(17, UnixTime(3), &node, &lines).expect("short enough");
-    assert!(frame.len() < 512 << 10, "a report of 1,000 containers takes {} bytes", frame.len());
+    assert!(frame.len() < 768 << 10, "a report of 1,000 containers takes {} bytes", frame.len());
     let Ok(Incoming::Usage(report)) = wire::decode_to_master(&frame[HEADER_BYTES..]) else {
         panic!("not heard as a report")
     };
@@ -266,7 +265,7 @@ fn a_report_is_read_where_it_lies() {
                 executor_id: line.executor_id()?.into(),
                 tasks: line.tasks()?.map(|task| task.map(Into::into)).collect::<Result<_, _>>()?,
                 is_final: line.is_final(),
-                usage: line.usage(),
+                usage: line.usage()?,
             });
             Ok(())
         })

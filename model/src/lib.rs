@@ -8,6 +8,7 @@ pub mod body;
 pub mod executor;
 pub mod framework;
 pub mod id;
+pub mod latency;
 pub mod limits;
 pub mod quantity;
 pub mod ranges;

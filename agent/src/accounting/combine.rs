@@ -76,7 +76,7 @@ fn cpu(usage: &mut Usage, counters: Option<&CpuCounters>, files: &FileSample) {
         usage.cpu_user_ns = user_ns;
         usage.cpu_system_ns = system_ns;
         usage.cpu_ns = reading.total_ns;
-        usage.cpu_source = reading.source;
+        usage.sources.cpu = reading.source;
     }
     if let Some(counters) = counters {
         raise(&mut usage.switches_voluntary, counters.voluntary);
@@ -111,7 +111,7 @@ fn memory(usage: &mut Usage, kernel: &KernelSample, files: &FileSample) {
     if let Some((current, peak, source)) = charged.or_else(resident).or_else(seen) {
         usage.memory_current_bytes = current;
         raise(&mut usage.memory_peak_bytes, peak.max(current));
-        usage.memory_source = source;
+        usage.sources.memory = source;
     }
     if let Some(stat) = &files.memory_stat {
         usage.memory_anon_bytes = stat.anon_bytes;
@@ -128,21 +128,20 @@ fn network(usage: &mut Usage, kernel: &KernelSample) {
         raise(&mut usage.net_rx_packets, counters.rx_packets);
         raise(&mut usage.net_tx_bytes, counters.tx_bytes);
         raise(&mut usage.net_tx_packets, counters.tx_packets);
-        usage.network_source = Source::Bpf;
+        usage.sources.network = Source::Bpf;
     }
 }
 
 fn processes(usage: &mut Usage, kernel: &KernelSample, files: &FileSample) {
-    let narrow = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
     if let Some(life) = &kernel.life {
         raise(&mut usage.forks, life.forks);
         raise(&mut usage.exits, life.exits);
     }
-    let living = kernel.life.map(|life| narrow(life.forks.saturating_sub(life.exits)));
-    if let Some(processes) = files.proc.map(|it| it.processes_count).or(living) {
+    let living = kernel.life.map(|life| life.forks.saturating_sub(life.exits));
+    if let Some(processes) = files.proc.map(|it| u64::from(it.processes_count)).or(living) {
         usage.processes = processes;
     }
-    if let Some(threads) = files.pids_current.map(narrow).or(files.proc.map(|it| it.threads_count)) {
+    if let Some(threads) = files.pids_current.or(files.proc.map(|it| u64::from(it.threads_count))) {
         usage.threads = threads;
     }
 }
@@ -181,15 +180,15 @@ mod tests {
         files.proc = Some(ProcSample { user_ns: 5, system_ns: 6, ..ProcSample::default() });
         let programs = cpu_by_programs(1_000_000_000, 3, 1);
         let usage = combine(&Usage::default(), Some(&programs), &files);
-        assert_eq!((usage.cpu_ns, usage.cpu_source), (1_000_000_000, Source::Bpf));
+        assert_eq!((usage.cpu_ns, usage.sources.cpu), (1_000_000_000, Source::Bpf));
         assert_eq!((usage.cpu_user_ns, usage.cpu_system_ns), (750_000_000, 250_000_000));
 
         let usage = combine(&Usage::default(), None, &files);
-        assert_eq!((usage.cpu_ns, usage.cpu_source), (900_000_000, Source::Cgroup));
+        assert_eq!((usage.cpu_ns, usage.sources.cpu), (900_000_000, Source::Cgroup));
 
         files.cpu = None;
         let usage = combine(&Usage::default(), None, &files);
-        assert_eq!((usage.cpu_ns, usage.cpu_user_ns, usage.cpu_source), (11, 5, Source::Proc));
+        assert_eq!((usage.cpu_ns, usage.cpu_user_ns, usage.sources.cpu), (11, 5, Source::Proc));
     }
 
     #[test]
@@ -202,9 +201,9 @@ mod tests {
     fn the_file_wins_where_the_programs_missed_the_beginning() {
         let files = cpu_by_file(60_000_000, 50_000_000, 10_000_000);
         let usage = combine(&Usage::default(), Some(&cpu_by_programs(2_000_000_000, 2, 0)), &files);
-        assert_eq!((usage.cpu_ns, usage.cpu_source), (60_000_000_000, Source::Cgroup));
+        assert_eq!((usage.cpu_ns, usage.sources.cpu), (60_000_000_000, Source::Cgroup));
         let near = cpu_by_programs(59_500_000_000, 2, 0);
-        assert_eq!(combine(&Usage::default(), Some(&near), &files).cpu_source, Source::Bpf);
+        assert_eq!(combine(&Usage::default(), Some(&near), &files).sources.cpu, Source::Bpf);
     }
 
     #[test]
@@ -219,7 +218,7 @@ mod tests {
         // /proc has seen less: the processes that did the work are gone.
         let proc = ProcSample { user_ns: 10, ..ProcSample::default() };
         let after = combine(&before, None, &FileSample { proc: Some(proc), ..FileSample::default() });
-        assert_eq!((after.cpu_ns, after.cpu_source), (7_000, Source::Bpf));
+        assert_eq!((after.cpu_ns, after.sources.cpu), (7_000, Source::Bpf));
     }
 
     #[test]
@@ -234,7 +233,7 @@ mod tests {
         };
         let programs = memory_by_programs(5 * MIB, 6 * MIB);
         let of = |usage: Usage| {
-            (usage.memory_current_bytes / MIB, usage.memory_peak_bytes / MIB, usage.memory_source)
+            (usage.memory_current_bytes / MIB, usage.memory_peak_bytes / MIB, usage.sources.memory)
         };
         let usage = combine(&Usage::default(), Some(&programs), &files);
         assert_eq!(of(usage), (9, 10, Source::Cgroup));
@@ -298,6 +297,7 @@ mod tests {
             memory,
             network,
             life,
+            ..KernelSample::default()
         });
         proptest::option::of(whole)
     }

@@ -202,6 +202,7 @@ impl Kernel {
             memory: self.has_memory.then_some(resident),
             network: self.has_network.then_some(counters.net),
             life: self.has_life.then_some(counters.life),
+            ..KernelSample::default()
         }
     }
 }

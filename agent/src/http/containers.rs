@@ -142,8 +142,9 @@ fn shown(facts: &Facts<'_>, container: Container<'_>) -> Option<Shown> {
 
 /// What Mesos has a name for. What nobody here can tell is left out, as Mesos leaves out what no isolator of it reports.
 pub(super) fn statistics(facts: &Facts<'_>, figures: &Figures) -> ResourceStatistics {
-    let Figures { usage, taken, limits } = figures;
+    let Figures { usage, taken, limits, .. } = figures;
     let seconds = |ns: u64| ns as f64 / 1e9;
+    let narrow = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
     let cpus = |milli: u64| milli as f64 / 1e3;
     let mut out =
         ResourceStatistics {
@@ -156,19 +157,19 @@ pub(super) fn statistics(facts: &Facts<'_>, figures: &Figures) -> ResourceStatis
             mem_limit_bytes: Some(limits.memory_max_bytes.unwrap_or_else(|| {
                 facts.known.info.total.scalar(MEM).milli().saturating_mul(1 << 20) / 1000
             })),
-            processes: Some(usage.processes),
-            threads: Some(usage.threads),
+            processes: Some(narrow(usage.processes)),
+            threads: Some(narrow(usage.threads)),
             ..ResourceStatistics::default()
         };
-    if usage.cpu_source != Source::None {
+    if usage.sources.cpu != Source::None {
         out.cpus_user_time_secs = Some(seconds(usage.cpu_user_ns));
         out.cpus_system_time_secs = Some(seconds(usage.cpu_system_ns));
     }
     if facts.enforcement.cpu.is_yes() {
-        out.cpus_nr_throttled = Some(u32::try_from(usage.throttled_periods).unwrap_or(u32::MAX));
+        out.cpus_nr_throttled = Some(narrow(usage.throttled_periods));
         out.cpus_throttled_time_secs = Some(seconds(usage.throttled_ns));
     }
-    match usage.memory_source {
+    match usage.sources.memory {
         Source::None => {}
         // All that is charged, and its parts.
         Source::Cgroup => {
@@ -181,7 +182,7 @@ pub(super) fn statistics(facts: &Facts<'_>, figures: &Figures) -> ResourceStatis
         // Resident pages of its processes.
         Source::Bpf | Source::Proc => out.mem_rss_bytes = Some(usage.memory_current_bytes),
     }
-    if usage.network_source != Source::None {
+    if usage.sources.network != Source::None {
         out.net_rx_bytes = Some(usage.net_rx_bytes);
         out.net_rx_packets = Some(usage.net_rx_packets);
         out.net_tx_bytes = Some(usage.net_tx_bytes);

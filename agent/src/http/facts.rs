@@ -11,7 +11,7 @@ use model::agent_info::AgentInfo;
 use model::id::{AgentId, ContainerId};
 use model::resources::Resources;
 use model::time::UnixTime;
-use model::usage::Usage;
+use model::usage::{Detail, Usage};
 use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -41,9 +41,10 @@ pub struct Facts<'a> {
 }
 
 /// One look at a container.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Figures {
     pub usage: Usage,
+    pub detail: Detail,
     pub taken: UnixTime,
     /// What it is promised and held to.
     pub limits: Limits,

@@ -20,7 +20,7 @@ use model::framework::FrameworkInfo;
 use model::id::{AgentId, ContainerId};
 use model::resources::Resources;
 use model::task::{TaskInfo, TaskState, TaskStatus};
-use model::usage::{Source, Usage};
+use model::usage::{Detail, Source, Sources, Usage};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -108,11 +108,10 @@ impl Scene {
             usage: Some(Usage {
                 cpu_user_ns: 90_000_000,
                 cpu_system_ns: 20_000_000,
-                cpu_source: Source::Cgroup,
                 memory_current_bytes: 32_296_960,
-                memory_source: Source::Proc,
                 processes: 2,
                 threads: 5,
+                sources: Sources { cpu: Source::Cgroup, memory: Source::Proc, ..Sources::default() },
                 ..Usage::default()
             }),
             gauges: Vec::new(),
@@ -131,7 +130,12 @@ impl Scene {
                 pids_max: None,
             };
             let usage = self.usage.filter(|_| known)?;
-            Some(Figures { usage, taken: time::moment(1_795_331_048.687_483), limits })
+            Some(Figures {
+                usage,
+                detail: Detail::default(),
+                taken: time::moment(1_795_331_048.687_483),
+                limits,
+            })
         };
         see(&Facts {
             known: Known {

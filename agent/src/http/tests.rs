@@ -9,7 +9,7 @@ use api::{json, protobuf, v1};
 use bytes::Bytes;
 use model::id::ContainerId;
 use model::task::TaskState;
-use model::usage::{Source, Usage};
+use model::usage::{Source, Sources, Usage};
 use serde_json::{Value, json};
 
 fn document(scene: &Scene, path: &str) -> Value {
@@ -189,10 +189,9 @@ fn figures_are_under_the_names_that_mesos_has_for_them() {
         memory_current_bytes: 100,
         memory_anon_bytes: 60,
         memory_file_bytes: 40,
-        memory_source: Source::Cgroup,
         net_rx_bytes: 7,
         net_tx_packets: 8,
-        network_source: Source::Bpf,
+        sources: Sources { memory: Source::Cgroup, network: Source::Bpf, ..Sources::default() },
         ..Usage::default()
     };
     scene.usage = Some(usage);

@@ -6,7 +6,7 @@
 //!              +---- destroyed, or failed -------+-----> undone -> LaunchFailed
 //! ```
 
-use crate::accounting::combine::combine;
+use crate::accounting::account::Account;
 use crate::cgroup::knobs::Controller;
 use crate::containerizer::launch::Prepared;
 use crate::containerizer::limits::{Ceiling, LimitPolicy, Share, limits};
@@ -34,7 +34,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) struct Container {
     pub(crate) run: Run,
     /// Newest figures.
-    pub(crate) usage: RefCell<Usage>,
+    pub(crate) account: RefCell<Account>,
     /// When those were taken.
     pub(crate) looked: Cell<Option<UnixTime>>,
     /// Under which BPF counts it.
@@ -111,7 +111,7 @@ impl Agent {
 
     fn add_container(&self, run: Run) -> Rc<Container> {
         let container = Rc::new(Container {
-            usage: RefCell::default(),
+            account: RefCell::default(),
             looked: Cell::new(None),
             cgroup_id: Cell::new(None),
             running: OnceCell::new(),
@@ -260,10 +260,13 @@ impl Agent {
     async fn last_figures(self: &Rc<Self>, container: &Container, ended: Ended) -> Usage {
         let container_id = &container.run.container_id;
         let sample = self.sampler.lock().await.finish(container_id, ended.usage).await.unwrap_or_default();
-        let kernel =
-            container.cgroup_id.take().and_then(|id| self.bpf.borrow_mut().remove_container(id).ok()?);
-        let usage = combine(&container.usage.borrow(), kernel.as_ref(), &sample);
-        *container.usage.borrow_mut() = usage;
+        let id = container.cgroup_id.take();
+        let kernel = id.and_then(|id| self.bpf.borrow_mut().remove_container(id).ok()?);
+        let usage = {
+            let mut account = container.account.borrow_mut();
+            account.look(id, kernel.as_ref(), &sample, &|id| self.container_of(id));
+            account.usage
+        };
         let tasks = self.look(|node| node.container_tasks(container_id, Time::default()));
         self.report_final(ContainerUsage {
             container_id: container_id.clone(),

@@ -1,5 +1,6 @@
 //! What those who answer questions are told of the agent.
 
+use crate::accounting::account::Account;
 use crate::config::MESOS_VERSION;
 use crate::containerizer::limits::limits;
 use crate::http::{Facts, Figures, Known};
@@ -34,7 +35,8 @@ impl Agent {
         let containers = self.containers.borrow();
         let container = containers.get(container_id)?;
         let limits = limits(&self.shares(container_id), &self.limit_policy());
-        Some(Figures { usage: *container.usage.borrow(), taken: container.looked.get()?, limits })
+        let Account { usage, detail } = container.account.borrow().clone();
+        Some(Figures { usage, detail, taken: container.looked.get()?, limits })
     }
 
     fn gauges(&self) -> Vec<Gauge> {

@@ -2,11 +2,11 @@
 
 use model::quantity::Quantity;
 use model::resources::{CPUS, DISK, MEM, PORTS, Resource, Resources, Value};
+use model::usage::NodeUsage;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
-use wire::report::NodeUsage;
 
 const MIB: u64 = 1 << 20;
 
@@ -91,6 +91,7 @@ pub(crate) fn usage() -> NodeUsage {
         load1_milli: next_load(),
         load5_milli: next_load(),
         load15_milli: next_load(),
+        ..NodeUsage::default()
     }
 }
 

@@ -40,12 +40,12 @@ use crate::sampler::sources::Sampler;
 use model::id::{ContainerId, ExecutorId, FrameworkId};
 use model::time::{Now, Time, UnixTime};
 use model::usage::ContainerUsage;
+use model::usage::NodeUsage;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use tokio::sync::Notify;
-use wire::report::NodeUsage;
 
 /// The whole agent, as its shells see it.
 pub(crate) struct Agent {

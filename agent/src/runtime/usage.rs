@@ -1,8 +1,9 @@
 //! What containers use, looked at on an interval and told to the master.
 
-use crate::accounting::combine::combine;
 use crate::runtime::{Agent, machine};
+use model::id::ContainerId;
 use model::usage::ContainerUsage;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -30,13 +31,21 @@ impl Agent {
         let now = self.now().unix;
         let containers = self.containers.borrow();
         let bpf = self.bpf.borrow();
+        let names: BTreeMap<u64, ContainerId> =
+            containers.iter().filter_map(|(name, it)| Some((it.cgroup_id.get()?, name.clone()))).collect();
         for (container_id, sample) in samples {
             let Some(container) = containers.get(&container_id) else { continue };
-            let kernel = container.cgroup_id.get().and_then(|id| bpf.read(id).ok()?);
-            let usage = combine(&container.usage.borrow(), kernel.as_ref(), &sample);
-            *container.usage.borrow_mut() = usage;
+            let id = container.cgroup_id.get();
+            let kernel = id.and_then(|id| bpf.read(id).ok()?);
+            container.account.borrow_mut().look(id, kernel.as_ref(), &sample, &|id| names.get(&id).cloned());
             container.looked.set(Some(now));
         }
+    }
+
+    /// The container that a cgroup id belongs to.
+    pub(super) fn container_of(&self, cgroup_id: u64) -> Option<ContainerId> {
+        let containers = self.containers.borrow();
+        containers.iter().find(|(_, it)| it.cgroup_id.get() == Some(cgroup_id)).map(|(name, _)| name.clone())
     }
 
     /// A line for each container that runs, and one for each whose last figures are still owed.
@@ -56,7 +65,7 @@ impl Agent {
                 executor_id: known.executor_id,
                 tasks: known.tasks,
                 is_final: false,
-                usage: *container.usage.borrow(),
+                usage: container.account.borrow().usage,
             });
         }
         drop(containers);

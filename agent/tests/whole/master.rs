@@ -92,7 +92,7 @@ impl Session {
                             .for_each(|line| {
                                 let tasks = line.tasks()?.map(|task| Ok(task?.to_owned()));
                                 let tasks = tasks.collect::<Result<_, wire::WireError>>()?;
-                                let (is_final, read) = (line.is_final(), line.usage());
+                                let (is_final, read) = (line.is_final(), line.usage()?);
                                 let (cpu_ns, memory_peak_bytes) = (read.cpu_ns, read.memory_peak_bytes);
                                 usage.push(UsageLine { tasks, is_final, cpu_ns, memory_peak_bytes });
                                 Ok(())

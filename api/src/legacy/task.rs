@@ -172,7 +172,7 @@ struct Usage {
     net_rx_packets: u64,
     net_tx_bytes: u64,
     net_tx_packets: u64,
-    processes: u32,
+    processes: u64,
     source: Sources,
     r#final: bool,
 }
@@ -199,9 +199,9 @@ impl Usage {
             net_tx_packets: usage.net_tx_packets,
             processes: usage.processes,
             source: Sources {
-                cpu: usage.cpu_source.as_str(),
-                memory: usage.memory_source.as_str(),
-                network: usage.network_source.as_str(),
+                cpu: usage.sources.cpu.as_str(),
+                memory: usage.sources.memory.as_str(),
+                network: usage.sources.network.as_str(),
             },
             r#final: is_final,
         }

@@ -43,7 +43,7 @@ impl Book {
                 }
             };
             let is_final = line.is_final();
-            self.writer.write(row, &Figures { usage: line.usage(), is_final });
+            self.writer.write(row, &Figures { usage: line.usage()?, is_final });
             if is_final {
                 containers.remove(container_id);
                 self.owners.remove(&row);

@@ -94,7 +94,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::usage::Source;
+    use model::usage::{Source, Sources};
 
     fn figures(n: u64) -> Figures {
         let usage = Usage {
@@ -102,8 +102,7 @@ mod tests {
             net_tx_packets: n,
             processes: 3,
             threads: 7,
-            memory_source: Source::Cgroup,
-            network_source: Source::None,
+            sources: Sources { memory: Source::Cgroup, life: Source::Proc, ..Sources::default() },
             ..Usage::default()
         };
         Figures { usage, is_final: n.is_multiple_of(2) }

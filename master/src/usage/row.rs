@@ -1,14 +1,14 @@
 //! One chunk of the table: a column per figure, and a version per row that tells readers whether what they saw was whole.
 
 use super::Figures;
-use model::usage::{Source, Usage};
+use model::usage::{Group, Source, Sources, Usage};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Rows of a chunk. A column of a chunk is 2 KiB: what scans one column touches nothing of the others.
 pub(super) const ROWS: usize = 256;
 
-/// Columns: the counters of [`Usage`], and one that packs what is small (see [`pack`]).
-const COLUMNS: usize = 20;
+/// Columns: the figures of [`Usage`], and one that packs what is small (see [`pack`]).
+const COLUMNS: usize = Usage::WORDS + 1;
 
 type Column = [AtomicU64; ROWS];
 
@@ -57,65 +57,27 @@ impl Chunk {
     }
 }
 
-/// Figures as words, in the order of the columns. The last word holds the three sources (two bits each, as in
-/// [`source`]) and whether the figures are final.
+/// Figures as words, in the order of the columns. The last word holds the sources (two bits each, the first group lowest)
+/// and above them whether the figures are final.
 fn pack(figures: &Figures) -> [u64; COLUMNS] {
-    let u = &figures.usage;
-    let sources = [u.cpu_source, u.memory_source, u.network_source];
-    let small = sources.iter().fold(u64::from(figures.is_final), |word, &source| word << 2 | source as u64);
-    [
-        u.cpu_ns,
-        u.cpu_user_ns,
-        u.cpu_system_ns,
-        u.switches_voluntary,
-        u.switches_involuntary,
-        u.throttled_periods,
-        u.throttled_ns,
-        u.memory_current_bytes,
-        u.memory_peak_bytes,
-        u.memory_anon_bytes,
-        u.memory_file_bytes,
-        u.oom_kills,
-        u.net_rx_bytes,
-        u.net_rx_packets,
-        u.net_tx_bytes,
-        u.net_tx_packets,
-        u64::from(u.processes) << 32 | u64::from(u.threads),
-        u.forks,
-        u.exits,
-        small,
-    ]
+    let sources = figures.usage.sources.to_array().into_iter().enumerate();
+    let small = sources.fold(0, |word, (group, source)| word | (source as u64) << (2 * group));
+    let mut words = [small | u64::from(figures.is_final) << FINAL_BIT; COLUMNS];
+    words[..Usage::WORDS].copy_from_slice(&figures.usage.to_words());
+    words
 }
 
 fn unpack(words: &[u64; COLUMNS]) -> Figures {
-    let small = words[COLUMNS - 1];
-    let usage = Usage {
-        cpu_ns: words[0],
-        cpu_user_ns: words[1],
-        cpu_system_ns: words[2],
-        switches_voluntary: words[3],
-        switches_involuntary: words[4],
-        throttled_periods: words[5],
-        throttled_ns: words[6],
-        memory_current_bytes: words[7],
-        memory_peak_bytes: words[8],
-        memory_anon_bytes: words[9],
-        memory_file_bytes: words[10],
-        oom_kills: words[11],
-        net_rx_bytes: words[12],
-        net_rx_packets: words[13],
-        net_tx_bytes: words[14],
-        net_tx_packets: words[15],
-        processes: (words[16] >> 32) as u32,
-        threads: words[16] as u32,
-        forks: words[17],
-        exits: words[18],
-        cpu_source: source(small >> 4),
-        memory_source: source(small >> 2),
-        network_source: source(small),
-    };
-    Figures { usage, is_final: small >> 6 & 1 == 1 }
+    let small = words[Usage::WORDS];
+    let sources = std::array::from_fn(|group| source(small >> (2 * group)));
+    let figures = std::array::from_fn(|at| words[at]);
+    Figures {
+        usage: Usage::from_words(figures, Sources::from_array(sources)),
+        is_final: small >> FINAL_BIT & 1 == 1,
+    }
 }
+
+const FINAL_BIT: usize = 2 * Group::COUNT;
 
 fn source(bits: u64) -> Source {
     match bits & 3 {

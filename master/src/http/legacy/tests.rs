@@ -6,7 +6,7 @@ use crate::cluster::snapshot::Snapshot;
 use crate::usage::{self, Figures};
 use api::v1::master::call::Type;
 use api::{json, v1};
-use model::usage::{Source, Usage};
+use model::usage::{Source, Sources, Usage};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -186,8 +186,7 @@ fn a_task_shows_what_was_said_and_measured() {
         switches_involuntary: 1,
         memory_current_bytes: 20,
         memory_peak_bytes: 30,
-        cpu_source: Source::Bpf,
-        memory_source: Source::Cgroup,
+        sources: Sources { cpu: Source::Bpf, memory: Source::Cgroup, ..Sources::default() },
         ..Usage::default()
     };
     writer.write(row, &Figures { usage: used, is_final: true });
