@@ -22,7 +22,7 @@ use crate::cgroup::container::Container;
 use crate::cgroup::hierarchy::Tree;
 use crate::sys::clone::{Child, Command, spawn};
 use crate::sys::identity::Identity;
-use crate::sys::processes::{self, Mark, Stat};
+use crate::sys::processes::{self, Mark, Stat, Table};
 use crate::sys::{SysError, pidfd};
 
 /// Why a container could not be launched. Becomes the message of TASK_FAILED.
@@ -128,6 +128,20 @@ pub(super) fn find(
         None => processes::environment_has(pid, &mark(pid, 0, sandbox).environment),
     };
     (is_ours && !stat.is_zombie()).then_some((process, stat))
+}
+
+/// The first process of a container whose number nobody wrote down: an agent may die between starting a program and
+/// remembering it, and the program runs on. It is the one that no other of the container's has for a parent, of several
+/// the oldest. Blocks.
+pub(super) fn find_first(cgroup: Option<&Container>, sandbox: &std::path::Path) -> Option<(OwnedFd, Stat)> {
+    let members = match cgroup {
+        Some(cgroup) => cgroup.processes().into_iter().filter_map(processes::stat).collect(),
+        None => Table::read().members(&mark(0, 0, sandbox)),
+    };
+    let has_parent_here = |stat: &Stat| members.iter().any(|other| other.pid == stat.parent);
+    let first = members.iter().filter(|stat| !has_parent_here(stat)).min_by_key(|stat| stat.start_ticks)?;
+    let (process, stat) = find(first.pid, cgroup, sandbox)?;
+    (stat.start_ticks == first.start_ticks).then_some((process, stat))
 }
 
 /// Blocks. What was made when a later step fails is removed, but for the sandbox, which is collected with others.

@@ -57,7 +57,7 @@ pub struct Running {
 pub struct Remembered {
     pub container_id: ContainerId,
     pub sandbox: PathBuf,
-    /// Of its first process; `None` if that was never known.
+    /// Of its first process; `None` if that was never written down: then it is looked for.
     pub pid: Option<u32>,
 }
 
@@ -213,7 +213,10 @@ impl Containerizer {
         let (tree, name, folder) = (self.tree.clone(), container_id.clone(), sandbox.clone());
         let look = move || {
             let cgroup = tree.and_then(|tree| Container::open(&tree, name.as_str()).ok()).map(Arc::new);
-            let process = pid.and_then(|pid| launch::find(pid.cast_signed(), cgroup.as_deref(), &folder));
+            let process = match pid {
+                Some(pid) => launch::find(pid.cast_signed(), cgroup.as_deref(), &folder),
+                None => launch::find_first(cgroup.as_deref(), &folder),
+            };
             (cgroup, process)
         };
         let (cgroup, process) = self.launcher.run(look).await;

@@ -51,8 +51,11 @@ impl Agent {
             let container_id = container.run.container_id.clone();
             tracing::info!(executor = %container.run.executor_id, container = %container_id, "launching executor");
             match agent.start_container(&container, &launch).await {
-                Ok(pid) => {
-                    agent.input(Input::Launched { container_id, pid });
+                Ok(()) => {
+                    let running = container.running.get().expect("it was just started");
+                    // Told before anything is waited for: the sooner its number is on disk, the better.
+                    agent.input(Input::Launched { container_id, pid: running.pid });
+                    agent.sample(running).await;
                     agent.watch(container).await;
                 }
                 Err(why) => {
@@ -128,7 +131,7 @@ impl Agent {
         }
     }
 
-    async fn start_container(self: &Rc<Self>, container: &Container, launch: &Launch) -> Result<u32, String> {
+    async fn start_container(self: &Rc<Self>, container: &Container, launch: &Launch) -> Result<(), String> {
         let plan = self.plan(launch)?;
         let prepared = self.containerizer.prepare(plan).await.map_err(|error| chain(&error))?;
         if let Some(id) = prepared.cgroup_id() {
@@ -151,10 +154,8 @@ impl Agent {
                 return Err(chain(&error));
             }
         };
-        let pid = running.pid;
-        self.sample(&running).await;
         let _ = container.running.set(running);
-        Ok(pid)
+        Ok(())
     }
 
     async fn find_container(
@@ -172,6 +173,10 @@ impl Agent {
         let running = self.containerizer.reattach(&remembered).await?;
         if let Some(id) = running.cgroup_id() {
             self.count(container, id);
+        }
+        if pid.is_none() && running.pid != 0 {
+            let container_id = running.container_id.clone();
+            self.input(Input::Launched { container_id, pid: running.pid });
         }
         self.sample(&running).await;
         let _ = container.running.set(running);

@@ -152,14 +152,16 @@ fn a_forgotten_container_is_found_by_its_group() {
         let running = scene.run("c1", "exec sleep 1000").await;
         let remembered = Remembered { pid: None, ..running.remember() };
         let found = scene.containerizer.reattach(&remembered).await.unwrap();
-        assert_eq!((found.cgroup_id(), found.pid), (running.cgroup_id(), 0));
+        assert_eq!((found.cgroup_id(), found.mark()), (running.cgroup_id(), running.mark()));
         let again = scene.containerizer.reattach(&running.remember()).await.unwrap();
         assert_eq!(again.mark(), running.mark());
-        assert_eq!(within(scene.containerizer.destroy(&found)).await.unwrap().exit, Exit::Unknown);
         assert_eq!(
-            within(running.wait()).await.exit,
+            within(scene.containerizer.destroy(&running)).await.unwrap().exit,
             Exit::Signal { number: libc::SIGKILL, core_dumped: false }
         );
+        // Nobody is in it any more.
+        let ended = scene.containerizer.reattach(&remembered).await.unwrap();
+        assert_eq!((ended.pid, within(ended.wait()).await.exit), (0, Exit::Unknown));
         scene.containerizer.remove(&found).await.unwrap();
     });
 }

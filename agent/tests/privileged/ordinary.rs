@@ -89,6 +89,10 @@ fn a_container_is_found_again_and_its_end_noticed() {
         let running = scene.run("c1", "exec sleep 1000").await;
         let again = scene.containerizer.reattach(&running.remember()).await.unwrap();
         assert_eq!((again.pid, again.mark()), (running.pid, running.mark()));
+        // Its number was never written down.
+        let found = Remembered { pid: None, ..running.remember() };
+        let found = scene.containerizer.reattach(&found).await.unwrap();
+        assert_eq!((found.pid, found.mark()), (running.pid, running.mark()));
         // Another process has the number: the container's own has ended.
         let other = Remembered { pid: Some(std::process::id()), ..running.remember() };
         let other = scene.containerizer.reattach(&other).await.unwrap();

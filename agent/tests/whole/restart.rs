@@ -54,6 +54,41 @@ fn a_task_outlives_its_agent_and_its_end_is_told_once() {
     assert_eq!(std::fs::read_to_string(sandbox.join("stdout")).unwrap(), "done\n");
 }
 
+/// An agent may die after it started an executor and before the executor's process is on disk.
+#[test]
+fn a_task_whose_process_was_not_written_down_in_time_outlives_its_agent() {
+    let (place, master) = (Place::new(&[]), Master::start());
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    let go = place.work_dir().join("go");
+    let shell = format!("while [ ! -e {} ]; do sleep 0.05; done", go.display());
+    session.run(&framework(true), command("t", &shell));
+    let told = session.follow("t", TaskState::Running);
+    let pid = told.last().unwrap().container.as_ref().unwrap().executor_pid;
+    agent.kill();
+    let forgotten = files(&place.work_dir().join("meta")).into_iter().find(|it| it.ends_with("process.info"));
+    std::fs::remove_file(forgotten.expect("it was written down")).unwrap();
+
+    let (_agent, mut session) = place.start(&master);
+    session.register();
+    std::fs::write(go, "").unwrap();
+    let told = session.follow("t", TaskState::Finished);
+    assert_eq!(told.last().unwrap().container.as_ref().unwrap().executor_pid, pid);
+}
+
+/// Everything below a directory; links are not followed.
+fn files(below: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(below).unwrap().map(Result::unwrap) {
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => found.extend(files(&entry.path())),
+            kind if kind.is_file() => found.push(entry.path()),
+            _ => {}
+        }
+    }
+    found
+}
+
 #[test]
 fn an_executor_that_died_while_its_agent_was_away_is_told_of() {
     let (place, master) = (Place::new(&[]), Master::start());
