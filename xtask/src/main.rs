@@ -13,6 +13,7 @@ mod sh;
 mod test;
 mod tidy;
 mod up;
+mod vm;
 
 /// The project's chores.
 #[derive(Parser)]
@@ -28,6 +29,8 @@ enum Chore {
     Codegen(codegen::Args),
     /// Build the BPF programs into agent-ebpf/object.
     Ebpf(ebpf::Args),
+    /// Run the agent's privileged tests on Debian's 6.1 and 6.12 kernels, under emulation.
+    Vm(vm::Args),
     /// Everything that CI runs.
     Ci(ci::Args),
 }
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Chore::Tidy => tidy::run(),
         Chore::Codegen(args) => codegen::run(&args),
         Chore::Ebpf(args) => ebpf::run(&args),
+        Chore::Vm(args) => vm::run(&args),
         Chore::Ci(args) => ci::run(&args),
     };
     match done {

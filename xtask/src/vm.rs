@@ -1,0 +1,151 @@
+//! `cargo xtask vm`: runs the agent's privileged tests on other kernels, each in a machine of its own: Debian's cloud
+//! kernels under qemu's emulation, with nothing in them but a unified cgroup hierarchy, a bpffs and the tests. What a
+//! test machine with v1 controllers cannot show (limits, `memory.stat`, OOM kills) is shown there; and what the verifier
+//! of an older kernel says.
+//!
+//! `vm/kernel.rs` fetches kernels, `vm/image.rs` packs the root file system, `vm/machine.rs` runs qemu.
+
+#![expect(clippy::disallowed_methods, reason = "a shell: it tells how long each machine ran")]
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::sh;
+
+mod image;
+mod kernel;
+mod machine;
+
+use kernel::Series;
+
+/// Which tests to run on which kernels.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Debian's kernel series.
+    #[arg(long, value_enum, default_value = "all")]
+    kernel: Kernels,
+    /// Test targets of the agent (folders of agent/tests).
+    #[arg(long = "test", value_name = "TARGET", default_value = "privileged")]
+    tests: Vec<String>,
+    /// CPUs of the machine.
+    #[arg(long, default_value_t = 2)]
+    cpus: u32,
+    /// Memory of the machine, MiB.
+    #[arg(long, default_value_t = 1536)]
+    memory: u32,
+    /// Give up after so many seconds.
+    #[arg(long, default_value_t = 1800)]
+    timeout: u64,
+    /// Passed on to each test binary: `cargo xtask vm --kernel 6.1 -- faults --nocapture`.
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kernels {
+    #[value(name = "6.1")]
+    V6_1,
+    #[value(name = "6.12")]
+    V6_12,
+    All,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let missing = missing_tools();
+    if !missing.is_empty() {
+        bail!("machines need {}: sudo apt-get install {}", missing.join(", "), PACKAGES.join(" "));
+    }
+    let all = [Series { name: "6.1" }, Series { name: "6.12" }];
+    let wanted = all.iter().filter(|it| match args.kernel {
+        Kernels::V6_1 => it.name == "6.1",
+        Kernels::V6_12 => it.name == "6.12",
+        Kernels::All => true,
+    });
+    let folder = sh::target_dir()?.join("vm");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let programs = build(&args.tests)?;
+    let mut failed = Vec::new();
+    for series in wanted {
+        let kernel = kernel::provide(series, &folder)?;
+        let image = folder.join(format!("image-{}.cpio", series.name));
+        let content =
+            image::Content { programs: &programs, modules: &kernel.modules, args: &arguments(args) };
+        image::write(&image, &content)?;
+        sh::say(&format!("--- Linux {}, {} CPUs", kernel.version, args.cpus));
+        let started = Instant::now();
+        let machine = machine::Machine {
+            kernel: &kernel.image,
+            image: &image,
+            cpus: args.cpus,
+            memory_mib: args.memory,
+            console: &folder.join(format!("console-{}.log", series.name)),
+            timeout: std::time::Duration::from_secs(args.timeout),
+        };
+        let ended = machine::run(&machine);
+        let seconds = started.elapsed().as_secs();
+        match ended {
+            Ok(0) => sh::say(&format!("--- Linux {}: ok, {seconds} s", kernel.version)),
+            Ok(code) => failed.push(format!("Linux {}: exit {code}, {seconds} s", kernel.version)),
+            Err(error) => failed.push(format!("Linux {}: {error:#}", kernel.version)),
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("; ")) }
+}
+
+/// What a machine is made of, on Debian.
+pub(crate) const PACKAGES: &[&str] =
+    &["qemu-system-x86", "busybox-static", "zstd", "xz-utils", "binutils", "iproute2"];
+
+/// The programs that are not there.
+pub(crate) fn missing_tools() -> Vec<&'static str> {
+    let tools: &[(&str, &[&str])] = &[
+        ("qemu-system-x86_64", &["--version"]),
+        ("busybox", &["true"]),
+        ("zstd", &["--version"]),
+        ("xz", &["--version"]),
+        ("strip", &["--version"]),
+        ("ip", &["-V"]),
+    ];
+    tools.iter().filter(|(program, args)| !sh::works(program, args)).map(|(program, _)| *program).collect()
+}
+
+/// Tests that are ignored elsewhere are so because they need such a machine.
+fn arguments(args: &Args) -> Vec<String> {
+    std::iter::once("--include-ignored".to_owned()).chain(args.rest.iter().cloned()).collect()
+}
+
+/// Builds the tests, and the agent that some of them start.
+fn build(tests: &[String]) -> Result<Vec<image::Program>> {
+    let mut cargo = sh::cargo();
+    cargo.args(["test", "--package", "agent", "--no-run", "--message-format", "json-render-diagnostics"]);
+    for test in tests {
+        cargo.args(["--test", test]);
+    }
+    sh::say("$ cargo test --package agent --no-run");
+    let output = output_beside_stderr(&mut cargo)?;
+    let mut programs = Vec::new();
+    for line in output.lines() {
+        let message: Value =
+            serde_json::from_str(line).context("cargo printed something that is not JSON")?;
+        let Some(path) = message["executable"].as_str() else { continue };
+        let name = message["target"]["name"].as_str().unwrap_or_default().to_owned();
+        let is_test = message["profile"]["test"].as_bool().unwrap_or(false);
+        programs.push(image::Program { path: PathBuf::from(path), test: is_test.then_some(name) });
+    }
+    if programs.iter().all(|it| it.test.is_none()) {
+        bail!("cargo built no test");
+    }
+    Ok(programs)
+}
+
+fn output_beside_stderr(command: &mut Command) -> Result<String> {
+    let done = command.stderr(std::process::Stdio::inherit()).output().context("cannot start cargo")?;
+    if !done.status.success() {
+        bail!("cargo failed: {}", done.status);
+    }
+    String::from_utf8(done.stdout).context("cargo printed something that is not UTF-8")
+}

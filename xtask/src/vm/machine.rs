@@ -1,0 +1,101 @@
+//! One machine under qemu: booted, listened to, ended. Emulated, for nobody can count on /dev/kvm; which also means that
+//! its clock runs while its CPUs wait for ours.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::image::EXIT_MARK;
+
+pub(super) struct Machine<'a> {
+    /// Uncompressed kernel, and the initramfs.
+    pub(super) kernel: &'a Path,
+    pub(super) image: &'a Path,
+    pub(super) cpus: u32,
+    pub(super) memory_mib: u32,
+    /// Where the kernel's messages go.
+    pub(super) console: &'a Path,
+    pub(super) timeout: Duration,
+}
+
+/// Lines of the kernel's messages that are shown when a machine ends without saying how.
+const TAIL: usize = 30;
+
+/// Runs it to its end and passes on what the tests print. Their exit code.
+pub(super) fn run(machine: &Machine<'_>) -> Result<i32> {
+    let mut child = start(machine)?;
+    let output = child.stdout.take().expect("asked for");
+    let child = Arc::new(Mutex::new(child));
+    let over = Arc::new(AtomicBool::new(false));
+    let watch = watchdog(child.clone(), over.clone(), machine.timeout);
+    let mut code = None;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.context("cannot read what the machine prints")?;
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim_end_matches('\r');
+        match line.strip_prefix(EXIT_MARK) {
+            Some(number) => code = number.trim().parse().ok(),
+            None => println!("{line}"),
+        }
+    }
+    over.store(true, Ordering::Release);
+    watch.thread().unpark();
+    let _ = watch.join();
+    let status = child.lock().expect("nobody panics with it").wait().context("cannot wait for qemu")?;
+    match code {
+        Some(code) => Ok(code),
+        None => {
+            bail!("it ended ({status}) without an exit code; its last messages:\n{}", tail(machine.console))
+        }
+    }
+}
+
+fn start(machine: &Machine<'_>) -> Result<Child> {
+    let console = format!("file:{}", machine.console.display());
+    Command::new("qemu-system-x86_64")
+        .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+        .args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"])
+        .args(["-smp", &machine.cpus.to_string(), "-m", &machine.memory_mib.to_string()])
+        .args(["-serial", &console, "-serial", "stdio"])
+        .arg("-kernel")
+        .arg(machine.kernel)
+        .arg("-initrd")
+        .arg(machine.image)
+        .args(["-append", "console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start qemu-system-x86_64")
+}
+
+/// Ends a machine that hangs.
+fn watchdog(
+    child: Arc<Mutex<Child>>,
+    over: Arc<AtomicBool>,
+    timeout: Duration,
+) -> std::thread::JoinHandle<()> {
+    let deadline = Instant::now() + timeout;
+    std::thread::spawn(move || {
+        while !over.load(Ordering::Acquire) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                eprintln!("no end after {} s: the machine is switched off", timeout.as_secs());
+                let _ = child.lock().expect("nobody panics with it").kill();
+                return;
+            }
+            std::thread::park_timeout(left);
+        }
+    })
+}
+
+fn tail(console: &Path) -> String {
+    let text = std::fs::read(console).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL)..].join("\n")
+}
