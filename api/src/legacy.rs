@@ -12,6 +12,7 @@ mod reply;
 pub mod resources;
 pub mod system;
 pub mod task;
+pub mod usage;
 pub mod version;
 
 pub use query::{Query, decode, duration};

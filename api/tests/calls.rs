@@ -150,6 +150,11 @@ fn operator_calls_that_miss_something() {
     agent(json!({"type": "GET_CONTAINERS"})).unwrap();
     for (got, expect) in [
         (master(json!({"type": "X"})).unwrap_err(), "master::Call: Expecting 'type' to be present"),
+        // A call of the agent's alone: the master's list of types does not have it.
+        (
+            master(json!({"type": "GET_CONTAINERS"})).unwrap_err(),
+            "master::Call: Expecting 'type' to be present",
+        ),
         (
             master(json!({"type": "GET_METRICS"})).unwrap_err(),
             "master::Call: Expecting 'get_metrics' to be present",

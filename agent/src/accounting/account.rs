@@ -82,6 +82,9 @@ impl Account {
         raise(&mut usage.tcp_accepts, tcp.accepts);
         let news = grow(&mut self.detail.tcp_rtt, &tcp.rtt);
         quantiles(&news, &mut usage.tcp_rtt_p50_ns, &mut usage.tcp_rtt_p99_ns);
+        if news.count() > 0 {
+            self.detail.tcp_rtt_recent = news;
+        }
     }
 
     fn io(&mut self, devices: &[Device]) {

@@ -1,16 +1,12 @@
 //! `/containers` and `/monitor/statistics`: what each container uses, in Mesos' names; what has none there, under `ingot`.
 
-use super::facts::Figures;
-use super::{Facts, frameworks};
+use super::detail::{Behind, Owners};
+use super::{Facts, frameworks, statistics};
 use crate::node::view::{ExecutorView, FrameworkView};
-use api::convert::time;
 use api::json::{self, Encoded};
 use api::legacy::Query;
 use api::legacy::each::Each;
-use api::legacy::task::Measured;
-use api::v1::{ContainerStatus, ResourceStatistics};
-use model::resources::MEM;
-use model::usage::Source;
+use api::v1::ContainerStatus;
 use serde::{Serialize, Serializer};
 
 /// A container that runs, and whose it is.
@@ -38,13 +34,19 @@ pub(super) fn containers<'f>(facts: &'f Facts<'_>) -> impl Iterator<Item = Conta
     facts.known.frameworks.iter().flat_map(all).filter(|container| !container.executor.is_ended)
 }
 
+/// Whose each of them is, by its id.
+pub(super) fn owners<'f>(facts: &'f Facts<'_>) -> Owners<'f> {
+    containers(facts).map(|container| (container.executor.container_id.as_str(), container)).collect()
+}
+
 /// `/monitor/statistics`: only containers that were looked at.
 pub(super) struct Statistics<'f, 'a>(pub(super) &'f Facts<'a>);
 
 impl Serialize for Statistics<'_, '_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let owners = owners(self.0);
         let entry = |container: Container<'_>| {
-            let statistics = shown(self.0, container)?;
+            let statistics = Shown::of(self.0, &owners, container)?;
             Some(Entry {
                 container_id: None,
                 status: None,
@@ -52,8 +54,7 @@ impl Serialize for Statistics<'_, '_> {
                 ..Entry::of(container)
             })
         };
-        let entries: Vec<_> = containers(self.0).filter_map(entry).collect();
-        entries.serialize(serializer)
+        Each(|| containers(self.0).filter_map(entry)).serialize(serializer)
     }
 }
 
@@ -83,13 +84,14 @@ impl<'f, 'a> Containers<'f, 'a> {
 
 impl Serialize for Containers<'_, '_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let owners = owners(self.facts);
         let entry = |container: Container<'_>| {
             let status = json::value(&container.status());
             let container_id = container.executor.container_id.as_str().to_owned();
             Entry {
                 container_id: Some(container_id),
                 status: Some(status),
-                statistics: shown(self.facts, container),
+                statistics: Shown::of(self.facts, &owners, container),
                 ..Entry::of(container)
             }
         };
@@ -99,7 +101,7 @@ impl Serialize for Containers<'_, '_> {
 }
 
 #[derive(Serialize)]
-struct Entry {
+struct Entry<'d, 'f, 'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     container_id: Option<String>,
     executor_id: String,
@@ -107,12 +109,12 @@ struct Entry {
     framework_id: String,
     source: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    statistics: Option<Shown>,
+    statistics: Option<Shown<'d, 'f, 'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<Encoded>,
 }
 
-impl Entry {
+impl Entry<'_, '_, '_> {
     fn of(Container { framework, executor }: Container<'_>) -> Self {
         Self {
             container_id: None,
@@ -126,67 +128,26 @@ impl Entry {
     }
 }
 
-#[derive(Serialize)]
-struct Shown {
-    #[serde(flatten)]
-    statistics: Encoded,
-    /// Not Mesos'.
-    ingot: Measured,
+/// Mesos' statistics, and under `ingot` what it has no names for.
+struct Shown<'d, 'f, 'a>(Behind<'d, 'f, 'a>);
+
+impl<'d, 'f, 'a> Shown<'d, 'f, 'a> {
+    fn of(facts: &'f Facts<'a>, owners: &'d Owners<'f>, container: Container<'_>) -> Option<Self> {
+        let figures = (facts.figures)(container.executor.container_id)?;
+        Some(Self(Behind { facts, owners, figures }))
+    }
 }
 
-fn shown(facts: &Facts<'_>, container: Container<'_>) -> Option<Shown> {
-    let figures = (facts.figures)(container.executor.container_id)?;
-    let statistics = json::value(&statistics(facts, &figures));
-    Some(Shown { statistics, ingot: Measured::of(&figures.usage, false) })
-}
-
-/// What Mesos has a name for. What nobody here can tell is left out, as Mesos leaves out what no isolator of it reports.
-pub(super) fn statistics(facts: &Facts<'_>, figures: &Figures) -> ResourceStatistics {
-    let Figures { usage, taken, limits, .. } = figures;
-    let seconds = |ns: u64| ns as f64 / 1e9;
-    let narrow = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
-    let cpus = |milli: u64| milli as f64 / 1e3;
-    let mut out =
-        ResourceStatistics {
-            timestamp: time::seconds(*taken),
-            cpus_soft_limit: Some(cpus(limits.cpus_milli)),
-            // Without a limit the guarantee, as in Mesos before 1.11: dashboards hold the figures against it.
-            cpus_limit: Some(cpus(limits.cpus_max_milli.unwrap_or(limits.cpus_milli))),
-            mem_soft_limit_bytes: Some(limits.memory_bytes),
-            // Without a bound: what there is.
-            mem_limit_bytes: Some(limits.memory_max_bytes.unwrap_or_else(|| {
-                facts.known.info.total.scalar(MEM).milli().saturating_mul(1 << 20) / 1000
-            })),
-            processes: Some(narrow(usage.processes)),
-            threads: Some(narrow(usage.threads)),
-            ..ResourceStatistics::default()
-        };
-    if usage.sources.cpu != Source::None {
-        out.cpus_user_time_secs = Some(seconds(usage.cpu_user_ns));
-        out.cpus_system_time_secs = Some(seconds(usage.cpu_system_ns));
-    }
-    if facts.enforcement.cpu.is_yes() {
-        out.cpus_nr_throttled = Some(narrow(usage.throttled_periods));
-        out.cpus_throttled_time_secs = Some(seconds(usage.throttled_ns));
-    }
-    match usage.sources.memory {
-        Source::None => {}
-        // All that is charged, and its parts.
-        Source::Cgroup => {
-            out.mem_total_bytes = Some(usage.memory_current_bytes);
-            out.mem_rss_bytes = Some(usage.memory_anon_bytes);
-            out.mem_anon_bytes = Some(usage.memory_anon_bytes);
-            out.mem_file_bytes = Some(usage.memory_file_bytes);
-            out.mem_cache_bytes = Some(usage.memory_file_bytes);
+impl Serialize for Shown<'_, '_, '_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Fields<B> {
+            #[serde(flatten)]
+            statistics: Encoded,
+            ingot: B,
         }
-        // Resident pages of its processes.
-        Source::Bpf | Source::Proc => out.mem_rss_bytes = Some(usage.memory_current_bytes),
+        let Self(behind) = self;
+        let statistics = json::value(&statistics::of(behind.facts, &behind.figures));
+        Fields { statistics, ingot: behind }.serialize(serializer)
     }
-    if usage.sources.network != Source::None {
-        out.net_rx_bytes = Some(usage.net_rx_bytes);
-        out.net_rx_packets = Some(usage.net_rx_packets);
-        out.net_tx_bytes = Some(usage.net_tx_bytes);
-        out.net_tx_packets = Some(usage.net_tx_packets);
-    }
-    out
 }

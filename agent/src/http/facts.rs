@@ -36,6 +36,8 @@ pub struct Facts<'a> {
     pub bpf: &'a Support,
     /// The newest figures of a container that runs.
     pub figures: &'a dyn Fn(&ContainerId) -> Option<Figures>,
+    /// What the kernel calls a block device, by its major and minor number; `None` where there is none.
+    pub device_name: &'a dyn Fn(u32, u32) -> Option<String>,
     /// Metrics that the node does not know: its shells' counters, the machine's figures. What nobody names is zero.
     pub gauges: &'a dyn Fn() -> Vec<Gauge>,
 }

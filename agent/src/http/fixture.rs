@@ -43,6 +43,7 @@ pub(super) struct Scene {
     pub(super) enforcement: Enforcement,
     pub(super) support: Support,
     pub(super) usage: Option<Usage>,
+    pub(super) detail: Detail,
     pub(super) gauges: Vec<Gauge>,
 }
 
@@ -114,6 +115,7 @@ impl Scene {
                 sources: Sources { cpu: Source::Cgroup, memory: Source::Proc, ..Sources::default() },
                 ..Usage::default()
             }),
+            detail: Detail::default(),
             gauges: Vec::new(),
         }
     }
@@ -132,7 +134,7 @@ impl Scene {
             let usage = self.usage.filter(|_| known)?;
             Some(Figures {
                 usage,
-                detail: Detail::default(),
+                detail: self.detail.clone(),
                 taken: time::moment(1_795_331_048.687_483),
                 limits,
             })
@@ -158,6 +160,7 @@ impl Scene {
             cgroup_root: None,
             bpf: &self.support,
             figures: &figures,
+            device_name: &|major, minor| (major == 8).then(|| format!("sda{minor}")),
             gauges: &|| self.gauges.clone(),
         })
     }

@@ -3,15 +3,19 @@
 //! [`files::Job::run`] touches the world: the disk.
 
 mod containers;
+mod detail;
 mod facts;
 pub mod files;
 mod frameworks;
 mod metrics;
 mod operator;
 mod state;
+mod statistics;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod measured_tests;
 #[cfg(test)]
 mod tests;
 

@@ -1,8 +1,8 @@
 //! The calls of the agent's operator API: what it knows as messages, for JSON and protobuf alike. A call that acts on what
 //! there is none of here (nested containers, images) is told so.
 
-use super::containers::{containers, statistics};
-use super::{Answer, Facts, files, frameworks, metrics};
+use super::containers::containers;
+use super::{Answer, Facts, files, frameworks, metrics, statistics};
 use crate::node::view::{ExecutorView, FrameworkView, TaskView};
 use api::convert::{Error, agent as agent_info, executor, framework, task};
 use api::legacy::{Reply, version};
@@ -171,7 +171,8 @@ fn message(kind: Type, facts: &Facts<'_>) -> Result<Option<Response>, Error> {
         }
         Type::GetContainers => {
             out.set_type(Is::GetContainers);
-            out.get_containers = Some(get_containers(facts));
+            // As there: of no containers, nothing at all.
+            out.get_containers = Some(get_containers(facts)).filter(|it| !it.containers.is_empty());
         }
         Type::GetAgent => {
             out.set_type(Is::GetAgent);
@@ -261,6 +262,7 @@ fn get_tasks(facts: &Facts<'_>) -> Result<response::GetTasks, Error> {
     Ok(out)
 }
 
+/// Executors' containers: there are no nested and no standalone ones that a call could ask to see beside them.
 fn get_containers(facts: &Facts<'_>) -> response::GetContainers {
     let shown = containers(facts).map(|container| {
         let executor = container.executor;
@@ -270,7 +272,7 @@ fn get_containers(facts: &Facts<'_>) -> response::GetContainers {
             executor_name: Some(frameworks::name(executor)),
             container_id: executor.container_id.into(),
             container_status: Some(container.status()),
-            resource_statistics: (facts.figures)(executor.container_id).map(|it| statistics(facts, &it)),
+            resource_statistics: (facts.figures)(executor.container_id).map(|it| statistics::of(facts, &it)),
         }
     });
     response::GetContainers { containers: shown.collect() }

@@ -9,10 +9,9 @@ use api::{json, protobuf, v1};
 use bytes::Bytes;
 use model::id::ContainerId;
 use model::task::TaskState;
-use model::usage::{Source, Sources, Usage};
 use serde_json::{Value, json};
 
-fn document(scene: &Scene, path: &str) -> Value {
+pub(super) fn document(scene: &Scene, path: &str) -> Value {
     let reply = scene.get(path);
     assert_eq!((reply.status, reply.content_type), (200, Some(JSON)), "{path}");
     serde_json::from_slice(&reply.body).expect("a document")
@@ -23,7 +22,7 @@ fn text(reply: &Reply) -> &str {
 }
 
 /// A POST of `body` to `/api/v1`, with these headers.
-fn post(scene: &Scene, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Reply {
+pub(super) fn post(scene: &Scene, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Reply {
     let mut request = http::Request::post("/slave(1)/api/v1");
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -34,11 +33,11 @@ fn post(scene: &Scene, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Repl
     }
 }
 
-fn call(scene: &Scene, body: &Value) -> Reply {
+pub(super) fn call(scene: &Scene, body: &Value) -> Reply {
     post(scene, &[("content-type", JSON)], body.to_string())
 }
 
-fn said(scene: &Scene, kind: &str) -> Value {
+pub(super) fn said(scene: &Scene, kind: &str) -> Value {
     let reply = call(scene, &json!({"type": kind, "get_metrics": {}}));
     assert_eq!((reply.status, reply.content_type), (200, Some(JSON)), "{kind}");
     serde_json::from_slice(&reply.body).expect("a document")
@@ -46,7 +45,7 @@ fn said(scene: &Scene, kind: &str) -> Value {
 
 /// The first place where a document of ours lacks something of Mesos', has another kind of value there, or something
 /// more than `ours`. A list is compared by its first element; an empty one has any shape.
-fn misshapen(path: &str, expect: &Value, got: &Value, ours: &[&str]) -> Option<String> {
+pub(super) fn misshapen(path: &str, expect: &Value, got: &Value, ours: &[&str]) -> Option<String> {
     match (expect, got) {
         (Value::Object(a), Value::Object(b)) => {
             let lacks = a.keys().find(|key| !b.contains_key(*key)).map(|key| format!("{path} lacks {key}"));
@@ -66,7 +65,7 @@ fn misshapen(path: &str, expect: &Value, got: &Value, ours: &[&str]) -> Option<S
 }
 
 /// The first place where a document of ours says something else. Our clock counts microseconds.
-fn difference(path: &str, expect: &Value, got: &Value) -> Option<String> {
+pub(super) fn difference(path: &str, expect: &Value, got: &Value) -> Option<String> {
     match (expect, got) {
         (Value::Object(a), Value::Object(b)) => a.keys().chain(b.keys()).find_map(|key| {
             let (a, b) = (expect.get(key).unwrap_or(&Value::Null), got.get(key).unwrap_or(&Value::Null));
@@ -165,43 +164,6 @@ fn a_task_that_waits_is_shown_as_it_was_asked_for() {
     assert_eq!((&tasks[0]["state"], &tasks[0]["name"]), (&json!("TASK_STAGING"), &json!("n")));
     let executor = &said(&scene, "GET_EXECUTORS")["get_executors"]["executors"][0]["executor_info"];
     assert_eq!((&executor["source"], &executor["name"]), (&json!("t"), &shown["name"]));
-}
-
-#[test]
-fn figures_are_under_the_names_that_mesos_has_for_them() {
-    let mut scene = Scene::recorded();
-    // What that Mesos, which had no isolators but the portable ones, could not tell.
-    let more =
-        ["ingot", "cpus_limit", "cpus_nr_throttled", "cpus_throttled_time_secs", "processes", "threads"];
-    for (path, name) in
-        [("/slave(1)/containers", "agent-containers"), ("/monitor/statistics", "agent-monitor-statistics")]
-    {
-        let (expect, mut got) = (golden(name), document(&scene, path));
-        assert_eq!(misshapen(path, &expect, &got, &more), None);
-        let ours = got[0]["statistics"].as_object_mut().expect("an object").remove("ingot").expect("ours");
-        assert_eq!(ours["usage"]["cpu_user_ns"], 90_000_000);
-        let statistics = got[0]["statistics"].as_object_mut().expect("an object");
-        more[1..].iter().for_each(|name| drop(statistics.remove(*name)));
-        got[0]["statistics"]["timestamp"] = expect[0]["statistics"]["timestamp"].clone();
-        assert_eq!(difference(path, &expect, &got), None);
-    }
-    let usage = Usage {
-        memory_current_bytes: 100,
-        memory_anon_bytes: 60,
-        memory_file_bytes: 40,
-        net_rx_bytes: 7,
-        net_tx_packets: 8,
-        sources: Sources { memory: Source::Cgroup, network: Source::Bpf, ..Sources::default() },
-        ..Usage::default()
-    };
-    scene.usage = Some(usage);
-    let got = document(&scene, "/monitor/statistics")[0]["statistics"].clone();
-    let names = ["mem_total_bytes", "mem_rss_bytes", "mem_file_bytes", "net_rx_bytes", "net_tx_packets"];
-    assert_eq!(names.map(|name| got[name].as_u64()), [Some(100), Some(60), Some(40), Some(7), Some(8)]);
-    assert!(got.get("cpus_user_time_secs").is_none(), "nobody could tell: {got}");
-    scene.usage = None;
-    assert_eq!(document(&scene, "/monitor/statistics"), json!([]), "nobody has looked yet");
-    assert!(document(&scene, "/containers")[0].get("statistics").is_none());
 }
 
 #[test]
@@ -330,12 +292,6 @@ fn the_operator_api_answers_as_mesos_did() {
     assert_eq!((&agent["id"]["value"], &agent["port"]), (&json!(scene.agent_id.as_str()), &json!(5050)));
     let metrics = said(&scene, "GET_METRICS")["get_metrics"]["metrics"].clone();
     assert!(metrics.as_array().expect("a list").contains(&json!({"name": "slave/cpus_total", "value": 4.0})));
-    // As heard from a real one.
-    let container = &said(&scene, "GET_CONTAINERS")["get_containers"]["containers"][0];
-    assert_eq!(container["executor_name"], "MinimalExecutor");
-    assert_eq!(container["container_status"]["executor_pid"], 15509);
-    assert_eq!(container["resource_statistics"]["mem_limit_bytes"], 67_108_864);
-    assert!(container["resource_statistics"].get("ingot").is_none());
 }
 
 #[test]

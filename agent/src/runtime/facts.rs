@@ -25,6 +25,7 @@ impl Agent {
                 cgroup_root: self.containerizer.cgroup_root(),
                 bpf: &self.support,
                 figures: &|container_id| self.figures(container_id),
+                device_name: &device_name,
                 gauges: &|| self.gauges(),
             })
         })
@@ -52,4 +53,9 @@ impl Agent {
         ]);
         gauges
     }
+}
+
+fn device_name(major: u32, minor: u32) -> Option<String> {
+    let path = std::fs::read_link(format!("/sys/dev/block/{major}:{minor}")).ok()?;
+    path.file_name()?.to_str().map(str::to_owned)
 }

@@ -1,11 +1,11 @@
-//! Tasks and their statuses, and what was measured of them.
+//! Tasks and their statuses.
 
 use super::amounts::Amounts;
+use super::usage::Measured;
 use crate::convert::time;
 use crate::json::{self, Value, View};
 use crate::v1;
 use model::task::{TaskInfo, TaskState, TaskStatus};
-use model::usage;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -145,65 +145,4 @@ struct Network {
 struct Address {
     protocol: &'static str,
     ip_address: String,
-}
-
-/// `"ingot": {"usage": {...}}`
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Measured {
-    usage: Usage,
-}
-
-impl Measured {
-    /// `is_final`: the container has ended, there will be no later figures.
-    pub fn of(usage: &usage::Usage, is_final: bool) -> Self {
-        Self { usage: Usage::of(usage, is_final) }
-    }
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Usage {
-    cpu_user_ns: u64,
-    cpu_system_ns: u64,
-    cpu_ns: u64,
-    context_switches: u64,
-    mem_current_bytes: u64,
-    mem_peak_bytes: u64,
-    net_rx_bytes: u64,
-    net_rx_packets: u64,
-    net_tx_bytes: u64,
-    net_tx_packets: u64,
-    processes: u64,
-    source: Sources,
-    r#final: bool,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Sources {
-    cpu: &'static str,
-    memory: &'static str,
-    network: &'static str,
-}
-
-impl Usage {
-    fn of(usage: &usage::Usage, is_final: bool) -> Self {
-        Self {
-            cpu_user_ns: usage.cpu_user_ns,
-            cpu_system_ns: usage.cpu_system_ns,
-            cpu_ns: usage.cpu_ns,
-            context_switches: usage.switches_voluntary.saturating_add(usage.switches_involuntary),
-            mem_current_bytes: usage.memory_current_bytes,
-            mem_peak_bytes: usage.memory_peak_bytes,
-            net_rx_bytes: usage.net_rx_bytes,
-            net_rx_packets: usage.net_rx_packets,
-            net_tx_bytes: usage.net_tx_bytes,
-            net_tx_packets: usage.net_tx_packets,
-            processes: usage.processes,
-            source: Sources {
-                cpu: usage.sources.cpu.as_str(),
-                memory: usage.sources.memory.as_str(),
-                network: usage.sources.network.as_str(),
-            },
-            r#final: is_final,
-        }
-    }
 }

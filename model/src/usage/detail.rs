@@ -11,6 +11,8 @@ pub struct Detail {
     pub run_queue: Latency,
     /// Smoothed round-trip times of its TCP connections, one a measurement.
     pub tcp_rtt: Latency,
+    /// Those of the last interval between two looks in which there were any.
+    pub tcp_rtt_recent: Latency,
     /// By device number.
     pub devices: Vec<Device>,
     /// Who took its CPU, the longest wait first; see [`Preempter`].

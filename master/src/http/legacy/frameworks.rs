@@ -1,6 +1,6 @@
 //! `/frameworks`, and frameworks in `/state` and `/state-summary`.
 
-use super::tasks::{ShownExecutor, ShownOffer, shown};
+use super::tasks::{ShownExecutor, ShownOffer, brief};
 use super::version::NO_CONSTRAINTS;
 use crate::cluster::snapshot::{FrameworkView, Snapshot};
 use crate::cluster::tasks::Task;
@@ -66,7 +66,7 @@ impl<'a> Full<'a> {
 
     fn tasks(&self, tasks: &'a [Arc<Task>]) -> impl Serialize + use<'a> {
         let table = self.table;
-        Each(move || tasks.iter().map(move |task| shown(task, table)))
+        Each(move || tasks.iter().map(move |task| brief(task, table)))
     }
 }
 

@@ -4,13 +4,14 @@ use crate::cluster::executors::Executor;
 use crate::cluster::offers::Offer;
 use crate::cluster::snapshot::{FrameworkView, Snapshot};
 use crate::cluster::tasks::Task;
-use crate::usage::Table;
+use crate::usage::{Figures, Table};
 use api::json::{self, Value};
 use api::legacy::Query;
 use api::legacy::amounts::Amounts;
 use api::legacy::command::Command;
 use api::legacy::each::Each;
-use api::legacy::task::{self as shared, Measured, labels};
+use api::legacy::task::{self as shared, labels};
+use api::legacy::usage::Measured;
 use api::v1;
 use serde::{Serialize, Serializer};
 use std::sync::Arc;
@@ -18,14 +19,23 @@ use std::sync::Arc;
 /// Tasks that `/tasks` shows when `?limit=` does not say.
 const LIMIT_DEFAULT: usize = 100;
 
-pub(super) fn shown<'a>(task: &'a Task, table: &Table) -> impl Serialize + use<'a> {
+/// As documents of the whole cluster show it: with the figures of the first release.
+pub(super) fn brief<'a>(task: &'a Task, table: &Table) -> impl Serialize + use<'a> {
+    shown(task, figures(task, table).map(|it| Measured::brief(&it.usage, it.is_final)))
+}
+
+fn figures(task: &Task, table: &Table) -> Option<Figures> {
+    task.usage.and_then(|row| table.read(row))
+}
+
+fn shown(task: &Task, measured: Option<Measured>) -> shared::Task<'_> {
     shared::Task::of(shared::Known {
         info: &task.info,
         framework_id: task.framework_id.as_str(),
         role: task.role.as_str(),
         state: task.state,
         statuses: &task.statuses,
-        measured: task.usage.and_then(|row| table.read(row)).map(|it| Measured::of(&it.usage, it.is_final)),
+        measured,
     })
 }
 
@@ -95,7 +105,7 @@ pub(super) fn all(view: &FrameworkView) -> impl Iterator<Item = &Arc<Task>> {
     view.tasks.iter().chain(&view.unreachable_tasks).chain(&view.completed_tasks)
 }
 
-/// `/tasks`: those that the query admits, ordered by their first status, newest first unless `?order=asc`.
+/// `/tasks`: those that the query admits, with every figure, ordered by their first status, newest first unless `?order=asc`.
 pub(super) struct Tasks<'a> {
     tasks: Vec<&'a Task>,
     table: &'a Table,
@@ -121,7 +131,8 @@ impl<'a> Tasks<'a> {
 
 impl Serialize for Tasks<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let tasks = Each(|| self.tasks.iter().map(|task| shown(task, self.table)));
+        let measured = |task| figures(task, self.table).map(|it| Measured::of(&it.usage, it.is_final));
+        let tasks = Each(|| self.tasks.iter().map(|task| shown(task, measured(task))));
         serializer.collect_map([("tasks", tasks)])
     }
 }

@@ -4,6 +4,7 @@ use super::fixture::{golden, offer, snapshot, task};
 use super::{Gauge, Query, Reply, answer, get};
 use crate::cluster::snapshot::Snapshot;
 use crate::usage::{self, Figures};
+use api::legacy::usage::Measured;
 use api::v1::master::call::Type;
 use api::{json, v1};
 use model::usage::{Source, Sources, Usage};
@@ -212,12 +213,8 @@ fn a_task_shows_what_was_said_and_measured() {
     let shown = document("/tasks", "task_id=t", &snapshot)["tasks"][0].clone();
     assert_eq!(
         shown["ingot"],
-        json!({"usage": {
-            "cpu_user_ns": 3, "cpu_system_ns": 4, "cpu_ns": 7, "context_switches": 11,
-            "mem_current_bytes": 20, "mem_peak_bytes": 30, "net_rx_bytes": 0, "net_rx_packets": 0,
-            "net_tx_bytes": 0, "net_tx_packets": 0, "processes": 0,
-            "source": {"cpu": "bpf", "memory": "cgroup", "network": "none"}, "final": true,
-        }})
+        serde_json::to_value(Measured::of(&used, true)).expect("a document"),
+        "every figure"
     );
     assert_eq!((&shown["user"], &shown["executor_id"]), (&json!("nobody"), &json!("")));
     assert_eq!(shown["labels"], json!([{"key": "k", "value": "v"}]));
