@@ -13,6 +13,11 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// Sleeps until a moment; returns at once if that is past.
+pub(crate) fn wait_until(moment: Instant) {
+    std::thread::sleep(moment.saturating_duration_since(Instant::now()));
+}
+
 /// What `work` returns, and the CPU time that this thread spent on it.
 pub(crate) fn cpu_of<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let before = thread_cpu();

@@ -1,9 +1,11 @@
 //! `ingot-bench SCENARIO`: how fast and how large, measured on this machine. A scenario a file; each prints its figures,
 //! or with `--json` one object. Exits 0 whether or not a bar is met: wall time tells, it does not gate.
 
+mod accounting;
 mod clock;
 mod offers;
 mod report;
+mod workload;
 
 use clap::{Parser, Subcommand};
 
@@ -21,15 +23,30 @@ struct Arguments {
 enum Scenario {
     /// The allocator: agents and frameworks come, resources are offered, declined and freed.
     Offers(offers::Arguments),
+    /// What the agent measures: how true it is, and what it costs. Needs root and cgroup v2 for most of it.
+    Accounting(accounting::Arguments),
+    /// What runs inside the measured containers.
+    #[command(subcommand, hide = true)]
+    Workload(workload::Workload),
+    /// Waits for the end of the bench that started it and removes what that has made.
+    #[command(hide = true)]
+    Janitor,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    match arguments.scenario {
+        Scenario::Workload(workload) => return workload::run(workload),
+        Scenario::Janitor => return accounting::janitor::run(),
+        Scenario::Offers(_) | Scenario::Accounting(_) => {}
+    }
     if cfg!(debug_assertions) {
         eprintln!("ingot-bench: built without optimisation; run `cargo run --release -p bench -- ...`");
     }
     let report = match arguments.scenario {
         Scenario::Offers(arguments) => offers::run(&arguments)?,
+        Scenario::Accounting(arguments) => accounting::run(&arguments)?,
+        Scenario::Workload(_) | Scenario::Janitor => unreachable!("both returned above"),
     };
     if arguments.json {
         println!("{}", serde_json::to_string(&report)?);

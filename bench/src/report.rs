@@ -18,11 +18,24 @@ pub(crate) struct Report {
 #[derive(Serialize)]
 struct Bar {
     name: String,
-    value: f64,
+    /// `None`: it could not be measured here.
+    value: Option<f64>,
     unit: &'static str,
     bar: f64,
     better: Better,
     ok: bool,
+    /// Why there is no value. What was not measured is not ok.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_measured: Option<String>,
+}
+
+/// A mark, before anything has been measured.
+#[derive(Clone, Copy)]
+pub(crate) struct Goal {
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) better: Better,
+    pub(crate) bar: f64,
 }
 
 #[derive(Clone, Copy, PartialEq, Serialize)]
@@ -47,7 +60,25 @@ impl Report {
 
     pub(crate) fn bar(&mut self, name: &str, value: f64, unit: &'static str, (better, bar): (Better, f64)) {
         let ok = if better == Better::Lower { value <= bar } else { value >= bar };
-        self.bars.push(Bar { name: name.into(), value, unit, bar, better, ok });
+        let name = name.into();
+        self.bars.push(Bar { name, value: Some(value), unit, bar, better, ok, not_measured: None });
+    }
+
+    /// What came of a goal: its value, or why there is none.
+    pub(crate) fn goal(&mut self, goal: &Goal, value: Result<f64, String>) {
+        let Goal { name, unit, better, bar } = *goal;
+        match value {
+            Ok(value) => self.bar(name, value, unit, (better, bar)),
+            Err(reason) => self.bars.push(Bar {
+                name: name.into(),
+                value: None,
+                unit,
+                bar,
+                better,
+                ok: false,
+                not_measured: Some(reason),
+            }),
+        }
     }
 
     pub(crate) fn detail(&mut self, name: &str, value: impl Into<serde_json::Value>) {
@@ -59,13 +90,21 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scenario, machine, kernel, rustc, commit, .. } = self;
         writeln!(f, "{scenario} on {machine}, Linux {kernel}, {rustc}, commit {commit}")?;
-        for Bar { name, value, unit, bar, better, ok } in &self.bars {
-            let (mark, side) =
-                (if *ok { "ok  " } else { "MISS" }, if *better == Better::Lower { "<=" } else { ">=" });
-            writeln!(f, "  {mark} {name:<46} {value:>14.3} {unit:<6} (bar: {side} {bar} {unit})")?;
+        for Bar { name, value, unit, bar, better, ok, not_measured } in &self.bars {
+            let side = if *better == Better::Lower { "<=" } else { ">=" };
+            let mark = if *ok { "ok  " } else { "MISS" };
+            match value {
+                Some(value) => {
+                    writeln!(f, "  {mark} {name:<62} {value:>14.3} {unit:<6} (bar: {side} {bar} {unit})")?;
+                }
+                None => {
+                    let why = not_measured.as_deref().unwrap_or_default();
+                    writeln!(f, "  ---- {name:<62} not measured: {why} (bar: {side} {bar} {unit})")?;
+                }
+            }
         }
         for (name, value) in &self.detail {
-            writeln!(f, "       {name:<46} {value}")?;
+            writeln!(f, "       {name:<62} {value}")?;
         }
         Ok(())
     }

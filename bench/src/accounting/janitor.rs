@@ -1,0 +1,77 @@
+//! Removes what the bench has made, however the bench ends. It is a process of its own, out of reach of Ctrl-C: it is told
+//! of each thing before that is made, and starts its work when the pipe to it closes, which the bench's death does too.
+
+use std::fs;
+use std::io::{BufRead, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use anyhow::Context;
+use nix::poll::{PollFd, PollFlags, poll};
+
+/// Looks at a cgroup whose processes were killed, a tenth of a second apart unless the kernel tells sooner.
+const LOOKS_MAX: u32 = 100;
+
+/// The bench's end of it. Dropping it has the work done, and waits for that.
+pub(super) struct Janitor {
+    process: Child,
+    pipe: Option<ChildStdin>,
+}
+
+impl Janitor {
+    pub(super) fn start() -> anyhow::Result<Self> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .arg("janitor")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            // A group of its own: the terminal's signals go to the bench's.
+            .process_group(0)
+            .spawn()
+            .context("start the janitor")?;
+        let pipe = process.stdin.take();
+        Ok(Self { process, pipe })
+    }
+
+    /// From now on this directory will be removed: a cgroup with all below it, its processes killed first.
+    pub(super) fn expect(&mut self, directory: &Path) -> anyhow::Result<()> {
+        let pipe = self.pipe.as_mut().expect("open until it is dropped");
+        writeln!(pipe, "{}", directory.display()).context("tell the janitor")
+    }
+}
+
+impl Drop for Janitor {
+    fn drop(&mut self) {
+        drop(self.pipe.take());
+        let _ = self.process.wait();
+    }
+}
+
+/// The janitor's own side: hears of directories until the pipe closes, then removes them, the last one first.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let told: Vec<PathBuf> =
+        std::io::stdin().lock().lines().map_while(Result::ok).map(PathBuf::from).collect();
+    told.iter().rev().for_each(|directory| clear(directory));
+    Ok(())
+}
+
+/// Kills what is left below a cgroup and removes it.
+pub(super) fn clear(cgroup: &Path) {
+    let _ = fs::write(cgroup.join("cgroup.kill"), "1");
+    if let Ok(events) = fs::File::open(cgroup.join("cgroup.events")) {
+        for _ in 0..LOOKS_MAX {
+            if fs::read_to_string(cgroup.join("cgroup.events")).is_ok_and(|it| it.contains("populated 0")) {
+                break;
+            }
+            let _ = poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], 100_u16);
+        }
+    }
+    remove_tree(cgroup);
+}
+
+fn remove_tree(directory: &Path) {
+    let below = fs::read_dir(directory).into_iter().flatten().flatten();
+    below.filter(|entry| entry.path().is_dir()).for_each(|entry| remove_tree(&entry.path()));
+    let _ = fs::remove_dir(directory);
+}

@@ -1,0 +1,82 @@
+//! What runs inside the measured containers: this same binary, so that nothing else has to be installed. A workload
+//! says what it has to say in lines on stdout, and waits, where it does, for a line on stdin.
+#![expect(clippy::disallowed_methods, reason = "a workload is something that runs for a time")]
+
+mod grow;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Workload {
+    /// Threads that never wait.
+    Busy {
+        #[arg(long)]
+        threads: u32,
+        #[arg(long)]
+        ms: u64,
+    },
+    /// A thread that works and sleeps in turn.
+    Doze {
+        #[arg(long)]
+        work_us: u64,
+        #[arg(long)]
+        sleep_us: u64,
+        #[arg(long)]
+        ms: u64,
+    },
+    /// One process after another, each living for a millisecond.
+    Forks {
+        #[arg(long)]
+        ms: u64,
+    },
+    /// A process that grows, forks and shrinks, step by step.
+    Grow {
+        #[arg(long)]
+        mib: usize,
+    },
+}
+
+pub(crate) fn run(workload: Workload) -> anyhow::Result<()> {
+    let ms = Duration::from_millis;
+    match workload {
+        Workload::Busy { threads, ms: time } => busy(threads, ms(time)),
+        Workload::Doze { work_us, sleep_us, ms: time } => {
+            doze(Duration::from_micros(work_us), Duration::from_micros(sleep_us), ms(time));
+        }
+        Workload::Forks { ms: time } => forks(ms(time))?,
+        Workload::Grow { mib } => grow::grow(mib)?,
+    }
+    Ok(())
+}
+
+fn spin(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        std::hint::black_box(start);
+    }
+}
+
+fn busy(threads: u32, time: Duration) {
+    std::thread::scope(|scope| {
+        (0..threads).for_each(|_| {
+            scope.spawn(|| spin(time));
+        });
+    });
+}
+
+fn doze(work: Duration, sleep: Duration, time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        spin(work);
+        std::thread::sleep(sleep);
+    }
+}
+
+fn forks(time: Duration) -> anyhow::Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        anyhow::ensure!(Command::new("/bin/true").status()?.success(), "/bin/true fails");
+    }
+    Ok(())
+}
