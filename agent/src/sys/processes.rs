@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Read};
 use std::path::Path;
 
 /// One line of `/proc/PID/stat` (proc_pid_stat(5)), the fields that are used here.
@@ -121,11 +122,58 @@ impl Table {
     }
 }
 
+/// How often a process that is just becoming another program is looked at again: some milliseconds, far longer than that
+/// moment lasts on a machine that does not stand still.
+const EXEC_LOOKS_MAX: u32 = 10_000;
+
 /// Whether a process was started with this `NAME=value` in its environment.
 /// False as well when the environment may not be read (another user's process) or is not there (a kernel thread).
 pub fn environment_has(pid: i32, entry: &str) -> bool {
-    let environment = fs::read(Path::new("/proc").join(pid.to_string()).join("environ")).unwrap_or_default();
-    environment.split(|&byte| byte == 0).any(|variable| variable == entry.as_bytes())
+    let path = Path::new("/proc").join(pid.to_string()).join("environ");
+    for _ in 0..EXEC_LOOKS_MAX {
+        let Ok(environment) = read_at_once(&path) else { return false };
+        if !environment.is_empty() {
+            return environment.split(|&byte| byte == 0).any(|variable| variable == entry.as_bytes());
+        }
+        let line = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if !has_environment(&line) {
+            return false;
+        }
+        std::thread::yield_now();
+    }
+    false
+}
+
+/// What most environments are shorter than, bytes.
+const ENVIRONMENT_BYTES: usize = 16 << 10;
+/// Arguments and environment together are never longer than 6 MiB (execve(2), "Limits on size of arguments and
+/// environment").
+const ENVIRONMENT_BYTES_MAX: usize = 8 << 20;
+
+/// Reads a file by one system call: what stands in an open `environ` ends when its process becomes another program, and a
+/// second read would take that for the end of it.
+fn read_at_once(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; ENVIRONMENT_BYTES];
+    loop {
+        let length = fs::File::open(path)?.read(&mut bytes)?;
+        if length < bytes.len() || length >= ENVIRONMENT_BYTES_MAX {
+            bytes.truncate(length);
+            return Ok(bytes);
+        }
+        bytes.resize(4 * length, 0);
+    }
+}
+
+/// Whether a process whose environment read as empty has one all the same: in the midst of an exec it has its new memory,
+/// but the environment has no place there yet. By its stat line (proc_pid_stat(5)): fields 50 and 51, `env_start` and
+/// `env_end`, are zero until then, and equal where the environment is truly empty; 23, `vsize`, is zero for a kernel
+/// thread and a zombie.
+fn has_environment(line: &str) -> bool {
+    let Some((_, rest)) = line.rsplit_once(") ") else { return false };
+    let mut fields = rest.split_ascii_whitespace();
+    // Numbered from 3.
+    let (memory, start, end) = (fields.nth(23 - 3), fields.nth(50 - 23 - 1), fields.next());
+    memory.is_some_and(|it| it != "0") && (end == Some("0") || start != end)
 }
 
 #[cfg(test)]
@@ -151,6 +199,42 @@ mod tests {
         assert_eq!(Stat::parse(text), Some(expect));
         assert_eq!(Stat::parse("7041 (sh"), None);
         assert_eq!(Stat::parse(""), None);
+    }
+
+    #[test]
+    fn a_process_between_two_programs_is_told_from_one_without_an_environment() {
+        let line = |memory: u64, start: u64, end: u64| {
+            let between = "0 ".repeat(25);
+            format!("9 (a) b) S 1 9 9 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 {memory} 1 {between}{start} {end} 0")
+        };
+        let fields = line(1, 2, 3).rsplit_once(") ").map(|(_, rest)| rest.split(' ').count());
+        assert_eq!(fields, Some(52 - 2));
+        assert!(has_environment(&line(8192, 0, 0)), "between two programs");
+        assert!(has_environment(&line(8192, 70, 77)), "it has just got one");
+        assert!(!has_environment(&line(8192, 77, 77)), "it was given none");
+        assert!(!has_environment(&line(0, 0, 0)), "a kernel thread");
+        assert!(!has_environment(""), "gone");
+    }
+
+    /// Between its two programs a process has no environment to be known by.
+    #[test]
+    fn a_process_is_known_while_it_becomes_another_program() {
+        let entry = format!("INGOT_TEST_MARK={}", std::process::id());
+        let again = "[ $0 -gt 200 ] && exec sleep 1000; exec sh -c \"$SCRIPT\" $(($0 + 1))";
+        let mut child = std::process::Command::new("sh")
+            .env("INGOT_TEST_MARK", std::process::id().to_string())
+            .env("SCRIPT", again)
+            .args(["-c", again, "0"])
+            .spawn()
+            .expect("a shell");
+        let pid = child.id().cast_signed();
+        let name = || fs::read_to_string(format!("/proc/{pid}/comm")).expect("not reaped");
+        let mut unknown_count = 0;
+        while name() != "sleep\n" {
+            unknown_count += u32::from(!environment_has(pid, &entry));
+        }
+        child.kill().and_then(|()| child.wait()).expect("a child of ours");
+        assert_eq!(unknown_count, 0);
     }
 
     #[test]
