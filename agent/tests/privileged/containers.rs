@@ -307,11 +307,14 @@ fn an_ordinary_user_has_everything_but_cgroups() {
 
 /// Runs tests of this program as nobody; `setpriv` gets its arguments. Returns what they print.
 fn as_ordinary_user(mut setpriv: std::process::Command, tests: &[&str]) -> String {
-    // Where this program lies may be closed to others.
+    // Where this program lies may be closed to others. Copied by another process: a descriptor that writes to it must not
+    // be inherited by what other tests start, or it could not be run while they run.
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let program = folder.path().join("tests");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let copied =
+        std::process::Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status();
+    assert!(copied.unwrap().success());
     setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program).args(tests);
     let output = setpriv.current_dir("/").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
