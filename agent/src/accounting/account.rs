@@ -30,6 +30,11 @@ impl Account {
         of: &dyn Fn(u64) -> Option<ContainerId>,
     ) {
         self.usage = combine(&self.usage, kernel, files);
+        if self.usage.sources.io == Source::Cgroup
+            && let Some(devices) = &files.devices
+        {
+            self.detail.devices.clone_from(devices);
+        }
         let Some(kernel) = kernel else { return };
         if let Some(waits) = &kernel.run_queue {
             self.run_queue(waits, own, of);

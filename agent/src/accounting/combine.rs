@@ -5,12 +5,14 @@
 //! - CPU: the kernel programs, then `cpu.stat`, then /proc.
 //! - Memory: the cgroup's memory controller where it is there, since that is what a limit is held against and it counts a
 //!   shared page once; then the programs' resident pages; then /proc.
+//! - Page faults, block I/O: the programs, then `memory.stat` and `io.stat`.
+//! - Pressure, limits met: the cgroup's files; nobody else can tell.
 //! - Network, switches, forks and exits: the programs; nobody else can tell.
 //!
 //! A better source may fall silent (its programs were unloaded) and a lesser one be behind it: what was known stays, with
 //! the name of who said it, until somebody knows of more.
 
-use model::usage::{Source, Usage};
+use model::usage::{Device, Source, Usage};
 
 use super::kernel::{CpuCounters, KernelSample};
 use super::sample::{CpuStat, FileSample, ProcSample};
@@ -27,6 +29,9 @@ pub fn combine(previous: &Usage, kernel: Option<&KernelSample>, files: &FileSamp
     let mut usage = *previous;
     cpu(&mut usage, kernel.cpu.as_ref(), files);
     memory(&mut usage, kernel, files);
+    faults(&mut usage, files);
+    pressure(&mut usage, files);
+    io(&mut usage, kernel, files);
     network(&mut usage, kernel);
     processes(&mut usage, kernel, files);
     usage
@@ -83,6 +88,7 @@ fn cpu(usage: &mut Usage, counters: Option<&CpuCounters>, files: &FileSample) {
         raise(&mut usage.switches_involuntary, counters.involuntary);
     }
     if let Some(stat) = &files.cpu {
+        raise(&mut usage.periods, stat.periods_count);
         raise(&mut usage.throttled_periods, stat.throttled_count);
         raise(&mut usage.throttled_ns, stat.throttled_us.saturating_mul(1_000));
     }
@@ -113,13 +119,65 @@ fn memory(usage: &mut Usage, kernel: &KernelSample, files: &FileSample) {
         raise(&mut usage.memory_peak_bytes, peak.max(current));
         usage.sources.memory = source;
     }
-    if let Some(stat) = &files.memory_stat {
-        usage.memory_anon_bytes = stat.anon_bytes;
-        usage.memory_file_bytes = stat.file_bytes;
+    let inactive = match &files.memory_stat {
+        Some(stat) => {
+            usage.memory_anon_bytes = stat.anon_bytes;
+            usage.memory_file_bytes = stat.file_bytes;
+            usage.memory_shmem_bytes = stat.shmem_bytes;
+            usage.memory_kernel_bytes = stat.kernel_bytes;
+            stat.inactive_file_bytes
+        }
+        // Resident pages are mapped by somebody. What else the page cache holds is not among them, and which of them were
+        // not used lately the kernel tells nobody: all of them count as needed.
+        None => 0,
+    };
+    usage.memory_working_set_bytes = usage.memory_current_bytes.saturating_sub(inactive);
+    if let Some(swap) = files.memory_swap_bytes {
+        usage.memory_swap_bytes = swap;
     }
     // Both count the same kills, and each may have missed the container's beginning.
     let counted = kernel.life.map_or(0, |life| life.oom_kills);
     raise(&mut usage.oom_kills, counted.max(files.oom_kills_count.unwrap_or(0)));
+}
+
+fn faults(usage: &mut Usage, files: &FileSample) {
+    let Some(stat) = &files.memory_stat else { return };
+    let minor = stat.faults_count.saturating_sub(stat.faults_major_count);
+    if usage.sources.faults != Source::Bpf {
+        raise(&mut usage.faults_minor, minor);
+        raise(&mut usage.faults_major, stat.faults_major_count);
+        usage.sources.faults = Source::Cgroup;
+    }
+}
+
+fn pressure(usage: &mut Usage, files: &FileSample) {
+    let all = [
+        (files.cpu_pressure, &mut usage.pressure_cpu_some_ns, None),
+        (files.memory_pressure, &mut usage.pressure_memory_some_ns, Some(&mut usage.pressure_memory_full_ns)),
+        (files.io_pressure, &mut usage.pressure_io_some_ns, Some(&mut usage.pressure_io_full_ns)),
+    ];
+    for (pressure, some, full) in all {
+        let Some(pressure) = pressure else { continue };
+        raise(some, pressure.some_us.saturating_mul(1_000));
+        if let Some(full) = full {
+            raise(full, pressure.full_us.saturating_mul(1_000));
+        }
+        usage.sources.pressure = Source::Cgroup;
+    }
+}
+
+/// By the file. What the programs count has latencies behind it, and goes into the account with those.
+fn io(usage: &mut Usage, kernel: &KernelSample, files: &FileSample) {
+    let Some(devices) = &files.devices else { return };
+    if kernel.devices.is_some() || usage.sources.io == Source::Bpf {
+        return;
+    }
+    let sum = |of: fn(&Device) -> u64| devices.iter().map(of).fold(0, u64::saturating_add);
+    raise(&mut usage.io_read_bytes, sum(|it| it.read_bytes));
+    raise(&mut usage.io_read_ops, sum(|it| it.read_ops));
+    raise(&mut usage.io_write_bytes, sum(|it| it.write_bytes));
+    raise(&mut usage.io_write_ops, sum(|it| it.write_ops));
+    usage.sources.io = Source::Cgroup;
 }
 
 fn network(usage: &mut Usage, kernel: &KernelSample) {
@@ -152,10 +210,11 @@ fn raise(counter: &mut u64, to: u64) {
 
 #[cfg(test)]
 mod tests {
+    use model::usage::{Kind, Sources};
     use proptest::prelude::*;
 
     use super::super::kernel::{LifeCounters, NetCounters, ResidentMemory};
-    use super::super::sample::MemoryStat;
+    use super::super::sample::{MemoryStat, Pressure};
     use super::*;
 
     const MIB: u64 = 1 << 20;
@@ -227,7 +286,12 @@ mod tests {
         let mut files = FileSample {
             memory_current_bytes: Some(9 * MIB),
             memory_peak_bytes: Some(10 * MIB),
-            memory_stat: Some(MemoryStat { anon_bytes: MIB, file_bytes: 8 * MIB, kernel_bytes: 0 }),
+            memory_stat: Some(MemoryStat {
+                anon_bytes: MIB,
+                file_bytes: 8 * MIB,
+                inactive_file_bytes: 2 * MIB,
+                ..MemoryStat::default()
+            }),
             proc: Some(proc),
             ..FileSample::default()
         };
@@ -238,6 +302,7 @@ mod tests {
         let usage = combine(&Usage::default(), Some(&programs), &files);
         assert_eq!(of(usage), (9, 10, Source::Cgroup));
         assert_eq!((usage.memory_anon_bytes, usage.memory_file_bytes), (MIB, 8 * MIB));
+        assert_eq!(usage.memory_working_set_bytes, 7 * MIB);
         (files.memory_current_bytes, files.memory_peak_bytes, files.memory_stat) = (None, None, None);
         assert_eq!(of(combine(&Usage::default(), Some(&programs), &files)), (5, 6, Source::Bpf));
         assert_eq!(of(combine(&Usage::default(), None, &files)), (3, 4, Source::Proc));
@@ -302,6 +367,31 @@ mod tests {
         proptest::option::of(whole)
     }
 
+    fn any_memory_stat() -> impl Strategy<Value = MemoryStat> {
+        let word = || prop_oneof![4 => 0..10_000_000_u64, 1 => any::<u64>()];
+        [word(), word(), word(), word(), word(), word(), word()].prop_map(
+            |[
+                anon_bytes,
+                file_bytes,
+                shmem_bytes,
+                kernel_bytes,
+                inactive_file_bytes,
+                faults_count,
+                major,
+            ]| {
+                MemoryStat {
+                    anon_bytes,
+                    file_bytes,
+                    shmem_bytes,
+                    kernel_bytes,
+                    inactive_file_bytes,
+                    faults_count,
+                    faults_major_count: major,
+                }
+            },
+        )
+    }
+
     fn any_files() -> impl Strategy<Value = FileSample> {
         let word = || prop_oneof![4 => 0..10_000_000_u64, 1 => any::<u64>()];
         let cpu = proptest::option::of([word(), word(), word(), word(), word()].prop_map(
@@ -320,37 +410,78 @@ mod tests {
             },
         ));
         let optional = || proptest::option::of(word());
-        (cpu, proc, [optional(), optional(), optional(), optional()]).prop_map(
-            |(cpu, proc, [current, peak, oom_kills_count, pids_current])| FileSample {
+        let pressure = || {
+            let of = |[some_us, full_us]: [u64; 2]| Pressure { some_us, full_us };
+            proptest::option::of([word(), word()].prop_map(of))
+        };
+        let stat = proptest::option::of(any_memory_stat());
+        let device =
+            [word(), word(), word(), word()].prop_map(|[read_bytes, read_ops, write_bytes, write_ops]| {
+                Device { read_bytes, read_ops, write_bytes, write_ops, ..Device::default() }
+            });
+        let devices = proptest::option::of(proptest::collection::vec(device, 0..3));
+        let numbers = [optional(), optional(), optional(), optional(), optional()];
+        (cpu, proc, numbers, stat, [pressure(), pressure(), pressure()], devices).prop_map(
+            |(
                 cpu,
                 proc,
-                memory_current_bytes: current,
-                memory_peak_bytes: peak,
-                memory_stat: None,
-                oom_kills_count,
-                pids_current,
+                [current, peak, swap, kills, pids],
+                memory_stat,
+                [cpu_p, memory_p, io_p],
+                devices,
+            )| {
+                FileSample {
+                    cpu,
+                    proc,
+                    memory_current_bytes: current,
+                    memory_peak_bytes: peak,
+                    memory_swap_bytes: swap,
+                    memory_stat,
+                    oom_kills_count: kills,
+                    cpu_pressure: cpu_p,
+                    memory_pressure: memory_p,
+                    io_pressure: io_p,
+                    devices,
+                    pids_current: pids,
+                }
             },
         )
     }
 
-    fn counters(usage: &Usage) -> [u64; 15] {
-        [
-            usage.cpu_ns,
-            usage.cpu_user_ns,
-            usage.cpu_system_ns,
-            usage.switches_voluntary,
-            usage.switches_involuntary,
-            usage.throttled_periods,
-            usage.throttled_ns,
-            usage.memory_peak_bytes,
-            usage.oom_kills,
-            usage.net_rx_bytes,
-            usage.net_rx_packets,
-            usage.net_tx_bytes,
-            usage.net_tx_packets,
-            usage.forks,
-            usage.exits,
-        ]
+    #[test]
+    fn files_tell_of_pressure_faults_limits_and_devices() {
+        let cpu = CpuStat {
+            usage_us: 9,
+            periods_count: 40,
+            throttled_count: 3,
+            throttled_us: 5,
+            ..CpuStat::default()
+        };
+        let device =
+            |minor, read_bytes| Device { major: 8, minor, read_bytes, read_ops: 1, ..Device::default() };
+        let files = FileSample {
+            cpu: Some(cpu),
+            cpu_pressure: Some(Pressure { some_us: 7, full_us: 0 }),
+            io_pressure: Some(Pressure { some_us: 6, full_us: 2 }),
+            memory_stat: Some(MemoryStat {
+                faults_count: 12,
+                faults_major_count: 2,
+                ..MemoryStat::default()
+            }),
+            devices: Some(vec![device(0, 512), device(16, 4096)]),
+            ..FileSample::default()
+        };
+        let usage = combine(&Usage::default(), None, &files);
+        assert_eq!((usage.periods, usage.throttled_periods, usage.throttled_ns), (40, 3, 5_000));
+        assert_eq!((usage.pressure_cpu_some_ns, usage.pressure_io_some_ns), (7_000, 6_000));
+        assert_eq!((usage.pressure_io_full_ns, usage.pressure_memory_some_ns), (2_000, 0));
+        assert_eq!((usage.faults_minor, usage.faults_major), (10, 2));
+        assert_eq!((usage.io_read_bytes, usage.io_read_ops, usage.io_write_ops), (4_608, 2, 0));
+        let Sources { pressure, faults, io, .. } = usage.sources;
+        assert_eq!([pressure, faults, io], [Source::Cgroup; 3]);
+        // What the programs say of devices comes first, however little it is.
+        let kernel = KernelSample { devices: Some(Vec::new()), ..KernelSample::default() };
+        assert_eq!(combine(&Usage::default(), Some(&kernel), &files).io_read_bytes, 0);
     }
 
     proptest! {
@@ -362,11 +493,13 @@ mod tests {
             let mut usage = Usage::default();
             for (kernel, files) in readings {
                 let next = combine(&usage, kernel.as_ref(), &files);
-                for (before, after) in counters(&usage).into_iter().zip(counters(&next)) {
-                    prop_assert!(after >= before, "{usage:?} -> {next:?}");
+                for (at, figure) in Usage::FIGURES.iter().enumerate() {
+                    let (before, after) = (usage.to_words()[at], next.to_words()[at]);
+                    prop_assert!(figure.kind == Kind::Gauge || after >= before, "{}: {before} -> {after}", figure.name);
                 }
                 prop_assert_eq!(next.cpu_user_ns.checked_add(next.cpu_system_ns), Some(next.cpu_ns));
                 prop_assert!(next.memory_peak_bytes >= next.memory_current_bytes);
+                prop_assert!(next.memory_working_set_bytes <= next.memory_current_bytes);
                 usage = next;
             }
         }

@@ -1,8 +1,7 @@
-//! What the machine is and has: found out at the start, and for each usage report.
+//! What the machine is and has, found out at the start. What it uses, `sampler` reads.
 
 use model::quantity::Quantity;
 use model::resources::{CPUS, DISK, MEM, PORTS, Resource, Resources, Value};
-use model::usage::NodeUsage;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::Path;
@@ -26,7 +25,7 @@ pub struct MachineError {
 pub(crate) fn resources(work_dir: &Path) -> Resources {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let cpus = Quantity::from_units(u64::try_from(cpus).expect("a number of CPUs"));
-    let memory = memory().0 / MIB;
+    let memory = memory() / MIB;
     let disk = nix::sys::statvfs::statvfs(work_dir).map_or(0, |fs| fs.blocks() * fs.fragment_size()) / MIB;
     let keep = |total: u64, kept: u64| if total > 2 * kept { total - kept } else { total / 2 };
     let ports = model::ranges::Ranges::new([PORTS_DEFAULT]);
@@ -66,44 +65,11 @@ pub(crate) fn hostname(ip: IpAddr) -> String {
     }
 }
 
-/// Total and available memory, bytes.
-fn memory() -> (u64, u64) {
+/// Total memory, bytes.
+fn memory() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = |name: &str| {
-        let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
-        rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
-    };
-    (line("MemTotal:").unwrap_or(0) * 1024, line("MemAvailable:").unwrap_or(0) * 1024)
-}
-
-/// What the whole machine uses. A figure that cannot be read is zero.
-pub(crate) fn usage() -> NodeUsage {
-    let (memory_total_bytes, memory_available_bytes) = memory();
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let mut loads = load.split(' ').map(|text| text.parse::<Quantity>().map_or(0, Quantity::milli));
-    let mut next_load = || loads.next().unwrap_or(0);
-    NodeUsage {
-        cpu_ns: busy_ns(),
-        cpus_milli: u64::try_from(cpus).expect("a number of CPUs") * 1000,
-        memory_total_bytes,
-        memory_available_bytes,
-        load1_milli: next_load(),
-        load5_milli: next_load(),
-        load15_milli: next_load(),
-        ..NodeUsage::default()
-    }
-}
-
-/// User, nice, system, irq, softirq, steal of all CPUs since the machine started (proc(5), `/proc/stat`).
-fn busy_ns() -> u64 {
-    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-    let line = text.lines().next().unwrap_or_default();
-    let ticks: Vec<u64> =
-        line.split_ascii_whitespace().skip(1).filter_map(|text| text.parse().ok()).collect();
-    let busy: u64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|at| ticks.get(*at)).sum();
-    // USER_HZ is 100 wherever Linux runs.
-    busy * 10_000_000
+    let kilobytes = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB"));
+    kilobytes.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
 #[cfg(test)]
@@ -117,8 +83,6 @@ mod tests {
             assert!(!found.scalar(name).is_zero(), "{name}");
         }
         assert_eq!(found.ranges(PORTS).count(), 1001);
-        let usage = usage();
-        assert!(usage.cpu_ns > 0 && usage.memory_available_bytes <= usage.memory_total_bytes);
     }
 
     #[test]

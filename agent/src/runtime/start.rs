@@ -13,7 +13,7 @@ use crate::node::input::Input;
 use crate::runtime::clock::{Clock, wall};
 use crate::runtime::machine::{self, MachineError};
 use crate::runtime::{Agent, Cell, Counts, OnceCell, RefCell};
-use crate::sampler::sources::{ProcFigures, Sampler};
+use crate::sampler::sources::{Counted, Sampler};
 use model::agent_info::AgentInfo;
 use model::id::{AgentId, MasterId};
 use model::resources::Resources;
@@ -90,7 +90,8 @@ impl Parts {
         let mut signals = Signals::catch().map_err(StartError::Signals)?;
         let loaded = load::load(&self.config.work_dir, &self.boot_id)?;
         let (bpf, support) = self.open_bpf();
-        let has_bpf_memory = support.has(Figure::Memory);
+        let counted =
+            Counted { cpu: support.has(Figure::Cpu), memory: support.has(Figure::Memory), io: false };
         if let Some(warning) = self.containerizer.enforcement().warning() {
             tracing::warn!("{warning}");
         }
@@ -110,7 +111,6 @@ impl Parts {
             }
             None => Node::new(settings, info.clone(), seed),
         };
-        let figures = if has_bpf_memory { ProcFigures::WithoutCgroup } else { ProcFigures::WhereMissing };
         let Self { config, address, listener, containerizer, boot_id, program } = self;
         let agent = Rc::new(Agent {
             flags: config.shown(address, &info.hostname),
@@ -127,7 +127,7 @@ impl Parts {
             containers: RefCell::default(),
             program,
             bpf: RefCell::new(bpf),
-            sampler: tokio::sync::Mutex::new(Sampler::new(figures)),
+            sampler: tokio::sync::Mutex::new(Sampler::new(counted)),
             finals: RefCell::default(),
             counts: Counts::default(),
             machine: Cell::default(),

@@ -1,6 +1,6 @@
 //! What containers use, looked at on an interval and told to the master.
 
-use crate::runtime::{Agent, machine};
+use crate::runtime::Agent;
 use model::id::ContainerId;
 use model::usage::ContainerUsage;
 use std::collections::BTreeMap;
@@ -17,7 +17,6 @@ impl Agent {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            self.machine.set(machine::usage());
             self.look_at_containers().await;
             self.report();
         }
@@ -27,17 +26,19 @@ impl Agent {
         if let Err(error) = self.bpf.borrow_mut().refresh() {
             tracing::debug!(%error, "BPF figures may be a little old");
         }
-        let samples = self.sampler.lock().await.sample().await;
+        let mut sampler = self.sampler.lock().await;
+        sampler.look().await;
+        self.machine.set(*sampler.node());
         let now = self.now().unix;
         let containers = self.containers.borrow();
         let bpf = self.bpf.borrow();
         let names: BTreeMap<u64, ContainerId> =
             containers.iter().filter_map(|(name, it)| Some((it.cgroup_id.get()?, name.clone()))).collect();
-        for (container_id, sample) in samples {
-            let Some(container) = containers.get(&container_id) else { continue };
+        for (container_id, sample) in sampler.samples() {
+            let Some(container) = containers.get(container_id) else { continue };
             let id = container.cgroup_id.get();
             let kernel = id.and_then(|id| bpf.read(id).ok()?);
-            container.account.borrow_mut().look(id, kernel.as_ref(), &sample, &|id| names.get(&id).cloned());
+            container.account.borrow_mut().look(id, kernel.as_ref(), sample, &|id| names.get(&id).cloned());
             container.looked.set(Some(now));
         }
     }

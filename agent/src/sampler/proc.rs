@@ -25,7 +25,7 @@ pub(super) fn sum(members: impl IntoIterator<Item = Stat>) -> ProcSample {
     let mut total = ProcSample::default();
     for stat in members {
         let status = fs::read(format!("/proc/{}/status", stat.pid)).unwrap_or_default();
-        let (rss, peak) = parse::resident(&String::from_utf8_lossy(&status)).unwrap_or((0, 0));
+        let (rss, peak) = parse::resident(&status).unwrap_or((0, 0));
         // What its children used before it waited for them is in no other line of the sum.
         total.user_ns += (stat.user_ticks + stat.children_user_ticks) * *TICK_NS;
         total.system_ns += (stat.system_ticks + stat.children_system_ticks) * *TICK_NS;

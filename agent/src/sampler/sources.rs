@@ -1,71 +1,54 @@
-//! The agent's look at its containers: which files each has, all of them read at once, what they say put together.
+//! The agent's look at its containers and its node: which files each has, those whose turn it is read at once, what they say
+//! put together.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use model::id::ContainerId;
+use model::usage::NodeUsage;
 
-use super::ring::Ring;
+use super::engine::{Engine, Request};
+use super::files::{Controllers, FILES, HELD_PERIOD_MAX, Kind, fill};
+use super::node::Node;
 use super::{parse, plain, proc};
 use crate::accounting::sample::{FileSample, ProcSample};
 use crate::sys::pidfd::Rusage;
 use crate::sys::processes::{Mark, Table};
 
-/// How the containers' files are read.
-#[derive(Debug)]
-enum Engine {
-    Ring(Box<Ring>),
-    /// One after another, on a thread that may block.
-    Plain,
-}
+pub use super::files::Counted;
 
-/// Whether `/proc` is asked for what no controller counts. It costs about 50 µs a process and reading.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProcFigures {
-    /// For containers without a cgroup, and for those whose cgroup has no memory controller.
-    WhereMissing,
-    /// Somebody else counts memory for those that have a cgroup (BPF): only containers without one.
-    WithoutCgroup,
-}
-
-/// A container's files, held open from its beginning to its end.
+/// A container, from its beginning to its end.
 #[derive(Debug)]
 struct Container {
-    files: Vec<(Kind, Arc<File>)>,
-    /// Whose processes are to be summed over.
-    proc: Option<Processes>,
+    /// Of its cgroup; empty without one.
+    directory: Box<Path>,
+    files: Box<[Known]>,
+    /// Whose processes are to be summed over, at each look.
+    processes: Option<Processes>,
+    /// Everything known of it.
+    sample: FileSample,
+    /// Was not looked at yet.
+    is_new: bool,
+}
+
+/// A file that is there.
+#[derive(Debug)]
+struct Known {
+    /// Its row in [`FILES`].
+    row: u8,
+    period: u64,
+    /// Where it is held open; else it is opened for each reading.
+    place: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
 enum Processes {
     /// Those that `cgroup.procs` lists.
-    Listed,
+    Listed(Vec<i32>),
     Marked(Mark),
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    CpuStat,
-    MemoryCurrent,
-    MemoryPeak,
-    MemoryStat,
-    MemoryEvents,
-    PidsCurrent,
-    Processes,
-}
-
-/// Files of a cgroup directory. Those of a controller that is not enabled are not there.
-const FILES: [(&str, Kind); 6] = [
-    ("cpu.stat", Kind::CpuStat),
-    ("memory.current", Kind::MemoryCurrent),
-    ("memory.peak", Kind::MemoryPeak),
-    ("memory.stat", Kind::MemoryStat),
-    ("memory.events", Kind::MemoryEvents),
-    ("pids.current", Kind::PidsCurrent),
-];
 
 /// Where a container's figures are.
 #[derive(Clone, Copy, Debug)]
@@ -76,186 +59,290 @@ pub enum Target<'a> {
     Processes(&'a Mark),
 }
 
+/// Whose text a request brings.
+#[derive(Clone, Copy, Debug)]
+enum Owner {
+    Node(usize),
+    Container { at: usize, file: usize },
+}
+
 #[derive(Debug)]
 pub struct Sampler {
     engine: Engine,
-    figures: ProcFigures,
-    containers: BTreeMap<ContainerId, Container>,
+    counted: Counted,
+    node: Node,
+    /// Places keep their number while others come and go; it also tells whose turn it is.
+    containers: Vec<Option<Container>>,
+    places: BTreeMap<ContainerId, usize>,
+    looks: u64,
+    /// Kept from look to look for their memory only.
+    requests: Vec<Request>,
+    owners: Vec<Owner>,
 }
 
 impl Sampler {
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn new(figures: ProcFigures) -> Self {
-        let engine = match Ring::new() {
-            Ok(ring) => Engine::Ring(Box::new(ring)),
-            Err(error) => {
-                tracing::info!(%error, "io_uring cannot be used: cgroup files are read one by one");
-                Engine::Plain
-            }
-        };
-        Self { engine, figures, containers: BTreeMap::new() }
+    pub fn new(counted: Counted) -> Self {
+        Self::with(Engine::new(), counted)
     }
 
     /// A sampler as on a host where io_uring may not be used.
-    pub fn without_ring(figures: ProcFigures) -> Self {
-        Self { engine: Engine::Plain, figures, containers: BTreeMap::new() }
+    pub fn without_ring(counted: Counted) -> Self {
+        Self::with(Engine::plain(), counted)
     }
 
-    /// Opens the container's files: about seven descriptors. An error if its cgroup is not there.
+    fn with(mut engine: Engine, counted: Counted) -> Self {
+        let node = Node::open(&mut engine);
+        Self {
+            engine,
+            counted,
+            node,
+            containers: Vec::new(),
+            places: BTreeMap::new(),
+            looks: 0,
+            requests: Vec::new(),
+            owners: Vec::new(),
+        }
+    }
+
+    /// Whether files are read by io_uring.
+    pub fn has_ring(&self) -> bool {
+        matches!(self.engine, Engine::Ring(_))
+    }
+
+    /// Finds the container's files and opens those that are read often. An error if its cgroup is not there.
     pub fn add(&mut self, container_id: ContainerId, target: Target<'_>) -> io::Result<()> {
+        self.remove(&container_id);
         let container = match target {
             Target::Cgroup(directory) => self.open(directory)?,
-            Target::Processes(mark) => {
-                Container { files: Vec::new(), proc: Some(Processes::Marked(mark.clone())) }
-            }
+            Target::Processes(mark) => Container {
+                directory: Path::new("").into(),
+                files: Box::default(),
+                processes: Some(Processes::Marked(mark.clone())),
+                sample: FileSample::default(),
+                is_new: true,
+            },
         };
-        self.containers.insert(container_id, container);
+        let free = self.containers.iter().position(Option::is_none);
+        let at = free.unwrap_or_else(|| {
+            self.containers.push(None);
+            self.containers.len() - 1
+        });
+        self.containers[at] = Some(container);
+        self.places.insert(container_id, at);
         Ok(())
     }
 
-    fn open(&self, directory: &Path) -> io::Result<Container> {
-        let mut files = Vec::new();
-        let mut open = |name: &str, kind| match File::open(directory.join(name)) {
-            Ok(file) => {
-                files.push((kind, Arc::new(file)));
-                Ok(true)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        };
-        let mut has_memory = false;
-        for (name, kind) in FILES {
-            has_memory |= open(name, kind)? && kind == Kind::MemoryCurrent;
-        }
-        let is_summed = self.figures == ProcFigures::WhereMissing && !has_memory;
-        if is_summed {
-            open("cgroup.procs", Kind::Processes)?;
-        }
-        if files.is_empty() {
-            // No cgroup directory is without cpu.stat.
+    fn open(&mut self, directory: &Path) -> io::Result<Container> {
+        // No cgroup directory is without its list of processes; one of cgroup v2 says so.
+        if !directory.join("cgroup.procs").exists() && !directory.join("cpu.stat").exists() {
             return Err(io::Error::from(io::ErrorKind::NotFound));
         }
-        Ok(Container { files, proc: is_summed.then_some(Processes::Listed) })
+        let on = Controllers {
+            cpu: directory.join("cpu.max").exists(),
+            memory: directory.join("memory.current").exists(),
+        };
+        let mut files = Vec::new();
+        let mut processes = None;
+        for (row, file) in (0..).zip(&FILES) {
+            let Some(period) = (file.period)(self.counted, on) else { continue };
+            let path = directory.join(file.name);
+            let place = match (period <= HELD_PERIOD_MAX).then(|| File::open(&path)) {
+                Some(Ok(open)) => self.engine.hold(open),
+                Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => continue,
+                // Too many files are open.
+                Some(Err(_)) => None,
+                None if path.exists() => None,
+                None => continue,
+            };
+            if file.kind == Kind::Processes {
+                processes = Some(Processes::Listed(Vec::new()));
+            }
+            files.push(Known { row, period, place });
+        }
+        let (files, sample) = (files.into_boxed_slice(), FileSample::default());
+        Ok(Container { directory: directory.into(), files, processes, sample, is_new: true })
     }
 
-    /// Reads everything of every container. A container whose files are gone has a sample without figures.
-    pub async fn sample(&mut self) -> Vec<(ContainerId, FileSample)> {
-        let all: Vec<_> = self.containers.keys().cloned().collect();
-        self.sample_these(&all).await
+    /// Reads the node's files, and of every container's those whose turn it is.
+    pub async fn look(&mut self) {
+        self.looks += 1;
+        let turn = self.looks;
+        let all: Vec<usize> = self.places.values().copied().collect();
+        self.read(&all, true, |at, file, period| (turn + at as u64 + file as u64).is_multiple_of(period))
+            .await;
+    }
+
+    /// What is known of each container, in the order of their ids. Of one whose cgroup is gone nothing is.
+    pub fn samples(&self) -> impl Iterator<Item = (&ContainerId, &FileSample)> {
+        self.places.iter().filter_map(|(id, at)| Some((id, &self.containers[*at].as_ref()?.sample)))
+    }
+
+    /// What is known of the node.
+    pub fn node(&self) -> &NodeUsage {
+        self.node.usage()
     }
 
     /// The last look at a container, after its last process has ended and before its cgroup is removed. `usage`: of its
     /// first process, from its end; without a cgroup that is all there is, and it is more than any look before could see.
     pub async fn finish(&mut self, container_id: &ContainerId, usage: Option<Rusage>) -> Option<FileSample> {
-        let mut samples = self.sample_these(std::slice::from_ref(container_id)).await;
-        let container = self.containers.remove(container_id)?;
-        let (_, mut sample) = samples.pop()?;
-        if container.proc.is_some() {
-            sample.proc = usage.map(proc::of_ended);
+        let at = *self.places.get(container_id)?;
+        self.read(&[at], false, |_, _, _| true).await;
+        let mut container = self.take(container_id)?;
+        if container.processes.is_some() {
+            container.sample.proc = usage.map(proc::of_ended);
         }
-        Some(sample)
+        Some(container.sample)
     }
 
     /// Closes a container's files without a last look.
     pub fn remove(&mut self, container_id: &ContainerId) {
-        self.containers.remove(container_id);
+        self.take(container_id);
     }
 
-    async fn sample_these(&mut self, ids: &[ContainerId]) -> Vec<(ContainerId, FileSample)> {
-        let known: Vec<_> = ids.iter().filter(|id| self.containers.contains_key(*id)).collect();
-        let files: Vec<_> = known.iter().flat_map(|id| &self.containers[*id].files).cloned().collect();
-        let mut texts = read_all(&mut self.engine, &files).await.into_iter();
-        let mut samples = Vec::with_capacity(known.len());
-        let mut sums = Vec::new();
-        for id in known {
-            let container = &self.containers[id];
-            let mut sample = FileSample::default();
-            let mut listed = Vec::new();
-            for ((kind, _), text) in container.files.iter().zip(texts.by_ref()) {
-                match (kind, text) {
-                    (Kind::Processes, text) => listed = parse::processes(&text.unwrap_or_default()),
-                    (kind, Some(text)) => fill(&mut sample, *kind, &text),
-                    (_, None) => {}
+    fn take(&mut self, container_id: &ContainerId) -> Option<Container> {
+        let container = self.containers[self.places.remove(container_id)?].take()?;
+        container.files.iter().filter_map(|file| file.place).for_each(|place| self.engine.release(place));
+        Some(container)
+    }
+
+    /// Reads of these containers the files that are `due`, by the container's place, the file's and its period.
+    async fn read(&mut self, these: &[usize], node: bool, due: impl Fn(usize, usize, u64) -> bool) {
+        self.requests.clear();
+        self.owners.clear();
+        if node {
+            for (index, request) in self.node.requests() {
+                self.requests.push(request);
+                self.owners.push(Owner::Node(index));
+            }
+        }
+        for &at in these {
+            let Some(container) = &mut self.containers[at] else { continue };
+            let is_new = std::mem::take(&mut container.is_new);
+            for file in 0..container.files.len() {
+                let Known { row, period, place } = container.files[file];
+                if !is_new && !due(at, file, period) {
+                    continue;
+                }
+                match place {
+                    Some(place) => {
+                        self.requests.push(Request { place, room: FILES[usize::from(row)].room });
+                        self.owners.push(Owner::Container { at, file });
+                    }
+                    None => container.read_unheld(row),
                 }
             }
-            match &container.proc {
-                Some(Processes::Listed) => sums.push((samples.len(), Sum::Listed(listed))),
-                Some(Processes::Marked(mark)) => sums.push((samples.len(), Sum::Marked(mark.clone()))),
-                None => {}
+        }
+        let (owners, containers, node_files) = (&self.owners, &mut self.containers, &mut self.node);
+        let done = self.engine.read(&self.requests, |index, text| match owners[index] {
+            Owner::Node(file) => node_files.take(file, text),
+            Owner::Container { at, file } => {
+                let container = containers[at].as_mut().expect("it was asked for");
+                container.take_in(container.files[file].row, text);
             }
-            samples.push((id.clone(), sample));
+        });
+        if let Err(error) = done.await {
+            tracing::warn!(%error, "io_uring failed: cgroup files are read one by one from now on");
+            self.reopen();
         }
-        for (index, sum) in sum_all(sums).await {
-            samples[index].1.proc = Some(sum);
-        }
-        samples
+        self.sum_processes(these).await;
     }
-}
 
-/// The texts of files, in their order; `None` where one cannot be read.
-async fn read_all(engine: &mut Engine, files: &[(Kind, Arc<File>)]) -> Vec<Option<String>> {
-    let text = |bytes: io::Result<Vec<u8>>| Some(String::from_utf8_lossy(&bytes.ok()?).into_owned());
-    if files.is_empty() {
-        return Vec::new();
-    }
-    if let Engine::Ring(ring) = engine {
-        let borrowed: Vec<&File> = files.iter().map(|(_, file)| file.as_ref()).collect();
-        match ring.read_all(&borrowed).await {
-            Ok(texts) => return texts.into_iter().map(text).collect(),
-            Err(error) => {
-                tracing::warn!(%error, "io_uring failed: cgroup files are read one by one from now on");
-                *engine = Engine::Plain;
+    /// Opens everything anew for the plain way of reading. What this look has missed the next will read.
+    fn reopen(&mut self) {
+        self.engine = Engine::plain();
+        self.node = Node::open(&mut self.engine);
+        for container in self.containers.iter_mut().flatten() {
+            for file in container.files.iter_mut().filter(|file| file.place.is_some()) {
+                let path = container.directory.join(FILES[usize::from(file.row)].name);
+                file.place = File::open(path).ok().and_then(|open| self.engine.hold(open));
             }
         }
     }
-    let files: Vec<_> = files.iter().map(|(_, file)| file.clone()).collect();
-    let read = move || files.iter().map(|file| text(plain::read(file))).collect();
-    tokio::task::spawn_blocking(read).await.expect("reading files does not panic")
+
+    async fn sum_processes(&mut self, these: &[usize]) {
+        let wanted = |at: &usize| {
+            let processes = self.containers[*at].as_ref()?.processes.clone()?;
+            Some((*at, processes))
+        };
+        for (at, sum) in sum_all(these.iter().filter_map(wanted).collect()).await {
+            if let Some(container) = &mut self.containers[at] {
+                container.sample.proc = Some(sum);
+            }
+        }
+    }
 }
 
-enum Sum {
-    Listed(Vec<i32>),
-    Marked(Mark),
+impl Container {
+    fn take_in(&mut self, row: u8, text: io::Result<&[u8]>) {
+        let kind = FILES[usize::from(row)].kind;
+        match text {
+            Ok(text) if kind == Kind::Processes => {
+                self.processes = Some(Processes::Listed(parse::processes(text)));
+            }
+            Ok(text) => fill(&mut self.sample, kind, text),
+            Err(error) if is_gone(&error) => {
+                self.sample = FileSample::default();
+                if let Some(Processes::Listed(listed)) = &mut self.processes {
+                    listed.clear();
+                }
+            }
+            // Too many files are open, or the file is switched off: what was known stays.
+            Err(_) => {}
+        }
+    }
+
+    fn read_unheld(&mut self, row: u8) {
+        let file = &FILES[usize::from(row)];
+        match File::open(self.directory.join(file.name)) {
+            Ok(open) => plain::read(&open, file.room, |text| self.take_in(row, text)),
+            Err(error) => self.take_in(row, Err(error)),
+        }
+    }
+}
+
+/// Whether a file says by this that its cgroup was removed: an open one, or one that is opened.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
 }
 
 /// Sums over processes, on a thread that may block; the process table is read once for all containers that need it.
-async fn sum_all(wanted: Vec<(usize, Sum)>) -> Vec<(usize, ProcSample)> {
+async fn sum_all(wanted: Vec<(usize, Processes)>) -> Vec<(usize, ProcSample)> {
     if wanted.is_empty() {
         return Vec::new();
     }
     let sum = move || {
-        let needs_table = wanted.iter().any(|(_, sum)| matches!(sum, Sum::Marked(_)));
+        let needs_table = wanted.iter().any(|(_, it)| matches!(it, Processes::Marked(_)));
         let table = if needs_table { Table::read() } else { Table::default() };
-        let sum = |sum: &Sum| match sum {
-            Sum::Listed(pids) => proc::of_numbers(pids),
-            Sum::Marked(mark) => proc::sum(table.members(mark)),
+        let sum = |wanted: &Processes| match wanted {
+            Processes::Listed(pids) => proc::of_numbers(pids),
+            Processes::Marked(mark) => proc::sum(table.members(mark)),
         };
-        wanted.iter().map(|(index, wanted)| (*index, sum(wanted))).collect()
+        wanted.iter().map(|(at, wanted)| (*at, sum(wanted))).collect()
     };
     tokio::task::spawn_blocking(sum).await.expect("reading /proc does not panic")
-}
-
-fn fill(sample: &mut FileSample, kind: Kind, text: &str) {
-    match kind {
-        Kind::CpuStat => sample.cpu = parse::cpu_stat(text),
-        Kind::MemoryCurrent => sample.memory_current_bytes = parse::number(text),
-        Kind::MemoryPeak => sample.memory_peak_bytes = parse::number(text),
-        Kind::MemoryStat => sample.memory_stat = parse::memory_stat(text),
-        Kind::MemoryEvents => sample.oom_kills_count = parse::oom_kills(text),
-        Kind::PidsCurrent => sample.pids_current = parse::number(text),
-        Kind::Processes => {}
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accounting::sample::{CpuStat, MemoryStat};
+    use crate::accounting::sample::{CpuStat, MemoryStat, Pressure};
+
+    const COUNTED: Counted = Counted { cpu: true, memory: true, io: false };
+    /// The longest period.
+    const LOOKS: usize = 16;
 
     fn samplers() -> [Sampler; 2] {
-        let figures = ProcFigures::WithoutCgroup;
-        [Sampler::new(figures), Sampler::without_ring(figures)]
+        [Sampler::new(COUNTED), Sampler::without_ring(COUNTED)]
+    }
+
+    /// Looks until every file has had its turn.
+    async fn look(sampler: &mut Sampler) -> Vec<(ContainerId, FileSample)> {
+        for _ in 0..LOOKS {
+            sampler.look().await;
+        }
+        sampler.samples().map(|(id, sample)| (id.clone(), sample.clone())).collect()
     }
 
     fn block_on<T>(work: impl Future<Output = T>) -> T {
@@ -272,15 +359,27 @@ mod tests {
         // Longer than a ring's buffer, with what is wanted on both sides of its end.
         write("memory.stat", &format!("anon 5\n{}file 6\nkernel 7\n", "filler 0\n".repeat(700)));
         write("memory.events", "low 0\noom_kill 3\n");
+        write("memory.peak", "8192\n");
+        write("io.stat", &"8:0 rbytes=512 rios=1\n".repeat(300));
+        write("io.pressure", "some avg10=0.00 total=9\nfull avg10=0.00 total=8\n");
         folder
     }
 
     fn expect(usage_us: u64) -> FileSample {
+        let device = model::usage::Device { major: 8, read_bytes: 512, read_ops: 1, ..Default::default() };
         FileSample {
             cpu: Some(CpuStat { usage_us, user_us: 1, system_us: 2, ..CpuStat::default() }),
             memory_current_bytes: Some(4096),
-            memory_stat: Some(MemoryStat { anon_bytes: 5, file_bytes: 6, kernel_bytes: 7 }),
+            memory_peak_bytes: Some(8192),
+            memory_stat: Some(MemoryStat {
+                anon_bytes: 5,
+                file_bytes: 6,
+                kernel_bytes: 7,
+                ..MemoryStat::default()
+            }),
             oom_kills_count: Some(3),
+            io_pressure: Some(Pressure { some_us: 9, full_us: 8 }),
+            devices: Some(vec![device; 300]),
             ..FileSample::default()
         }
     }
@@ -289,7 +388,7 @@ mod tests {
     fn every_file_of_every_container_is_read_again_each_time() {
         block_on(async {
             for mut sampler in samplers() {
-                assert_eq!(sampler.sample().await, []);
+                assert_eq!(look(&mut sampler).await, []);
                 // More files than the ring has room for at first.
                 let folders: Vec<_> = (0..40).map(folder).collect();
                 for (index, folder) in folders.iter().enumerate() {
@@ -298,17 +397,17 @@ mod tests {
                 }
                 let expected: Vec<_> =
                     (0..40).map(|n| (ContainerId::new(format!("c{n:02}")), expect(n))).collect();
-                assert_eq!(sampler.sample().await, expected);
+                assert_eq!(look(&mut sampler).await, expected);
                 std::fs::write(
                     folders[7].path().join("cpu.stat"),
                     "usage_usec 99\nuser_usec 1\nsystem_usec 2\n",
                 )
                 .expect("write");
-                assert_eq!(sampler.sample().await[7].1, expect(99));
+                assert_eq!(look(&mut sampler).await[7].1, expect(99));
                 let id = ContainerId::new("c07");
                 assert_eq!(sampler.finish(&id, Some(Rusage::default())).await, Some(expect(99)));
                 assert_eq!(sampler.finish(&id, None).await, None);
-                assert_eq!(sampler.sample().await.len(), 39);
+                assert_eq!(look(&mut sampler).await.len(), 39);
             }
         });
     }
@@ -316,16 +415,16 @@ mod tests {
     #[test]
     fn a_dropped_look_does_not_disturb_the_next() {
         block_on(async {
-            let mut sampler = Sampler::new(ProcFigures::WithoutCgroup);
+            let mut sampler = Sampler::new(COUNTED);
             let folder = folder(1);
             sampler.add("c".into(), Target::Cgroup(folder.path())).expect("it is there");
             for _ in 0..100 {
                 // Polled once: submitted, not waited for.
-                let mut look = Box::pin(sampler.sample());
+                let mut look = Box::pin(sampler.look());
                 let mut context = std::task::Context::from_waker(std::task::Waker::noop());
                 let _ = look.as_mut().poll(&mut context);
                 drop(look);
-                assert_eq!(sampler.sample().await, [("c".into(), expect(1))]);
+                assert_eq!(self::look(&mut sampler).await, [("c".into(), expect(1))]);
             }
         });
     }
@@ -337,7 +436,7 @@ mod tests {
             for mut sampler in samplers() {
                 assert!(sampler.add("c".into(), Target::Cgroup(folder.path())).is_err());
                 assert!(sampler.add("c".into(), Target::Cgroup(Path::new("/no/such/cgroup"))).is_err());
-                assert_eq!(sampler.sample().await, []);
+                assert_eq!(look(&mut sampler).await, []);
             }
         });
     }
@@ -348,9 +447,9 @@ mod tests {
             let me = std::process::id() as i32;
             let start_ticks = crate::sys::processes::stat(me).expect("we run").start_ticks;
             let mark = Mark { leader: me, leader_start_ticks: start_ticks, environment: "NO=ne".to_owned() };
-            let mut sampler = Sampler::new(ProcFigures::WithoutCgroup);
+            let mut sampler = Sampler::new(COUNTED);
             sampler.add("c".into(), Target::Processes(&mark)).expect("nothing to open");
-            let sample = sampler.sample().await.remove(0).1;
+            let sample = look(&mut sampler).await.remove(0).1;
             let proc = sample.proc.expect("it has processes");
             assert!(proc.processes_count >= 1 && proc.threads_count >= proc.processes_count, "{proc:?}");
             assert!(proc.rss_bytes > 1 << 20 && proc.rss_peak_bytes >= proc.rss_bytes, "{proc:?}");

@@ -2,8 +2,9 @@
 
 use agent::accounting::sample::{CpuStat, FileSample};
 use agent::containerizer::service::Running;
-use agent::sampler::sources::{ProcFigures, Sampler, Target};
+use agent::sampler::sources::{Counted, Sampler, Target};
 use agent::sys::pidfd::Exit;
+use model::id::ContainerId;
 
 use crate::needs::{self, Need};
 use crate::scene::{Scene, block_on, read_when_written, within};
@@ -13,6 +14,11 @@ const CGROUP: [Need; 2] = [Need::Root, Need::Cgroup2];
 fn usage_us(running: &Running) -> u64 {
     let text = std::fs::read_to_string(running.cgroup_path().unwrap().join("cpu.stat")).unwrap();
     text.lines().find_map(|line| line.strip_prefix("usage_usec ")).unwrap().parse().unwrap()
+}
+
+async fn look(sampler: &mut Sampler) -> Vec<(ContainerId, FileSample)> {
+    within(sampler.look()).await;
+    sampler.samples().map(|(id, sample)| (id.clone(), sample.clone())).collect()
 }
 
 fn cpu(sample: &FileSample) -> CpuStat {
@@ -33,14 +39,13 @@ fn figures_are_those_of_the_files() {
         for file in ["a", "b"] {
             read_when_written(&running.sandbox.join(file));
         }
-        let rings =
-            [Sampler::new(ProcFigures::WhereMissing), Sampler::without_ring(ProcFigures::WhereMissing)];
+        let rings = [Sampler::new(Counted::default()), Sampler::without_ring(Counted::default())];
         let mut last = 0;
         for mut sampler in rings {
             sampler.add("c1".into(), Target::Cgroup(running.cgroup_path().unwrap())).unwrap();
             for _ in 0..3 {
                 let before = usage_us(&running);
-                let (id, sample) = within(sampler.sample()).await.remove(0);
+                let (id, sample) = look(&mut sampler).await.remove(0);
                 let after = usage_us(&running);
                 assert_eq!(id, "c1".into());
                 let usage = cpu(&sample).usage_us;
@@ -73,7 +78,7 @@ fn the_last_look_has_everything_though_nothing_runs_any_more() {
     }
     let scene = Scene::with_cgroup();
     block_on(async {
-        let mut sampler = Sampler::new(ProcFigures::WhereMissing);
+        let mut sampler = Sampler::new(Counted::default());
         let running = scene.run("c1", "i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done").await;
         sampler.add("c1".into(), Target::Cgroup(running.cgroup_path().unwrap())).unwrap();
         let ended = within(scene.containerizer.destroy(&running)).await.unwrap();
@@ -86,7 +91,7 @@ fn the_last_look_has_everything_though_nothing_runs_any_more() {
         assert!(peak > 100 << 10, "{sample:?}");
         scene.containerizer.remove(&running).await.unwrap();
         // Of a container that is gone there are no figures, and nothing breaks.
-        assert_eq!(within(sampler.sample()).await, []);
+        assert_eq!(look(&mut sampler).await, []);
         assert!(sampler.add("c1".into(), Target::Cgroup(running.cgroup_path().unwrap())).is_err());
     });
 }
@@ -99,15 +104,15 @@ fn a_cgroup_that_vanishes_leaves_a_sample_without_figures() {
     let scene = Scene::with_cgroup();
     block_on(async {
         let running = scene.run("c1", "true").await;
-        let figures = ProcFigures::WithoutCgroup;
-        let mut samplers = [Sampler::new(figures), Sampler::without_ring(figures)];
+        let counted = Counted { memory: true, ..Counted::default() };
+        let mut samplers = [Sampler::new(counted), Sampler::without_ring(counted)];
         for sampler in &mut samplers {
             sampler.add("c1".into(), Target::Cgroup(running.cgroup_path().unwrap())).unwrap();
-            assert!(within(sampler.sample()).await[0].1.cpu.is_some());
+            assert!(look(sampler).await[0].1.cpu.is_some());
         }
         scene.end(&running).await;
         for sampler in &mut samplers {
-            assert_eq!(within(sampler.sample()).await, [("c1".into(), FileSample::default())]);
+            assert_eq!(look(sampler).await, [("c1".into(), FileSample::default())]);
         }
     });
 }
