@@ -15,6 +15,10 @@ pub(crate) async fn answer(agent: &Rc<Agent>, head: &Parts, body: &Bytes) -> Ans
     }
     match agent.with_facts(|facts| looks::answer(head, body, facts)) {
         looks::Answer::Reply(reply) => body::reply(reply),
+        looks::Answer::Scrape(scrape) => {
+            let written = tokio::task::spawn_blocking(move || scrape.write());
+            body::reply(written.await.expect("writing a page does not panic"))
+        }
         looks::Answer::File(job) => {
             match tokio::task::spawn_blocking(move || job.run())
                 .await

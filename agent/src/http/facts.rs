@@ -1,6 +1,6 @@
 //! What answers are made from: the node's picture and what its surroundings know, borrowed while one is made.
 
-use crate::bpf::Support;
+use crate::bpf::{Cost, Support};
 use crate::cgroup::Enforcement;
 use crate::cgroup::knobs::Limits;
 use crate::node::Node;
@@ -11,7 +11,7 @@ use model::agent_info::AgentInfo;
 use model::id::{AgentId, ContainerId};
 use model::resources::Resources;
 use model::time::UnixTime;
-use model::usage::{Detail, Usage};
+use model::usage::{Detail, NodeUsage, Usage};
 use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -37,7 +37,13 @@ pub struct Facts<'a> {
     /// The newest figures of a container that runs.
     pub figures: &'a dyn Fn(&ContainerId) -> Option<Figures>,
     /// What the kernel calls a block device, by its major and minor number; `None` where there is none.
-    pub device_name: &'a dyn Fn(u32, u32) -> Option<String>,
+    pub device_name: fn(u32, u32) -> Option<String>,
+    /// What the whole machine used at the last look.
+    pub node: &'a NodeUsage,
+    /// What the programs in the kernel cost.
+    pub costs: &'a dyn Fn() -> Vec<Cost>,
+    /// What accounting missed since the agent started, by what happened.
+    pub losses: &'a dyn Fn() -> Vec<(&'static str, u64)>,
     /// Metrics that the node does not know: its shells' counters, the machine's figures. What nobody names is zero.
     pub gauges: &'a dyn Fn() -> Vec<Gauge>,
 }

@@ -2,7 +2,7 @@
 //! documents can be held against those that the same Mesos wrote.
 
 use super::{Answer, Facts, Figures, Known, Later, answer, files::Done};
-use crate::bpf::{Reason, Support};
+use crate::bpf::{Cost, Reason, Support};
 use crate::cgroup::knobs::Limits;
 use crate::cgroup::{Enforced, Enforcement};
 use crate::node::counters::Counters;
@@ -20,7 +20,7 @@ use model::framework::FrameworkInfo;
 use model::id::{AgentId, ContainerId};
 use model::resources::Resources;
 use model::task::{TaskInfo, TaskState, TaskStatus};
-use model::usage::{Detail, Source, Sources, Usage};
+use model::usage::{Detail, NodeUsage, Source, Sources, Usage};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -44,6 +44,7 @@ pub(super) struct Scene {
     pub(super) support: Support,
     pub(super) usage: Option<Usage>,
     pub(super) detail: Detail,
+    pub(super) node: NodeUsage,
     pub(super) gauges: Vec<Gauge>,
 }
 
@@ -116,6 +117,7 @@ impl Scene {
                 ..Usage::default()
             }),
             detail: Detail::default(),
+            node: NodeUsage { cpu_ns: 5_000_000_000, load1_milli: 1_250, ..NodeUsage::default() },
             gauges: Vec::new(),
         }
     }
@@ -160,7 +162,10 @@ impl Scene {
             cgroup_root: None,
             bpf: &self.support,
             figures: &figures,
-            device_name: &|major, minor| (major == 8).then(|| format!("sda{minor}")),
+            device_name: |major, minor| (major == 8).then(|| format!("sda{minor}")),
+            node: &self.node,
+            costs: &|| vec![Cost { program: "switch".into(), run_count: 3, run_time_ns: 450 }],
+            losses: &|| vec![("container_not_counted", 1)],
             gauges: &|| self.gauges.clone(),
         })
     }
@@ -171,6 +176,7 @@ impl Scene {
         match self.with_facts(|facts| answer(&head, &body, facts)) {
             Answer::Reply(reply) => Done::Reply(reply),
             Answer::File(job) => job.run(),
+            Answer::Scrape(scrape) => Done::Reply(scrape.write()),
         }
     }
 

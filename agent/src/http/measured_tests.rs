@@ -221,3 +221,81 @@ fn get_containers_is_what_containers_says_as_a_message() {
     empty.frameworks.clear();
     assert_eq!(said(&empty, "GET_CONTAINERS"), json!({"type": "GET_CONTAINERS"}));
 }
+
+fn page(scene: &Scene) -> String {
+    let reply = scene.get("/metrics");
+    assert_eq!((reply.status, reply.content_type), (200, Some(api::exposition::CONTENT_TYPE)));
+    String::from_utf8(reply.body.to_vec()).expect("text")
+}
+
+#[test]
+fn a_scrape_finds_the_node_and_each_container_with_its_owner() {
+    let mut scene = Scene::recorded();
+    let own = document(&scene, "/containers")[0].clone();
+    let text = |name: &str| own[name].as_str().expect("an id").to_owned();
+    scene.usage = Some(Usage {
+        cpu_ns: 1_500_000_000,
+        memory_current_bytes: 4096,
+        sources: by(Source::Bpf),
+        ..Usage::default()
+    });
+    scene.detail = Detail {
+        run_queue: latency(&[500, 3_000]),
+        devices: vec![Device {
+            major: 8,
+            minor: 3,
+            read_ops: 7,
+            latency: latency(&[9]),
+            ..Device::default()
+        }],
+        preempted_by: vec![Preemption { by: Preempter::System, count: 2, waited_ns: 1_000_000 }],
+        ..Detail::default()
+    };
+    let page = page(&scene);
+    let task = scene.frameworks[0].executors[0].tasks[0].info.task_id.clone();
+    let labels = format!(
+        "container_id=\"{}\",framework_id=\"{}\",executor_id=\"{}\",task_id=\"{task}\"",
+        text("container_id"),
+        text("framework_id"),
+        text("executor_id")
+    );
+    for line in [
+        format!("ingot_container_cpu_seconds_total{{{labels}}} 1.5"),
+        format!("ingot_container_memory_current_bytes{{{labels}}} 4096"),
+        format!("ingot_container_cpus_guaranteed{{{labels}}} 0.2"),
+        format!("ingot_container_run_queue_latency_seconds_bucket{{{labels},le=\"0.000001024\"}} 1"),
+        format!("ingot_container_run_queue_latency_seconds_sum{{{labels}}} 0.0000035"),
+        format!("ingot_container_device_read_ops_total{{{labels},device=\"sda3\"}} 7"),
+        format!("ingot_container_device_latency_seconds_count{{{labels},device=\"sda3\"}} 1"),
+        format!("ingot_container_preempted_by_seconds_total{{{labels},by=\"system\"}} 0.001"),
+        "ingot_node_cpu_seconds_total 5".to_owned(),
+        "ingot_node_load1 1.25".to_owned(),
+        "ingot_agent_resource{resource=\"cpus\"} 4".to_owned(),
+        "ingot_agent_tasks{state=\"TASK_RUNNING\"} 1".to_owned(),
+        "ingot_figure_supported{figure=\"network\"} 0".to_owned(),
+        "ingot_limit_enforced{controller=\"cpu\"} 1".to_owned(),
+        "ingot_containers{group=\"cpu\",source=\"bpf\"} 1".to_owned(),
+        "ingot_bpf_program_run_seconds_total{program=\"switch\"} 0.00000045".to_owned(),
+        "ingot_accounting_losses_total{loss=\"container_not_counted\"} 1".to_owned(),
+    ] {
+        assert!(page.lines().any(|it| it == line), "{line} is not in\n{page}");
+    }
+    let own = page.lines().find_map(|it| it.strip_prefix("process_resident_memory_bytes "));
+    assert!(own.is_some_and(|bytes| bytes.parse::<u64>().expect("a number") > 1 << 20), "{own:?}");
+    for figure in Usage::FIGURES {
+        let stem = figure.name.trim_end_matches("_ns").trim_end_matches("_milli");
+        assert!(page.contains(&format!("\ningot_container_{stem}")), "{stem}");
+    }
+}
+
+#[test]
+fn a_scrape_shows_no_figure_that_nobody_tells() {
+    let mut scene = Scene::recorded();
+    scene.usage =
+        Some(Usage { sources: Sources { cpu: Source::Proc, ..Sources::default() }, ..Usage::default() });
+    let page = page(&scene);
+    assert!(page.contains("\ningot_container_cpu_seconds_total{"), "{page}");
+    for absent in ["run_queue", "tcp_rtt", "memory_current", "net_rx", "device"] {
+        assert!(!page.contains(&format!("ingot_container_{absent}")), "{absent}");
+    }
+}

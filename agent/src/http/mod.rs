@@ -1,6 +1,6 @@
 //! What the agent tells people, pages and exporters: Mesos' JSON documents, the calls of the operator API that only read,
 //! and the files of sandboxes. Rendered from [`Facts`], which nobody changes meanwhile; no socket, no clock. Only
-//! [`files::Job::run`] touches the world: the disk.
+//! [`files::Job::run`] and [`Scrape::write`] touch the world: the disk, and what `/proc` says of this process.
 
 mod containers;
 mod detail;
@@ -9,6 +9,7 @@ pub mod files;
 mod frameworks;
 mod metrics;
 mod operator;
+mod prometheus;
 mod state;
 mod statistics;
 
@@ -20,6 +21,7 @@ mod measured_tests;
 mod tests;
 
 pub use facts::{Facts, Figures, Known, Later};
+pub use prometheus::Scrape;
 
 use api::legacy::each::Pairs;
 use api::legacy::version::Version;
@@ -34,6 +36,8 @@ pub enum Answer {
     Reply(Reply),
     /// Something on disk: [`files::Job::run`], on a thread that may block, has the answer.
     File(files::Job),
+    /// A page of metrics, to be written likewise: [`Scrape::write`].
+    Scrape(Box<Scrape>),
 }
 
 /// Answers a request with any method to any path but the executor API's.
@@ -47,6 +51,7 @@ pub fn answer(head: &Parts, body: &Bytes, facts: &Facts<'_>) -> Answer {
     match (parts.next().unwrap_or_default(), parts.next()) {
         ("api", Some("v1")) => operator::answer(head, body, facts),
         ("files", Some(what)) => files::answer(what, &query, facts),
+        ("metrics", None) => Answer::Scrape(Box::new(Scrape::of(facts))),
         (name, rest) => Answer::Reply(
             document(name, rest, &query, facts).unwrap_or_else(|| Reply::refused(&Refusal::NotFound)),
         ),

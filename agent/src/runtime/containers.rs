@@ -242,7 +242,8 @@ impl Agent {
         match self.bpf.borrow_mut().add_container(cgroup_id) {
             Ok(()) => container.cgroup_id.set(Some(cgroup_id)),
             Err(error) => {
-                tracing::warn!(cause = &error as &dyn std::error::Error, "container is not counted by BPF")
+                increment(&self.counts.uncounted);
+                tracing::warn!(cause = &error as &dyn std::error::Error, "container is not counted by BPF");
             }
         }
     }
@@ -257,6 +258,7 @@ impl Agent {
         let mark = running.mark();
         let target = running.cgroup_path().map_or(Target::Processes(&mark), Target::Cgroup);
         if let Err(error) = self.sampler.lock().await.add(running.container_id.clone(), target) {
+            increment(&self.counts.unsampled);
             tracing::warn!(%error, container = %running.container_id, "container's files cannot be read");
         }
     }

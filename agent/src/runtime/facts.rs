@@ -10,6 +10,7 @@ use model::id::ContainerId;
 
 impl Agent {
     pub(crate) fn with_facts<T>(&self, see: impl FnOnce(&Facts<'_>) -> T) -> T {
+        let machine = self.machine.get();
         self.look(|node| {
             see(&Facts {
                 known: Known::of(node),
@@ -25,7 +26,10 @@ impl Agent {
                 cgroup_root: self.containerizer.cgroup_root(),
                 bpf: &self.support,
                 figures: &|container_id| self.figures(container_id),
-                device_name: &device_name,
+                device_name,
+                node: &machine,
+                costs: &|| self.bpf.borrow().costs(),
+                losses: &|| self.losses(),
                 gauges: &|| self.gauges(),
             })
         })
@@ -38,6 +42,17 @@ impl Agent {
         let limits = limits(&self.shares(container_id), &self.limit_policy());
         let Account { usage, detail } = container.account.borrow().clone();
         Some(Figures { usage, detail, taken: container.looked.get()?, limits })
+    }
+
+    fn losses(&self) -> Vec<(&'static str, u64)> {
+        let counts = &self.counts;
+        vec![
+            ("container_not_counted", counts.uncounted.get()),
+            ("container_not_sampled", counts.unsampled.get()),
+            ("refresh_failed", counts.refresh_errors.get()),
+            ("final_figures_dropped", counts.finals_dropped.get()),
+            ("report_dropped", counts.reports_dropped.get()),
+        ]
     }
 
     fn gauges(&self) -> Vec<Gauge> {

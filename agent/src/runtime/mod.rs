@@ -81,7 +81,7 @@ pub(crate) struct Agent {
     exiting: Notify,
 }
 
-/// What containers have met since the agent started, for `/metrics/snapshot`.
+/// What containers have met since the agent started, for `/metrics/snapshot` and `/metrics`.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) fetches_succeeded: Cell<u64>,
@@ -89,6 +89,16 @@ pub(crate) struct Counts {
     pub(crate) destroy_errors: Cell<u64>,
     /// From the agent's start until executors could reach it, seconds.
     pub(crate) recovery_secs: Cell<f64>,
+    /// Containers that BPF does not count though it could: the maps are full, or the kernel is out of memory.
+    pub(crate) uncounted: Cell<u64>,
+    /// Containers whose files cannot be read.
+    pub(crate) unsampled: Cell<u64>,
+    /// Looks at which the programs could not be asked for what is still running.
+    pub(crate) refresh_errors: Cell<u64>,
+    /// Last figures of containers, of which too many waited for a master.
+    pub(crate) finals_dropped: Cell<u64>,
+    /// Reports that no frame could hold.
+    pub(crate) reports_dropped: Cell<u64>,
 }
 
 pub(crate) fn increment(count: &Cell<u64>) {

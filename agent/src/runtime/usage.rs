@@ -1,6 +1,6 @@
 //! What containers use, looked at on an interval and told to the master.
 
-use crate::runtime::Agent;
+use crate::runtime::{Agent, increment};
 use model::id::ContainerId;
 use model::usage::ContainerUsage;
 use std::collections::BTreeMap;
@@ -24,6 +24,7 @@ impl Agent {
 
     async fn look_at_containers(&self) {
         if let Err(error) = self.bpf.borrow_mut().refresh() {
+            increment(&self.counts.refresh_errors);
             tracing::debug!(%error, "BPF figures may be a little old");
         }
         let mut sampler = self.sampler.lock().await;
@@ -79,6 +80,7 @@ impl Agent {
         } else {
             let mut finals = self.finals.borrow_mut();
             if finals.len() == FINALS_MAX {
+                increment(&self.counts.finals_dropped);
                 finals.remove(0);
             }
             finals.push(line);
@@ -89,7 +91,10 @@ impl Agent {
         let sequence = self.reports.replace(self.reports.get() + 1);
         match wire::report::build(sequence, self.now().unix, &self.machine.get(), lines) {
             Ok(frame) => self.send_frame(frame),
-            Err(error) => tracing::error!(%error, "a usage report is too long and was dropped"),
+            Err(error) => {
+                increment(&self.counts.reports_dropped);
+                tracing::error!(%error, "a usage report is too long and was dropped");
+            }
         }
     }
 }
