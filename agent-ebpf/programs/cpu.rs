@@ -1,11 +1,11 @@
-//! On-CPU time and context switches of each container.
+//! On-CPU time, context switches and page faults of each container.
 //!
 //! | program | hook, least kernel | what for |
 //! |---|---|---|
 //! | `switch` | `tp_btf/sched_switch`, 6.1 (its fourth argument) | adds what the leaving thread used since it was last counted |
 //! | `flush` | raw tracepoint type, never attached; the agent runs it on each CPU in turn (`BPF_PROG_RUN`, 5.10) | the same for the thread that is running, so that a busy loop shows before it is switched out |
 //!
-//! Method: the kernel keeps for each thread how long it ran, its ticks and its switches; the thread's storage remembers
+//! Method: the kernel keeps for each thread how long it ran, its ticks, switches and faults; the thread's storage remembers
 //! how much of that has been counted; the difference is added to the container's per-CPU counters. No clock is read, so
 //! steal and interrupt time are treated as the scheduler treats them, and a switch the program missed is made up for at
 //! the next one. `cpu.stat` sums the same figure.
@@ -23,9 +23,7 @@ use aya_ebpf::helpers::bpf_get_current_task_btf;
 use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint};
 use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext};
 
-use crate::task::{
-    self, Followed, TASK_EXEC_RUNTIME, TASK_NIVCSW, TASK_NVCSW, TASK_STIME, TASK_UTIME, Task, load,
-};
+use crate::task::{self, Followed, Seen, Task};
 
 /// `TASK_DEAD` of include/linux/sched.h (v6.1): the state of a thread that will never run again.
 const TASK_DEAD: u32 = 0x80;
@@ -40,7 +38,7 @@ pub(crate) fn switch(ctx: BtfTracePointContext) -> i32 {
     if let Some(followed) = task::followed(previous) {
         count(previous, followed, &mut counters.cpu, container);
     } else if is_dead && task::is_worker(previous) {
-        add(&mut counters.cpu, &now(previous), &[0; 5]);
+        add(&mut counters.cpu, &Seen::now(previous), &Seen::NOTHING);
     } else {
         counters.cpu.unfollowed += 1;
     }
@@ -73,32 +71,18 @@ fn count(task: Task, followed: &mut Followed, counters: &mut CpuCounters, contai
         task::begin(task, followed, container);
         return;
     }
-    let now = now(task);
-    let seen =
-        [followed.exec_ns, followed.user_ns, followed.system_ns, followed.voluntary, followed.involuntary];
-    add(counters, &now, &seen);
-    [followed.exec_ns, followed.user_ns, followed.system_ns, followed.voluntary, followed.involuntary] = now;
+    let now = Seen::now(task);
+    add(counters, &now, &followed.seen);
+    followed.seen = now;
 }
 
 #[inline(always)]
-fn now(task: Task) -> [u64; 5] {
-    // SAFETY: see `load!`.
-    unsafe {
-        [
-            load!(task, TASK_EXEC_RUNTIME, u64),
-            load!(task, TASK_UTIME, u64),
-            load!(task, TASK_STIME, u64),
-            load!(task, TASK_NVCSW, u64),
-            load!(task, TASK_NIVCSW, u64),
-        ]
-    }
-}
-
-#[inline(always)]
-fn add(counters: &mut CpuCounters, now: &[u64; 5], seen: &[u64; 5]) {
-    counters.exec_ns += now[0].saturating_sub(seen[0]);
-    counters.user_ns += now[1].saturating_sub(seen[1]);
-    counters.system_ns += now[2].saturating_sub(seen[2]);
-    counters.voluntary += now[3].saturating_sub(seen[3]);
-    counters.involuntary += now[4].saturating_sub(seen[4]);
+fn add(counters: &mut CpuCounters, now: &Seen, seen: &Seen) {
+    counters.exec_ns += now.exec_ns.saturating_sub(seen.exec_ns);
+    counters.user_ns += now.user_ns.saturating_sub(seen.user_ns);
+    counters.system_ns += now.system_ns.saturating_sub(seen.system_ns);
+    counters.voluntary += u64::from(now.voluntary.wrapping_sub(seen.voluntary));
+    counters.involuntary += u64::from(now.involuntary.wrapping_sub(seen.involuntary));
+    counters.faults_minor += u64::from(now.faults_minor.wrapping_sub(seen.faults_minor));
+    counters.faults_major += u64::from(now.faults_major.wrapping_sub(seen.faults_major));
 }

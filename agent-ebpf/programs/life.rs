@@ -28,6 +28,9 @@ offsets! { TASK_EXIT_CODE, TASK_GROUP_LEADER, TASK_SIGNAL, SIGNAL_LIVE, SIGNAL_F
 /// `SIGNAL_GROUP_EXIT` of include/linux/sched/signal.h (v6.1): the whole process exits with `group_exit_code`.
 const SIGNAL_GROUP_EXIT: u32 = 4;
 
+/// The part of a status that names the signal (`WTERMSIG` of waitpid(2)).
+const SIGNAL_MASK: u32 = 0x7f;
+
 #[btf_map]
 static EVENTS: RingBuf<Event, EVENTS_BYTES> = RingBuf::new();
 
@@ -63,6 +66,8 @@ pub(crate) fn exec(ctx: BtfTracePointContext) -> i32 {
         followed.pages_brought = 0;
         memory::settle(task, followed);
     }
+    // SAFETY: a field of a map value.
+    unsafe { atomic::add(&raw mut counters.life.execs, 1) };
     report(EventKind::Exec, task, container, counters, 0, 0);
     0
 }
@@ -103,8 +108,15 @@ pub(crate) fn exit(ctx: BtfTracePointContext) -> i32 {
         )
     };
     let status = if flags & SIGNAL_GROUP_EXIT != 0 { whole } else { own };
-    // SAFETY: a field of a map value.
-    unsafe { atomic::add(&raw mut counters.life.exits, 1) };
+    // SAFETY: fields of a map value.
+    unsafe {
+        atomic::add(&raw mut counters.life.exits, 1);
+        if status & SIGNAL_MASK != 0 {
+            atomic::add(&raw mut counters.life.exits_signaled, 1);
+        } else if status != 0 {
+            atomic::add(&raw mut counters.life.exits_failed, 1);
+        }
+    }
     report(EventKind::Exit, task, container, counters, 0, status);
     0
 }

@@ -38,7 +38,7 @@ pub(crate) use load;
 
 offsets! {
     TASK_FLAGS, TASK_COMM, TASK_PID, TASK_TGID, TASK_MM, TASK_CGROUPS,
-    TASK_EXEC_RUNTIME, TASK_UTIME, TASK_STIME, TASK_NVCSW, TASK_NIVCSW,
+    TASK_EXEC_RUNTIME, TASK_UTIME, TASK_STIME, TASK_NVCSW, TASK_NIVCSW, TASK_MIN_FLT, TASK_MAJ_FLT,
     CSET_DEFAULT_CGROUP, CGROUP_LEVEL, CGROUP_PARENT, CGROUP_ANCESTORS, CGROUP_KN, CSS_CGROUP, KERNFS_ID,
 }
 
@@ -62,16 +62,14 @@ const NESTED_MAX: u32 = 4;
 pub(crate) static CONTAINERS: PerCpuHashMap<u64, Counters, CONTAINERS_MAX, { BPF_F_NO_PREALLOC as usize }> =
     PerCpuHashMap::new();
 
-/// What is remembered of one task of a container: how much of its counters has been counted, and for whom.
+/// What is remembered of one task of a container: how much of its counters has been counted, and for whom. At most 120
+/// bytes: with the kernel's 72 that is a slab of 192.
 #[repr(C)]
 pub(crate) struct Followed {
     /// Cgroup id of the container; 0 = none (it has moved out).
     pub(crate) container: u64,
-    pub(crate) exec_ns: u64,
-    pub(crate) user_ns: u64,
-    pub(crate) system_ns: u64,
-    pub(crate) voluntary: u64,
-    pub(crate) involuntary: u64,
+    /// What has been counted.
+    pub(crate) seen: Seen,
     /// Resident pages that are counted for it in the container's sum. Written by exchange only.
     pub(crate) pages: u64,
     /// Sum of its memory counters, remainders left out, when `pages` was last made; a change says it is time again.
@@ -82,6 +80,51 @@ pub(crate) struct Followed {
     pub(crate) released: u64,
     /// Not 0 once its process has been reported as ended.
     pub(crate) reported: u64,
+}
+
+const _: () = assert!(size_of::<Followed>() <= 120);
+
+/// A task's own counters at one moment. Of those that count single things the lower 32 bits do: they are only ever
+/// subtracted from a later reading.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) exec_ns: u64,
+    pub(crate) user_ns: u64,
+    pub(crate) system_ns: u64,
+    pub(crate) voluntary: u32,
+    pub(crate) involuntary: u32,
+    pub(crate) faults_minor: u32,
+    pub(crate) faults_major: u32,
+}
+
+impl Seen {
+    /// Of a task that has not begun.
+    pub(crate) const NOTHING: Self = Self {
+        exec_ns: 0,
+        user_ns: 0,
+        system_ns: 0,
+        voluntary: 0,
+        involuntary: 0,
+        faults_minor: 0,
+        faults_major: 0,
+    };
+
+    #[inline(always)]
+    pub(crate) fn now(task: Task) -> Self {
+        // SAFETY: see `load!`.
+        unsafe {
+            Self {
+                exec_ns: load!(task, TASK_EXEC_RUNTIME, u64),
+                user_ns: load!(task, TASK_UTIME, u64),
+                system_ns: load!(task, TASK_STIME, u64),
+                voluntary: load!(task, TASK_NVCSW, u64) as u32,
+                involuntary: load!(task, TASK_NIVCSW, u64) as u32,
+                faults_minor: load!(task, TASK_MIN_FLT, u64) as u32,
+                faults_major: load!(task, TASK_MAJ_FLT, u64) as u32,
+            }
+        }
+    }
 }
 
 /// Task storage (Linux 5.11); aya has no type for it, and user space never looks into it.
@@ -238,13 +281,6 @@ pub(crate) fn adopt(task: Task, container: u64) {
 /// container's.
 #[inline(always)]
 pub(crate) fn begin(task: Task, followed: &mut Followed, container: u64) {
-    // SAFETY: see `load!`.
-    unsafe {
-        followed.exec_ns = load!(task, TASK_EXEC_RUNTIME, u64);
-        followed.user_ns = load!(task, TASK_UTIME, u64);
-        followed.system_ns = load!(task, TASK_STIME, u64);
-        followed.voluntary = load!(task, TASK_NVCSW, u64);
-        followed.involuntary = load!(task, TASK_NIVCSW, u64);
-    }
+    followed.seen = Seen::now(task);
     followed.container = container;
 }

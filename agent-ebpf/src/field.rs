@@ -29,6 +29,8 @@ fields! {
     TASK_STIME: "task_struct", "stime";
     TASK_NVCSW: "task_struct", "nvcsw";
     TASK_NIVCSW: "task_struct", "nivcsw";
+    TASK_MIN_FLT: "task_struct", "min_flt";
+    TASK_MAJ_FLT: "task_struct", "maj_flt";
     TASK_PID: "task_struct", "pid";
     TASK_TGID: "task_struct", "tgid";
     TASK_COMM: "task_struct", "comm";

@@ -8,8 +8,10 @@
 
 mod event;
 pub mod field;
+mod histogram;
 
 pub use event::{EVENT_BYTES, Event, EventKind};
+pub use histogram::Histogram;
 
 /// Names of the maps, as they stand in the object and under a bpffs when pinned.
 pub mod map {
@@ -89,6 +91,10 @@ words! {
         /// Switches of threads that were not followed at that moment; what they ran comes later, or is missing if they
         /// ran before they were first seen.
         unfollowed,
+        /// Page faults that were answered from memory.
+        faults_minor,
+        /// Page faults that waited for a device.
+        faults_major,
     }
 }
 
@@ -107,6 +113,12 @@ words! {
         threads_gone,
         /// Events that found the ring buffer full.
         events_lost,
+        /// Times that a process became another program.
+        execs,
+        /// Processes that ended with a code other than zero.
+        exits_failed,
+        /// Processes that a signal ended.
+        exits_signaled,
     }
 }
 
@@ -162,7 +174,7 @@ impl Memory {
     }
 }
 
-const _: () = assert!(size_of::<Counters>() == 128 && size_of::<Counters>() == 8 * Counters::WORDS);
+const _: () = assert!(size_of::<Counters>() == 168 && size_of::<Counters>() == 8 * Counters::WORDS);
 const _: () = assert!(size_of::<Memory>() == 16);
 // The kernel wants a ring buffer to be a power of two of whole pages; 64 KiB pages are the largest there are.
 const _: () = assert!(EVENTS_BYTES.is_power_of_two() && EVENTS_BYTES >= 64 * 1024);
@@ -174,9 +186,9 @@ mod tests {
     #[test]
     fn words_go_to_the_fields_in_their_order() {
         let counters = Counters::from_words(core::array::from_fn(|index| index as u64));
-        assert_eq!((counters.cpu.exec_ns, counters.cpu.unfollowed), (0, 5));
-        assert_eq!((counters.life.forks, counters.life.events_lost), (6, 11));
-        assert_eq!((counters.net.rx_bytes, counters.net.tx_packets), (12, 15));
+        assert_eq!((counters.cpu.exec_ns, counters.cpu.faults_major), (0, 7));
+        assert_eq!((counters.life.forks, counters.life.exits_signaled), (8, 16));
+        assert_eq!((counters.net.rx_bytes, counters.net.tx_packets), (17, 20));
     }
 
     #[test]

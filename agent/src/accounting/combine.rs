@@ -7,7 +7,7 @@
 //!   shared page once; then the programs' resident pages; then /proc.
 //! - Page faults, block I/O: the programs, then `memory.stat` and `io.stat`.
 //! - Pressure, limits met: the cgroup's files; nobody else can tell.
-//! - Network, switches, forks and exits: the programs; nobody else can tell.
+//! - Network, switches, forks, execs and exits: the programs; nobody else can tell.
 //!
 //! A better source may fall silent (its programs were unloaded) and a lesser one be behind it: what was known stays, with
 //! the name of who said it, until somebody knows of more.
@@ -29,7 +29,7 @@ pub fn combine(previous: &Usage, kernel: Option<&KernelSample>, files: &FileSamp
     let mut usage = *previous;
     cpu(&mut usage, kernel.cpu.as_ref(), files);
     memory(&mut usage, kernel, files);
-    faults(&mut usage, files);
+    faults(&mut usage, kernel.cpu.as_ref(), files);
     pressure(&mut usage, files);
     io(&mut usage, kernel, files);
     network(&mut usage, kernel);
@@ -140,7 +140,12 @@ fn memory(usage: &mut Usage, kernel: &KernelSample, files: &FileSample) {
     raise(&mut usage.oom_kills, counted.max(files.oom_kills_count.unwrap_or(0)));
 }
 
-fn faults(usage: &mut Usage, files: &FileSample) {
+fn faults(usage: &mut Usage, counters: Option<&CpuCounters>, files: &FileSample) {
+    if let Some(counters) = counters {
+        raise(&mut usage.faults_minor, counters.faults_minor);
+        raise(&mut usage.faults_major, counters.faults_major);
+        usage.sources.faults = Source::Bpf;
+    }
     let Some(stat) = &files.memory_stat else { return };
     let minor = stat.faults_count.saturating_sub(stat.faults_major_count);
     if usage.sources.faults != Source::Bpf {
@@ -194,6 +199,11 @@ fn processes(usage: &mut Usage, kernel: &KernelSample, files: &FileSample) {
     if let Some(life) = &kernel.life {
         raise(&mut usage.forks, life.forks);
         raise(&mut usage.exits, life.exits);
+        raise(&mut usage.execs, life.execs);
+        raise(&mut usage.exits_failed, life.exits_failed);
+        raise(&mut usage.exits_signaled, life.exits_signaled);
+        raise(&mut usage.events_lost, life.events_lost);
+        usage.sources.life = Source::Bpf;
     }
     let living = kernel.life.map(|life| life.forks.saturating_sub(life.exits));
     if let Some(processes) = files.proc.map(|it| u64::from(it.processes_count)).or(living) {
@@ -337,7 +347,7 @@ mod tests {
                 system_ns,
                 voluntary,
                 involuntary,
-                unfollowed: 0,
+                ..CpuCounters::default()
             },
         ));
         let memory = proptest::option::of((word(), word())).prop_map(|it| {

@@ -60,6 +60,8 @@ const RUNTIME: &[&str] = &[
     field::TASK_STIME,
     field::TASK_NVCSW,
     field::TASK_NIVCSW,
+    field::TASK_MIN_FLT,
+    field::TASK_MAJ_FLT,
 ];
 const RESIDENT: &[&str] = &[
     field::TASK_MM,

@@ -1,8 +1,9 @@
-//! On-CPU time and switches, held against the kernel's own `cpu.stat`.
+//! On-CPU time, switches and page faults, held against the kernel's own `cpu.stat` and /proc.
 
 use agent::bpf::Figure;
 
 use crate::metered::{Cgroup, Meter};
+use crate::scene::DEADLINE;
 
 /// The bar: a thousandth of the kernel's figure, which itself is cut to whole microseconds.
 fn assert_same(counted_ns: u64, kernel_ns: u64, what: &str) {
@@ -82,6 +83,48 @@ fn the_split_is_the_kernels_own() {
     assert!(user > 50_000_000 && system > 50_000_000, "the workload does not do both: {user} {system}");
     assert!(usage.cpu_system_ns.abs_diff(system) <= 20_000_000, "{} of {system}", usage.cpu_system_ns);
     assert!(usage.cpu_user_ns.abs_diff(user) <= 20_000_000, "{} of {user}", usage.cpu_user_ns);
+}
+
+/// A process that waits has been switched out, so that everything is counted: to the fault what the kernel says of it.
+#[test]
+fn page_faults_are_the_kernels_own() {
+    let Some(mut meter) = Meter::open("page_faults_are_the_kernels_own", &[Figure::Cpu]) else { return };
+    let container = meter.container("faults");
+    let mut inmate = container.workload("memory 16");
+    let mut before = 0;
+    for step in ["start", "grown"] {
+        assert_eq!(inmate.heard("at "), step);
+        // It says so before it waits.
+        wait_until(|| {
+            let cpu = meter.bpf.read(container.id).unwrap().unwrap().cpu.unwrap();
+            let kernel = stat_numbers(inmate.pid());
+            (cpu.faults_minor, cpu.faults_major) == (kernel[MIN_FLT], kernel[MAJ_FLT])
+        });
+        let counted = meter.bpf.read(container.id).unwrap().unwrap().cpu.unwrap().faults_minor;
+        println!("{step}: {counted} faults");
+        assert!(counted > before);
+        before = counted;
+        inmate.go_on();
+    }
+    inmate.kill();
+}
+
+/// Where these stand among the numbers of /proc/PID/stat behind the process's name and state (proc_pid_stat(5)).
+const MIN_FLT: usize = 6;
+const MAJ_FLT: usize = 8;
+
+fn stat_numbers(pid: u32) -> Vec<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, rest) = text.rsplit_once(')').unwrap();
+    rest.split_whitespace().skip(1).map(|it| it.parse().unwrap_or(0)).collect()
+}
+
+fn wait_until(mut done: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !done() {
+        assert!(start.elapsed() < DEADLINE, "it never comes");
+        std::thread::yield_now();
+    }
 }
 
 /// Cgroups that a task makes inside its container count for the container; neighbours do not.

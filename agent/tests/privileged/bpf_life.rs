@@ -47,6 +47,10 @@ fn every_process_is_reported_with_its_end() {
 
     let life = meter.bpf.remove_container(container.id).unwrap().unwrap().life.unwrap();
     assert_eq!((life.forks, life.exits, life.events_lost), (3, 3, 0));
+    assert_eq!((life.exits_failed, life.exits_signaled), (2, 1));
+    // The one that is killed may not have come to its program.
+    let execs = seen.iter().filter(|it| it.kind() == Some(EventKind::Exec)).count();
+    assert_eq!(life.execs, execs as u64);
     assert_eq!((life.threads_exiting, life.threads_gone), (3, 3));
 }
 
