@@ -13,6 +13,7 @@ mod logs;
 mod run;
 mod sandbox;
 mod table;
+mod top;
 
 /// Runs commands on a cluster, and shows what it does.
 #[derive(Parser)]
@@ -44,6 +45,8 @@ enum Command {
     Tasks(list::Tasks),
     /// What a task wrote.
     Logs(logs::Args),
+    /// Watch nodes, frameworks and tasks as they work.
+    Top(top::Args),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
             Command::Frameworks(format) => list::frameworks(&cluster, format).await,
             Command::Tasks(args) => list::tasks(&cluster, args).await,
             Command::Logs(args) => logs::run(&cluster, args).await,
+            Command::Top(args) => top::run(&cluster, args).await,
         }
     });
     match done {

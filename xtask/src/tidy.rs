@@ -20,7 +20,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("leader", &["model", "api", "wire"]),
     ("master", &["model", "api", "wire", "leader"]),
     ("agent", &["model", "api", "wire", "client", "leader", "agent-ebpf"]),
-    ("cli", &["api", "client", "leader"]),
+    ("cli", &["model", "api", "client", "leader"]),
     ("examples", &["api", "client"]),
     ("sim", &["model", "api", "wire", "leader", "client", "master", "agent"]),
     ("bench", &["model", "api", "wire", "leader", "client", "master", "agent", "sim"]),
@@ -41,6 +41,7 @@ pub(crate) const HOMES: &[(&str, &[&str])] = &[
     ("prost", &["api"]),
     ("redb", &["master/src/registrar/storage"]),
     ("loom", &["master/tests/loom.rs"]),
+    ("ratatui", &["cli/src/top"]),
     ("axum", &["master/src/http", "agent/src/executor_api"]),
 ];
 

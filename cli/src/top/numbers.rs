@@ -1,0 +1,211 @@
+//! What is shown of a row in numbers: gauges as they are, counters as rates between two readings.
+
+use std::time::Duration;
+
+use model::usage::{Group, Usage};
+
+use super::counters::Counters;
+use super::reading::Amounts;
+
+/// One number of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Figure {
+    Tasks,
+    /// On-CPU time, cores.
+    Cpu,
+    /// Cores asked for; of a node, by all that runs there.
+    CpuAsked,
+    /// Cores that a node has.
+    CpuTotal,
+    Memory,
+    MemoryAsked,
+    MemoryTotal,
+    /// Bytes a second.
+    NetRx,
+    NetTx,
+    IoRead,
+    IoWrite,
+    /// 99 of 100 waits for a CPU were no longer, nanoseconds.
+    Wait99,
+    /// Share of its limit's periods in which it met the limit.
+    Throttled,
+    /// Share of the time its threads wanted to run on that they waited, because others had their CPU.
+    Preempted,
+    /// A second.
+    Switches,
+    /// Major ones, a second.
+    Faults,
+    Processes,
+}
+
+impl Figure {
+    pub(super) const COUNT: usize = Self::Processes as usize + 1;
+}
+
+/// A row's numbers; `None` is what nobody can tell (yet).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Numbers([Option<f32>; Figure::COUNT]);
+
+impl Numbers {
+    pub(super) fn get(&self, figure: Figure) -> Option<f32> {
+        self.0[figure as usize]
+    }
+
+    pub(super) fn set(&mut self, figure: Figure, value: Option<f64>) {
+        self.0[figure as usize] = value.map(|it| it as f32);
+    }
+
+    /// What was asked for: known of everybody.
+    pub(super) fn asked(&mut self, amounts: Amounts) {
+        self.set(Figure::CpuAsked, Some(amounts.cpus));
+        self.set(Figure::MemoryAsked, Some(amounts.memory_bytes));
+    }
+
+    /// What a container's counters say, given those of an earlier reading and how long ago that was. Rates that no two
+    /// readings tell are `None`; so are all figures whose group nobody measures.
+    pub(super) fn measure(&mut self, now: &Counters, earlier: Option<(&Counters, Duration)>) {
+        let knows = |group| now.knows(group);
+        let gauge = |group, value: u64| knows(group).then_some(value as f64);
+        let usage = &now.usage;
+        self.set(Figure::Memory, gauge(Group::Memory, usage.memory_current_bytes));
+        self.set(Figure::Wait99, gauge(Group::RunQueue, usage.run_queue_p99_ns));
+        // The agent counts processes by /proc or by the programs, and always knows some number; a row without any source
+        // is one that was never measured.
+        let any = Group::ALL.into_iter().any(knows);
+        self.set(Figure::Processes, any.then_some(usage.processes as f64));
+        let earlier = earlier.filter(|(before, span)| !span.is_zero() && before.usage.cpu_ns <= usage.cpu_ns);
+        let rate = |group, of: fn(&Usage) -> u64| {
+            let (before, span) = earlier?;
+            knows(group).then(|| of(usage).saturating_sub(of(&before.usage)) as f64 / span.as_secs_f64())
+        };
+        let cpu = rate(Group::Cpu, |it| it.cpu_ns);
+        self.set(Figure::Cpu, cpu.map(|it| it / 1e9));
+        self.set(Figure::NetRx, rate(Group::Network, |it| it.net_rx_bytes));
+        self.set(Figure::NetTx, rate(Group::Network, |it| it.net_tx_bytes));
+        self.set(Figure::IoRead, rate(Group::Io, |it| it.io_read_bytes));
+        self.set(Figure::IoWrite, rate(Group::Io, |it| it.io_write_bytes));
+        self.set(Figure::Switches, rate(Group::Cpu, Usage::switches));
+        self.set(Figure::Faults, rate(Group::Faults, |it| it.faults_major));
+        let periods = rate(Group::Cpu, |it| it.periods);
+        let throttled = rate(Group::Cpu, |it| it.throttled_periods);
+        // No period passed: it has no limit, or did not run. Then it was not held back either.
+        self.set(Figure::Throttled, share(throttled, periods));
+        let preempted = rate(Group::RunQueue, |it| it.preempted_ns);
+        self.set(Figure::Preempted, share(preempted, preempted.zip(cpu).map(|(taken, had)| taken + had)));
+    }
+}
+
+/// Numbers of a whole, out of those of its parts. Shares are weighed by a part's on-CPU time; the longest wait is the
+/// whole's.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sum {
+    numbers: Numbers,
+    weights: [f32; Figure::COUNT],
+}
+
+/// What an idle part weighs, cores: it counts for something, or a node of idle tasks would know no shares.
+const IDLE_CORES: f32 = 0.001;
+
+impl Sum {
+    pub(super) fn add(&mut self, part: &Numbers) {
+        let weight = part.get(Figure::Cpu).unwrap_or_default().max(IDLE_CORES);
+        for (at, value) in part.0.iter().enumerate() {
+            let Some(value) = *value else { continue };
+            let sum = self.numbers.0[at].unwrap_or_default();
+            self.numbers.0[at] = Some(match at {
+                _ if at == Figure::Wait99 as usize => sum.max(value),
+                _ if at == Figure::Throttled as usize || at == Figure::Preempted as usize => {
+                    self.weights[at] += weight;
+                    sum + value * weight
+                }
+                _ => sum + value,
+            });
+        }
+    }
+
+    pub(super) fn numbers(&self) -> Numbers {
+        let mut numbers = self.numbers;
+        for (value, weight) in numbers.0.iter_mut().zip(self.weights) {
+            if weight > 0.0 {
+                *value = value.map(|it| it / weight);
+            }
+        }
+        numbers
+    }
+}
+
+fn share(part: Option<f64>, whole: Option<f64>) -> Option<f64> {
+    let (part, whole) = part.zip(whole)?;
+    Some(if whole > 0.0 { (part / whole).min(1.0) } else { 0.0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::usage::{Source, Sources};
+
+    fn counters(cpu_ns: u64, rx: u64) -> Counters {
+        let sources =
+            Sources { cpu: Source::Bpf, network: Source::Bpf, run_queue: Source::Bpf, ..Sources::default() };
+        let usage = Usage {
+            cpu_ns,
+            net_rx_bytes: rx,
+            periods: cpu_ns / 100_000_000,
+            throttled_periods: cpu_ns / 400_000_000,
+            preempted_ns: cpu_ns / 3,
+            sources,
+            ..Usage::default()
+        };
+        Counters { usage, is_final: false }
+    }
+
+    #[test]
+    fn rates_are_of_the_span_between_two_readings() {
+        let (before, after) = (counters(1_200_000_000, 100), counters(4_800_000_000, 8_100));
+        let mut numbers = Numbers::default();
+        numbers.measure(&after, Some((&before, Duration::from_secs(2))));
+        assert_eq!(numbers.get(Figure::Cpu), Some(1.8));
+        assert_eq!(numbers.get(Figure::NetRx), Some(4_000.0));
+        assert_eq!(numbers.get(Figure::Throttled), Some(0.25));
+        assert_eq!(numbers.get(Figure::Preempted), Some(0.25));
+        assert_eq!(numbers.get(Figure::IoRead), None, "nobody measures it");
+    }
+
+    #[test]
+    fn without_two_readings_there_is_no_rate() {
+        let mut numbers = Numbers::default();
+        numbers.measure(&counters(5, 5), None);
+        assert_eq!((numbers.get(Figure::Cpu), numbers.get(Figure::Processes)), (None, Some(0.0)));
+        // The same id, but another container: it has used less than before.
+        numbers.measure(&counters(5, 5), Some((&counters(9, 0), Duration::from_secs(1))));
+        assert_eq!(numbers.get(Figure::Cpu), None);
+        numbers.measure(&counters(5, 5), Some((&counters(5, 5), Duration::ZERO)));
+        assert_eq!(numbers.get(Figure::Cpu), None);
+    }
+
+    #[test]
+    fn shares_of_a_whole_weigh_its_parts_and_the_longest_wait_counts() {
+        let part = |cpu, throttled, wait| {
+            let mut part = Numbers::default();
+            part.set(Figure::Cpu, Some(cpu));
+            part.set(Figure::Throttled, throttled);
+            part.set(Figure::Wait99, Some(wait));
+            part
+        };
+        let mut sum = Sum::default();
+        for it in [part(3.0, Some(0.5), 7.0), part(1.0, Some(0.1), 9.0), part(4.0, None, 1.0)] {
+            sum.add(&it);
+        }
+        let all = sum.numbers();
+        assert_eq!((all.get(Figure::Cpu), all.get(Figure::Wait99)), (Some(8.0), Some(9.0)));
+        assert!((all.get(Figure::Throttled).expect("known") - 0.4).abs() < 1e-6);
+        assert_eq!(all.get(Figure::NetRx), None);
+    }
+
+    #[test]
+    fn an_idle_container_was_neither_throttled_nor_preempted() {
+        let mut numbers = Numbers::default();
+        numbers.measure(&counters(5, 5), Some((&counters(5, 5), Duration::from_secs(1))));
+        assert_eq!((numbers.get(Figure::Throttled), numbers.get(Figure::Preempted)), (Some(0.0), Some(0.0)));
+    }
+}
