@@ -35,6 +35,15 @@ pub(super) struct Column {
     pub(super) help: &'static str,
 }
 
+impl Column {
+    /// Its key as a text.
+    pub(super) fn letter(&self) -> &'static str {
+        const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+        let at = self.key.and_then(|key| LETTERS.find(key));
+        at.map_or("", |at| &LETTERS[at..=at])
+    }
+}
+
 const fn number(title: &'static str, key: char, figure: Figure, rank: u8, help: &'static str) -> Column {
     let width = match figure {
         Figure::Cpu | Figure::CpuAsked | Figure::CpuTotal => CORES_WIDTH,
@@ -66,13 +75,13 @@ const MEM_ASKED: Column = number("ASKED", 'B', Figure::MemoryAsked, 2, "memory a
 const MEM_TOTAL: Column = number("TOTAL", 'V', Figure::MemoryTotal, 3, "memory that the node offers");
 const RX: Column = number("RX/s", 'R', Figure::NetRx, 4, "network, bytes a second in");
 const TX: Column = number("TX/s", 'T', Figure::NetTx, 4, "network, bytes a second out");
-const READ: Column = number("READ/s", 'I', Figure::IoRead, 8, "devices, bytes a second read");
-const WRITE: Column = number("WRIT/s", 'O', Figure::IoWrite, 8, "devices, bytes a second written");
-const WAIT: Column = number("WAIT", 'W', Figure::Wait99, 5, "99 of 100 waits for a CPU were no longer");
+const READ: Column = number("RD/s", 'I', Figure::IoRead, 8, "devices, bytes a second read");
+const WRITE: Column = number("WR/s", 'O', Figure::IoWrite, 8, "devices, bytes a second written");
+const WAIT: Column = number("WAIT", 'W', Figure::Wait99, 3, "99 of 100 waits for a CPU were no longer");
 const THROTTLED: Column =
-    number("THR%", 'L', Figure::Throttled, 6, "of its own CPU limit's periods, those that met the limit");
+    number("THR%", 'L', Figure::Throttled, 4, "of its own CPU limit's periods, those that met the limit");
 const PREEMPTED: Column =
-    number("PRE%", 'P', Figure::Preempted, 5, "of the time it would have run, what others took from it");
+    number("PRE%", 'P', Figure::Preempted, 3, "of the time it would have run, what others took from it");
 const SWITCHES: Column = number("CSW/s", 'X', Figure::Switches, 9, "context switches a second");
 const FAULTS: Column = number("MJF/s", 'J', Figure::Faults, 13, "major page faults a second");
 const PROCESSES: Column = number("PROCS", 'K', Figure::Processes, 10, "processes");
@@ -98,9 +107,9 @@ const SOURCES: Column = Column {
 };
 
 const TASKS: &[Column] = &[
-    text("TASK", 'N', Content::Name, (12, 44), 0, "the task's id"),
+    text("TASK", 'N', Content::Name, (16, 44), 0, "the task's id"),
     STATE,
-    text("NODE", 'H', Content::Host, (8, 20), 6, "where it runs"),
+    text("NODE", 'H', Content::Host, (10, 20), 6, "where it runs"),
     text("FRAMEWORK", 'F', Content::Framework, (9, 24), 14, "whose it is"),
     CPU,
     CPU_ASKED,

@@ -66,6 +66,8 @@ impl Glyphs {
     }
 }
 
+pub(super) use help::height as help_height;
+
 const PLAIN: Style = Style::new();
 const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
 const FAINT: Style = Style::new().add_modifier(Modifier::DIM);
@@ -74,6 +76,25 @@ const SELECTED: Style = Style::new().bg(Color::Blue).fg(Color::White).add_modifi
 const LINE: Style = Style::new().fg(Color::Cyan);
 const WARNING: Style = Style::new().fg(Color::Yellow);
 const ALARM: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
+
+/// Where in an area a text goes, and on which side of its place it stands.
+#[derive(Clone, Copy)]
+struct Cell {
+    x: u16,
+    y: u16,
+    width: u16,
+    is_right: bool,
+}
+
+impl Cell {
+    const fn left(x: u16, y: u16, width: u16) -> Self {
+        Self { x, y, width, is_right: false }
+    }
+
+    const fn right(x: u16, y: u16, width: u16) -> Self {
+        Self { x, y, width, is_right: true }
+    }
+}
 
 /// Writes into the buffer, never beyond an area.
 struct Pen<'b> {
@@ -93,7 +114,8 @@ impl Pen<'_> {
     }
 
     /// Writes into a cell of a table; what is too long ends with a sign that it does.
-    fn cell(&mut self, area: Rect, x: u16, y: u16, width: u16, text: &str, is_right: bool, style: Style) {
+    fn cell(&mut self, area: Rect, place: Cell, text: &str, style: Style) {
+        let Cell { x, y, width, is_right } = place;
         let length = text.chars().count();
         let width = usize::from(width.min(area.width.saturating_sub(x)));
         let shown = if length > width {
@@ -121,8 +143,8 @@ pub(super) fn draw(state: &State, now: Duration, glyphs: Glyphs, buffer: &mut Bu
     let layout = Layout::of(area.width, area.height);
     let mut pen = Pen { buffer, glyphs };
     header::title(&mut pen, layout.title, state, now);
-    if state.is_help_open {
-        help::draw(&mut pen, layout.body(), state.view);
+    if let Some(top) = state.help {
+        help::draw(&mut pen, layout.body(), state.view, top);
         header::hints(&mut pen, layout.hints, state);
         return 0;
     }

@@ -18,87 +18,8 @@ pub(super) struct Fact {
 /// Everything worth a line. `before` is the look before `now`, for the rates.
 pub(super) fn facts(now: &Insight, before: Option<&Insight>) -> Vec<Fact> {
     let of = Facts { now, before };
-    let usage = &now.counters.usage;
-    let size = |value: u64| bytes(value as f64);
-    let span = |ns: u64| duration(ns as f64);
-    let number = |value: u64| count(value as f64);
-    let both = |one: String, other: String| format!("{one} / {other}");
-    let per_second = |figure| of.rate(figure).map_or("-".to_owned(), count);
-    let traffic = |figure| of.rate(figure).map_or("-".to_owned(), bytes);
-    let share = |figure| of.rate(figure).map_or("-".to_owned(), |ns| percent(ns / 1e9));
-    let all: &[(Group, &'static str, String)] = &[
-        (Group::Cpu, "user / system %", both(share(|it| it.cpu_user_ns), share(|it| it.cpu_system_ns))),
-        (Group::Cpu, "switches/s, own will", per_second(|it| it.switches_voluntary)),
-        (Group::Cpu, "switches/s, taken", per_second(|it| it.switches_involuntary)),
-        (Group::Cpu, "throttled periods", both(number(usage.throttled_periods), number(usage.periods))),
-        (Group::Cpu, "throttled % of time", share(|it| it.throttled_ns)),
-        (Group::RunQueue, "wait p50 / p99", both(span(usage.run_queue_p50_ns), span(usage.run_queue_p99_ns))),
-        (Group::RunQueue, "waits/s", per_second(|it| it.run_queue_waits)),
-        (Group::RunQueue, "waited % of time", share(|it| it.run_queue_ns)),
-        (Group::RunQueue, "preempted/s", per_second(|it| it.preempted)),
-        (
-            Group::Memory,
-            "memory now / peak",
-            both(size(usage.memory_current_bytes), size(usage.memory_peak_bytes)),
-        ),
-        (Group::Memory, "working set", size(usage.memory_working_set_bytes)),
-        (Group::Memory, "anon / file", both(size(usage.memory_anon_bytes), size(usage.memory_file_bytes))),
-        (
-            Group::Memory,
-            "kernel / swap",
-            both(size(usage.memory_kernel_bytes), size(usage.memory_swap_bytes)),
-        ),
-        (Group::Memory, "OOM kills", number(usage.oom_kills)),
-        (
-            Group::Faults,
-            "faults/s min / maj",
-            both(per_second(|it| it.faults_minor), per_second(|it| it.faults_major)),
-        ),
-        (Group::Pressure, "pressure cpu %", share(|it| it.pressure_cpu_some_ns)),
-        (
-            Group::Pressure,
-            "pressure mem % s/f",
-            both(share(|it| it.pressure_memory_some_ns), share(|it| it.pressure_memory_full_ns)),
-        ),
-        (
-            Group::Pressure,
-            "pressure io % s/f",
-            both(share(|it| it.pressure_io_some_ns), share(|it| it.pressure_io_full_ns)),
-        ),
-        (
-            Group::Network,
-            "net B/s in / out",
-            both(traffic(|it| it.net_rx_bytes), traffic(|it| it.net_tx_bytes)),
-        ),
-        (
-            Group::Network,
-            "packets/s in / out",
-            both(per_second(|it| it.net_rx_packets), per_second(|it| it.net_tx_packets)),
-        ),
-        (Group::Tcp, "retransmits/s", per_second(|it| it.tcp_retransmits)),
-        (
-            Group::Tcp,
-            "connects/s, accepts/s",
-            both(per_second(|it| it.tcp_connects), per_second(|it| it.tcp_accepts)),
-        ),
-        (Group::Tcp, "rtt p50 / p99", both(span(usage.tcp_rtt_p50_ns), span(usage.tcp_rtt_p99_ns))),
-        (
-            Group::Io,
-            "io B/s read / written",
-            both(traffic(|it| it.io_read_bytes), traffic(|it| it.io_write_bytes)),
-        ),
-        (Group::Io, "io p50 / p99", both(span(usage.io_p50_ns), span(usage.io_p99_ns))),
-        (Group::Life, "processes / threads", both(number(usage.processes), number(usage.threads))),
-        (Group::Life, "forks/s, execs/s", both(per_second(|it| it.forks), per_second(|it| it.execs))),
-        (
-            Group::Life,
-            "exits bad / by signal",
-            both(number(usage.exits_failed), number(usage.exits_signaled)),
-        ),
-    ];
-    let known =
-        |group: Group, text: &str| if now.counters.knows(group) { text.to_owned() } else { "-".to_owned() };
-    all.iter().map(|(group, label, text)| Fact { label, text: known(*group, text) }).collect()
+    let all = [of.cpu(), of.run_queue(), of.memory(), of.pressure(), of.network(), of.io_and_life()];
+    all.into_iter().flatten().collect()
 }
 
 struct Facts<'a> {
@@ -106,14 +27,132 @@ struct Facts<'a> {
     before: Option<&'a Insight>,
 }
 
+/// Reads one counter.
+type Of = fn(&Usage) -> u64;
+
 impl Facts<'_> {
+    fn cpu(&self) -> Vec<Fact> {
+        let usage = &self.now.counters.usage;
+        let fact = |label, text| self.fact(Group::Cpu, label, text);
+        vec![
+            fact("user / system %", both(self.share(|it| it.cpu_user_ns), self.share(|it| it.cpu_system_ns))),
+            fact("switches/s, own will", self.per_second(|it| it.switches_voluntary)),
+            fact("switches/s, taken", self.per_second(|it| it.switches_involuntary)),
+            fact("throttled periods", of_all(usage.throttled_periods, usage.periods)),
+            fact("throttled % of time", self.share(|it| it.throttled_ns)),
+        ]
+    }
+
+    fn run_queue(&self) -> Vec<Fact> {
+        let usage = &self.now.counters.usage;
+        let fact = |label, text| self.fact(Group::RunQueue, label, text);
+        vec![
+            fact("wait p50 / p99", spans(usage.run_queue_p50_ns, usage.run_queue_p99_ns)),
+            fact("waits/s", self.per_second(|it| it.run_queue_waits)),
+            fact("waited % of time", self.share(|it| it.run_queue_ns)),
+            fact("preempted/s", self.per_second(|it| it.preempted)),
+        ]
+    }
+
+    fn memory(&self) -> Vec<Fact> {
+        let usage = &self.now.counters.usage;
+        let fact = |label, text| self.fact(Group::Memory, label, text);
+        let faults = both(self.per_second(|it| it.faults_minor), self.per_second(|it| it.faults_major));
+        vec![
+            fact("memory now / peak", sizes(usage.memory_current_bytes, usage.memory_peak_bytes)),
+            fact("working set", bytes(usage.memory_working_set_bytes as f64)),
+            fact("anon / file", sizes(usage.memory_anon_bytes, usage.memory_file_bytes)),
+            fact("kernel / swap", sizes(usage.memory_kernel_bytes, usage.memory_swap_bytes)),
+            fact("OOM kills", count(usage.oom_kills as f64)),
+            self.fact(Group::Faults, "faults/s min / maj", faults),
+        ]
+    }
+
+    /// Pressure: the share of the time in which some (s) or all (f, full) of its threads waited.
+    fn pressure(&self) -> Vec<Fact> {
+        let fact = |label, text| self.fact(Group::Pressure, label, text);
+        let pair = |some: Of, full: Of| both(self.share(some), self.share(full));
+        vec![
+            fact("pressure cpu %", self.share(|it| it.pressure_cpu_some_ns)),
+            fact(
+                "pressure mem % s/f",
+                pair(|it| it.pressure_memory_some_ns, |it| it.pressure_memory_full_ns),
+            ),
+            fact("pressure io % s/f", pair(|it| it.pressure_io_some_ns, |it| it.pressure_io_full_ns)),
+        ]
+    }
+
+    fn network(&self) -> Vec<Fact> {
+        let usage = &self.now.counters.usage;
+        let network = |label, text| self.fact(Group::Network, label, text);
+        let tcp = |label, text| self.fact(Group::Tcp, label, text);
+        let counts = |one: Of, other: Of| both(self.per_second(one), self.per_second(other));
+        let traffic = both(self.traffic(|it| it.net_rx_bytes), self.traffic(|it| it.net_tx_bytes));
+        vec![
+            network("net B/s in / out", traffic),
+            network("packets/s in / out", counts(|it| it.net_rx_packets, |it| it.net_tx_packets)),
+            tcp("retransmits/s", self.per_second(|it| it.tcp_retransmits)),
+            tcp("connects/s, accepts/s", counts(|it| it.tcp_connects, |it| it.tcp_accepts)),
+            tcp("rtt p50 / p99", spans(usage.tcp_rtt_p50_ns, usage.tcp_rtt_p99_ns)),
+        ]
+    }
+
+    fn io_and_life(&self) -> Vec<Fact> {
+        let usage = &self.now.counters.usage;
+        let io = |label, text| self.fact(Group::Io, label, text);
+        let life = |label, text| self.fact(Group::Life, label, text);
+        let traffic = both(self.traffic(|it| it.io_read_bytes), self.traffic(|it| it.io_write_bytes));
+        let births = both(self.per_second(|it| it.forks), self.per_second(|it| it.execs));
+        vec![
+            io("io B/s read / written", traffic),
+            io("io p50 / p99", spans(usage.io_p50_ns, usage.io_p99_ns)),
+            Fact { label: "processes / threads", text: of_all(usage.processes, usage.threads) },
+            life("forks/s, execs/s", births),
+            life("exits bad / by signal", of_all(usage.exits_failed, usage.exits_signaled)),
+        ]
+    }
+
+    /// A dash where nobody measures it: a zero would claim that somebody did.
+    fn fact(&self, group: Group, label: &'static str, text: String) -> Fact {
+        Fact { label, text: if self.now.counters.knows(group) { text } else { "-".to_owned() } }
+    }
+
     /// A second, by the agent's own clock.
-    fn rate(&self, figure: fn(&Usage) -> u64) -> Option<f64> {
+    fn rate(&self, figure: Of) -> Option<f64> {
         let before = self.before?;
         let span = self.now.at.checked_sub(before.at).filter(|it| *it > Duration::ZERO)?;
         let news = figure(&self.now.counters.usage).checked_sub(figure(&before.counters.usage))?;
         Some(news as f64 / span.as_secs_f64())
     }
+
+    fn per_second(&self, figure: Of) -> String {
+        self.rate(figure).map_or("-".to_owned(), count)
+    }
+
+    fn traffic(&self, figure: Of) -> String {
+        self.rate(figure).map_or("-".to_owned(), bytes)
+    }
+
+    /// Nanoseconds as a share of the time that passed.
+    fn share(&self, figure: Of) -> String {
+        self.rate(figure).map_or("-".to_owned(), |ns| percent(ns / 1e9))
+    }
+}
+
+fn both(one: String, other: String) -> String {
+    format!("{one} / {other}")
+}
+
+fn of_all(one: u64, other: u64) -> String {
+    both(count(one as f64), count(other as f64))
+}
+
+fn sizes(one: u64, other: u64) -> String {
+    both(bytes(one as f64), bytes(other as f64))
+}
+
+fn spans(one_ns: u64, other_ns: u64) -> String {
+    both(duration(one_ns as f64), duration(other_ns as f64))
 }
 
 #[cfg(test)]

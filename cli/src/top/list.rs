@@ -15,7 +15,8 @@ pub(super) struct List {
     pub(super) order: Vec<u32>,
     /// Place in `order`.
     pub(super) selected: usize,
-    /// The selected row, so that it is found again wherever it moves.
+    /// The row that somebody selected, so that it is found again wherever it moves. Until then the first is selected,
+    /// whichever that is.
     key: Option<Key>,
     /// The first row on the screen; place in `order`.
     pub(super) top: usize,
@@ -41,7 +42,8 @@ impl List {
         });
         match found {
             Some(at) => self.selected = at,
-            None => self.select(board, self.selected),
+            None if self.key.is_some() => self.select(board, self.selected),
+            None => self.selected = 0,
         }
     }
 
@@ -75,7 +77,7 @@ impl List {
     /// Selects the row at `at` of the list, or the last if there are fewer.
     pub(super) fn select(&mut self, board: &Board, at: usize) {
         self.selected = at.min(self.order.len().saturating_sub(1));
-        self.key = self.order.get(self.selected).map(|row| board.key(self.view, *row as usize));
+        self.key = self.selected_key(board);
     }
 
     /// Moves the window of `height` rows so that the selected one is in it.
@@ -89,8 +91,8 @@ impl List {
         }
     }
 
-    pub(super) fn selected_key(&self) -> Option<&Key> {
-        self.key.as_ref()
+    pub(super) fn selected_key(&self, board: &Board) -> Option<Key> {
+        self.order.get(self.selected).map(|row| board.key(self.view, *row as usize))
     }
 
     /// Sorts by the column that a key names; the same one again turns the order around.

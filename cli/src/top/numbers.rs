@@ -88,8 +88,8 @@ impl Numbers {
         self.set(Figure::Faults, rate(Group::Faults, |it| it.faults_major));
         let periods = rate(Group::Cpu, |it| it.periods);
         let throttled = rate(Group::Cpu, |it| it.throttled_periods);
-        // No period passed: it has no limit, or did not run. Then it was not held back either.
-        self.set(Figure::Throttled, share(throttled, periods));
+        // No period passed lately: it did not run, so it was not held back. None ever did: nothing holds it to a limit.
+        self.set(Figure::Throttled, share(throttled, periods).filter(|_| usage.periods > 0));
         let preempted = rate(Group::RunQueue, |it| it.preempted_ns);
         self.set(Figure::Preempted, share(preempted, preempted.zip(cpu).map(|(taken, had)| taken + had)));
     }
@@ -205,7 +205,11 @@ mod tests {
     #[test]
     fn an_idle_container_was_neither_throttled_nor_preempted() {
         let mut numbers = Numbers::default();
-        numbers.measure(&counters(5, 5), Some((&counters(5, 5), Duration::from_secs(1))));
+        let idle = counters(1_000_000_000, 5);
+        numbers.measure(&idle, Some((&idle, Duration::from_secs(1))));
         assert_eq!((numbers.get(Figure::Throttled), numbers.get(Figure::Preempted)), (Some(0.0), Some(0.0)));
+        let unlimited = counters(5, 5);
+        numbers.measure(&unlimited, Some((&unlimited, Duration::from_secs(1))));
+        assert_eq!(numbers.get(Figure::Throttled), None, "it never met a period");
     }
 }

@@ -27,7 +27,8 @@ pub(super) struct State {
     pub(super) with_ended: bool,
     /// Readings are not taken in.
     pub(super) is_paused: bool,
-    pub(super) is_help_open: bool,
+    /// The help is shown from this line on.
+    pub(super) help: Option<u16>,
     /// The task that is looked at closely.
     pub(super) detail: Option<Detail>,
     pub(super) freshness: Freshness,
@@ -65,7 +66,7 @@ impl State {
             is_typing: false,
             with_ended: false,
             is_paused: false,
-            is_help_open: false,
+            help: None,
             detail: None,
             freshness: Freshness::Waiting(None),
             width: 80,
@@ -142,10 +143,10 @@ impl State {
             Key::Control('c') => effects.push(Effect::Quit),
             Key::Control('z') => effects.push(Effect::Suspend),
             Key::Control('l') => effects.push(Effect::Repaint),
-            _ if self.is_help_open => self.is_help_open = false,
+            _ if self.help.is_some() => self.help_key(key),
             _ if self.is_typing => self.type_filter(key),
             Key::Char('q') => effects.push(Effect::Quit),
-            Key::Char('?' | 'h') => self.is_help_open = true,
+            Key::Char('?' | 'h') => self.help = Some(0),
             Key::Char(' ') => {
                 self.is_paused = !self.is_paused;
                 if !self.is_paused {
@@ -155,6 +156,19 @@ impl State {
             _ if self.detail.is_some() => self.detail_key(key, effects),
             _ => self.list_key(key, effects),
         }
+    }
+
+    /// The help is scrolled, or left by any other key.
+    fn help_key(&mut self, key: Key) {
+        let page = Layout::of(self.width, self.height).body().height;
+        let last = super::draw::help_height(self.view).saturating_sub(page);
+        self.help = self.help.and_then(|top| match key {
+            Key::Up | Key::Char('k') => Some(top.saturating_sub(1)),
+            Key::Down | Key::Char('j') => Some((top + 1).min(last)),
+            Key::PageUp | Key::Home => Some(0),
+            Key::PageDown | Key::End => Some(last),
+            _ => None,
+        });
     }
 
     fn type_filter(&mut self, key: Key) {
@@ -269,10 +283,12 @@ impl State {
     }
 
     fn open(&mut self, effects: &mut Vec<Effect>) {
-        let Some(key) = self.list().selected_key().cloned() else { return };
+        let Some(key) = self.list().selected_key(&self.board) else { return };
         if self.detail.as_ref().is_some_and(|it| it.key == key) {
             return;
         }
+        let (list, board) = (&mut self.lists[View::Tasks as usize], &self.board);
+        list.select(board, list.selected); // Leaving it leads back to this row.
         let old = self.detail.take();
         let (is_recent, distribution) = old.map_or((false, 0), |it| (it.is_recent, it.distribution));
         self.detail = Some(Detail {

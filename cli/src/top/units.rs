@@ -2,10 +2,10 @@
 
 /// Widest texts, in characters: of [`cores`], [`bytes`], [`count`], [`duration`] and [`percent`].
 pub(super) const CORES_WIDTH: u16 = 5;
-pub(super) const BYTES_WIDTH: u16 = 6;
+pub(super) const BYTES_WIDTH: u16 = 5;
 pub(super) const COUNT_WIDTH: u16 = 5;
 pub(super) const DURATION_WIDTH: u16 = 5;
-pub(super) const PERCENT_WIDTH: u16 = 5;
+pub(super) const PERCENT_WIDTH: u16 = 4;
 
 /// CPU cores: `0.25`, `12.5`, `1234`, `12.3k`.
 pub(super) fn cores(cores: f64) -> String {
@@ -48,10 +48,10 @@ pub(super) fn duration(ns: f64) -> String {
     if value < 9.95 { format!("{value:.1}s") } else { format!("{:.0}s", value.min(9_999.0)) }
 }
 
-/// A share of one, in percent: `0.0`, `12.3`, `100`.
+/// A share of one, in percent: `0.0`, `12.3`, `100`; no more than 9999.
 pub(super) fn percent(share: f64) -> String {
     let percent = share * 100.0;
-    if percent < 99.95 { format!("{percent:.1}") } else { format!("{:.0}", percent.min(99_999.0)) }
+    if percent < 99.95 { format!("{percent:.1}") } else { format!("{:.0}", percent.min(9_999.0)) }
 }
 
 /// How long ago, in whole seconds, then minutes, then hours.

@@ -125,18 +125,14 @@ pub(super) fn tabs(pen: &mut Pen<'_>, area: Rect, state: &State) {
 }
 
 pub(super) fn hints(pen: &mut Pen<'_>, area: Rect, state: &State) {
-    let text = match (state.is_help_open, &state.detail, state.is_typing) {
-        (true, ..) => "any key: back",
-        (_, Some(_), _) => {
-            "esc back  up/down other task  t recent or all  d other distribution  ? help  q quit"
-        }
+    let text = match (state.help, &state.detail, state.is_typing) {
+        (Some(_), ..) => "up/down more  any other key back",
+        (_, Some(_), _) => "esc back  up/down task  t recent/all  d distribution  ? help  q quit",
         (_, _, true) => "type to filter  enter keep  esc clear",
         _ if state.view == View::Tasks => {
-            "tab list  enter task  / filter  CAPITALS or < > order  r reverse  a ended  space pause  ? help  q quit"
+            "tab list  enter open  / filter  < > r order  a ended  space pause  ? help  q quit"
         }
-        _ => {
-            "tab list  enter its tasks  / filter  CAPITALS or < > order  r reverse  a all  space pause  ? help  q quit"
-        }
+        _ => "tab list  enter tasks  / filter  < > r order  a all  space pause  ? help  q quit",
     };
     pen.put(area, 0, 0, text, FAINT);
 }

@@ -8,37 +8,28 @@ use crate::top::columns;
 
 const KEYS: &[(&str, &str)] = &[
     ("tab 1 2 3", "nodes, frameworks, tasks"),
-    ("up down k j", "the row; page up and down, home and end (g G) go farther"),
+    ("up down k j", "select a row; page up and down, home and end (g G) go farther"),
     ("enter", "of a task: all of its figures; of a node or framework: its tasks"),
-    ("< >", "order by the column beside; a column's letter (below) orders by it, once more reverses"),
-    ("r a /", "reverse; show what has ended too; filter by id, name, state, node, framework"),
+    ("< >", "order by the column beside; by the one of a letter (below)"),
+    ("r", "the other way around; so does a column's letter once more"),
+    ("/", "only rows with a text in their id, name, state, node or framework"),
+    ("a", "what has ended, or is away, too"),
     ("space", "pause; ctrl-z stops, ctrl-l redraws, q quits"),
 ];
 
-pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, view: View) {
-    let mut y = 0;
-    for (keys, what) in KEYS {
-        pen.put(area, 1, y, keys, STRONG);
-        pen.put(area, 14, y, what, PLAIN);
-        y += 1;
-    }
-    y += 1;
-    // In as many columns as it takes, side by side where that is wide enough.
-    let all = columns::of(view);
-    let height = usize::from(area.height.saturating_sub(y)).max(1);
-    let across = all.len().div_ceil(height).max(1);
-    let width = area.width / across as u16;
-    for (at, column) in all.iter().enumerate() {
-        let place = Rect {
-            x: area.x + (at / height) as u16 * width,
-            width: width.saturating_sub(1),
-            y: area.y + y,
-            height: area.height.saturating_sub(y),
-        };
-        let line = (at % height) as u16;
-        let key = column.key.map_or(' ', |it| it);
-        pen.put(place, 1, line, &key.to_string(), STRONG);
-        pen.put(place, 3, line, column.title, STRONG);
-        pen.put(place, 15, line, column.help, FAINT);
+/// Lines that all of it takes.
+pub(in crate::top) fn height(view: View) -> u16 {
+    (KEYS.len() + 1 + columns::of(view).len()) as u16
+}
+
+/// From its line `top` on.
+pub(super) fn draw(pen: &mut Pen<'_>, area: Rect, view: View, top: u16) {
+    let keys = KEYS.iter().map(|(keys, what)| (*keys, "", *what)).chain([("", "", "")]);
+    let columns = columns::of(view).iter().map(|it| (it.letter(), it.title, it.help));
+    let lines = keys.chain(columns).skip(usize::from(top));
+    for (y, (key, title, what)) in (0..area.height).zip(lines) {
+        pen.put(area, 1, y, key, STRONG);
+        pen.put(area, 3, y, title, STRONG);
+        pen.put(area, 16, y, what, if title.is_empty() { PLAIN } else { FAINT });
     }
 }

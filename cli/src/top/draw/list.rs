@@ -4,7 +4,7 @@ use model::usage::{Source, Sources};
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
-use super::{ALARM, FAINT, HEAD, PLAIN, Pen, SELECTED, STRONG, WARNING, header};
+use super::{ALARM, Cell, FAINT, HEAD, PLAIN, Pen, SELECTED, STRONG, WARNING, header};
 use crate::top::board::Row;
 use crate::top::columns::{self, Content, GAP};
 use crate::top::input::Freshness;
@@ -22,7 +22,7 @@ pub(super) fn draw(pen: &mut Pen<'_>, heads: Rect, rows: Rect, state: &State) ->
     for (at, width) in &fitted {
         let style = if *at == list.sorted { HEAD.patch(STRONG).patch(WARNING) } else { HEAD };
         let is_right = matches!(all[*at].content, Content::Number(_));
-        pen.cell(heads, x, 0, *width, all[*at].title, is_right, style);
+        pen.cell(heads, Cell { x, y: 0, width: *width, is_right }, all[*at].title, style);
         x += width + GAP;
     }
     let visible = list.order.iter().enumerate().skip(list.top).take(usize::from(rows.height));
@@ -55,13 +55,13 @@ fn draw_row(pen: &mut Pen<'_>, area: Rect, y: u16, row: &Row, fitted: &[(usize, 
             Content::Number(figure) => {
                 let value = row.numbers.get(figure);
                 let text = columns::shown(figure, value);
-                pen.cell(area, x, y, *width, &text, true, style_of(row, figure));
+                pen.cell(area, Cell::right(x, y, *width), &text, style_of(row, figure));
             }
             Content::Trend => header::line(pen, area, (x, y, *width), &row.cpu, None),
-            Content::Sources => pen.cell(area, x, y, *width, &letters(row.sources), false, FAINT),
+            Content::Sources => pen.cell(area, Cell::left(x, y, *width), &letters(row.sources), FAINT),
             text => {
                 let style = if row.is_alive { PLAIN } else { FAINT };
-                pen.cell(area, x, y, *width, text_of(&state.board, state.view, row, text), false, style);
+                pen.cell(area, Cell::left(x, y, *width), text_of(&state.board, state.view, row, text), style);
             }
         }
         x += width + GAP;

@@ -3,7 +3,7 @@
 use model::latency::Latency;
 use ratatui::layout::Rect;
 
-use super::{ALARM, FAINT, HEAD, LINE, PLAIN, Pen, WARNING};
+use super::{ALARM, Cell, FAINT, HEAD, LINE, PLAIN, Pen, WARNING};
 use crate::top::insight::{Insight, Preempter};
 use crate::top::units::{count, duration, percent};
 
@@ -44,8 +44,13 @@ pub(super) fn distribution(pen: &mut Pen<'_>, area: Rect, shown: &Insight, which
             Some(bound) => format!("< {}", duration(bound as f64)),
             None => "longer".to_owned(),
         };
-        pen.cell(area, 1, y, 8, &label, true, PLAIN);
-        pen.cell(area, 10, y, 5, &count(bar.count as f64), true, if bar.count == 0 { FAINT } else { PLAIN });
+        pen.cell(area, Cell::right(1, y, 8), &label, PLAIN);
+        pen.cell(
+            area,
+            Cell::right(10, y, 5),
+            &count(bar.count as f64),
+            if bar.count == 0 { FAINT } else { PLAIN },
+        );
         let text = pen.glyphs.bar(bar.count as f64 / most as f64, area.width.saturating_sub(17));
         pen.put(area, 16, y, &text, LINE);
     }
@@ -99,16 +104,16 @@ pub(super) fn preempters(pen: &mut Pen<'_>, area: Rect, shown: &Insight, span: &
         let is_other = others(&it);
         let share = if is_other && all > 0 { it.waited_ns as f64 / all as f64 } else { 0.0 };
         let text = if is_other { percent(share) } else { "-".to_owned() };
-        pen.cell(area, 1, y, 5, &text, true, PLAIN);
-        pen.cell(area, 7, y, 6, &duration(it.waited_ns as f64), true, PLAIN);
-        pen.cell(area, 14, y, 5, &count(it.count as f64), true, PLAIN);
+        pen.cell(area, Cell::right(1, y, 5), &text, PLAIN);
+        pen.cell(area, Cell::right(7, y, 6), &duration(it.waited_ns as f64), PLAIN);
+        pen.cell(area, Cell::right(14, y, 5), &count(it.count as f64), PLAIN);
         let style = match &*it.kind {
             "container" if share >= 0.5 => ALARM,
             "container" => WARNING,
             "itself" => FAINT,
             _ => PLAIN,
         };
-        pen.cell(area, 21, y, area.width.saturating_sub(21), &it.name, false, style);
+        pen.cell(area, Cell::left(21, y, area.width.saturating_sub(21)), &it.name, style);
     }
 }
 
