@@ -27,6 +27,11 @@ const NEEDS: &[Need] = &[
         packages: &["capnproto"],
         present: || sh::works("capnp", &["--version"]),
     },
+    Need {
+        what: "promtool (the end-to-end test of both daemons' pages of metrics)",
+        packages: &["prometheus"],
+        present: || sh::works("promtool", &["--version"]),
+    },
 ];
 
 /// The versions that the end-to-end tests are written against. http-parser's C file is too old for Python 3.11 and

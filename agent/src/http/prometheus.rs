@@ -83,7 +83,7 @@ impl Scrape {
     /// The page. Reads what this process uses and what devices are called, so it belongs on a thread that may wait.
     pub fn write(&self) -> Reply {
         // A container has about 150 lines of 200 bytes; a page that has room grows no more.
-        let mut page = Page::with_capacity(64 << 10 | self.containers.len() * (32 << 10));
+        let mut page = Page::with_capacity((64 << 10) + self.containers.len() * (32 << 10));
         self.agent(&mut page);
         self.abilities(&mut page);
         self.losses(&mut page);

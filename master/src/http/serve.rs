@@ -85,6 +85,7 @@ async fn route(State(app): State<App>, request: Request) -> Response {
     match place(request.uri().path()) {
         Place::Scheduler => scheduler::answer(&app, request).await,
         Place::Operator => operator::answer(&app, request).await,
+        Place::Metrics => metrics(&app, request).await,
         Place::Document => snapshot_document(&app, request).await,
     }
 }
@@ -92,6 +93,8 @@ async fn route(State(app): State<App>, request: Request) -> Response {
 enum Place {
     Scheduler,
     Operator,
+    /// In Prometheus' format; what follows the name belongs to Mesos' documents.
+    Metrics,
     Document,
 }
 
@@ -101,11 +104,30 @@ fn place(path: &str) -> Place {
     match (parts.next(), parts.next(), parts.next()) {
         (Some("api"), Some("v1"), Some("scheduler")) => Place::Scheduler,
         (Some("api"), Some("v1"), _) => Place::Operator,
+        (Some("metrics"), None, _) => Place::Metrics,
         _ => Place::Document,
     }
 }
 
+async fn metrics(app: &App, request: Request) -> Response {
+    write(app, request, |_, query, picture| {
+        let around = legacy::Around { allocations: picture.allocations, process: system::process() };
+        Some(legacy::page(&picture.snapshot, &around, query))
+    })
+    .await
+}
+
 async fn snapshot_document(app: &App, request: Request) -> Response {
+    write(app, request, |path, query, picture| legacy::get(path, query, &picture.snapshot, &gauges(picture)))
+        .await
+}
+
+/// What `document` makes of a picture of the cluster; `None` where nothing stands at the path.
+async fn write(
+    app: &App,
+    request: Request,
+    document: impl FnOnce(&str, &Query, &Picture) -> Option<Reply> + Send + 'static,
+) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD | Method::POST) {
         return refuse(&Refusal::Method { allowed: "GET", got: request.method().to_string() });
     }
@@ -113,8 +135,7 @@ async fn snapshot_document(app: &App, request: Request) -> Response {
     let Some(picture) = app.picture().await else { return refuse(&Refusal::MasterRecovering) };
     let path = request.uri().path().to_owned();
     // A large cluster takes a while to write down; streams go on meanwhile.
-    let written =
-        tokio::task::spawn_blocking(move || legacy::get(&path, &query, &picture.snapshot, &gauges(&picture)));
+    let written = tokio::task::spawn_blocking(move || document(&path, &query, &picture));
     match written.await {
         Ok(Some(reply)) => from_reply(reply),
         Ok(None) => refuse(&Refusal::NotFound),

@@ -1,6 +1,7 @@
 //! The machine's own figures, for the metrics: read from `/proc` and `/sys` when asked, a few microseconds each time.
 
 use super::legacy::Gauge;
+use api::exposition::process::{self, Texts};
 use api::legacy::system;
 use std::fs;
 
@@ -8,6 +9,17 @@ use std::fs;
 pub fn gauges() -> Vec<Gauge> {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     system::gauges(&read(system::LOADAVG), &read(system::MEMINFO), &read(system::CPUS_ONLINE))
+}
+
+/// What this process itself uses.
+pub fn process() -> Texts {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    Texts {
+        stat: read(process::STAT),
+        status: read(process::STATUS),
+        limits: read(process::LIMITS),
+        files: fs::read_dir(process::FILES).ok().map(Iterator::count),
+    }
 }
 
 #[cfg(test)]

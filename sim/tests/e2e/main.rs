@@ -10,6 +10,7 @@ mod bad_input;
 mod cli;
 mod executor_death;
 mod failover;
+mod metrics;
 mod pymesos;
 mod restart;
 mod support;

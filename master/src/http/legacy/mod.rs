@@ -5,6 +5,7 @@ mod agents;
 mod frameworks;
 mod metrics;
 mod operator;
+mod prometheus;
 mod quantities;
 mod roles;
 mod state;
@@ -15,10 +16,13 @@ mod version;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod prometheus_tests;
+#[cfg(test)]
 mod tests;
 
 pub use api::legacy::{Gauge, Query, Reply};
 pub use operator::answer;
+pub use prometheus::{Around, page};
 
 use crate::cluster::snapshot::Snapshot;
 use api::legacy::each::Nothing;

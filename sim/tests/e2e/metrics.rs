@@ -1,0 +1,60 @@
+//! What Prometheus scrapes from both daemons, while a task runs: held against its own checker.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use client::operator::Operator;
+
+use crate::support::{Target, program, skip};
+
+/// Prometheus' own opinion of a page: names, types, units, help.
+fn check(page: &[u8]) {
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool.stdin.take().unwrap().write_all(page).unwrap();
+    let said = promtool.wait_with_output().unwrap();
+    let text = [said.stdout, said.stderr].concat();
+    assert!(said.status.success() && text.is_empty(), "{}", String::from_utf8_lossy(&text));
+}
+
+#[tokio::test]
+async fn both_daemons_pages_of_metrics_are_as_prometheus_wants_them() {
+    let test = "both_daemons_pages_of_metrics_are_as_prometheus_wants_them";
+    if Command::new("promtool").arg("--version").output().is_err() {
+        return skip(test, "no promtool (Debian's package prometheus)");
+    }
+    let Some((mut target, _)) = Target::start_own(test).await else { return };
+    let mut task = program("ingot", &target);
+    // Some work of every kind: CPU, memory, disk, and packets on the loopback.
+    let work = "dd if=/dev/zero of=f bs=64k count=64 conv=fsync 2>/dev/null; \
+                while :; do wc -c f >/dev/null; echo > /dev/udp/127.0.0.1/9; done";
+    let mut task =
+        task.args(["run", "--quiet", "--", "bash", "-c", work]).stdout(Stdio::null()).spawn().unwrap();
+    let mut agent = Operator::new(target.cluster.as_ref().unwrap().agent(0).clone());
+    let mut master = Operator::new(target.master.clone());
+    let mut pages = [String::new(), String::new(), String::new()];
+    target
+        .until("both daemons tell of the task", async || {
+            let read = async |of: &mut Operator, path| {
+                String::from_utf8(of.get(path).await.unwrap().to_vec()).unwrap()
+            };
+            pages = [
+                read(&mut agent, "/metrics").await,
+                read(&mut master, "/metrics?tasks=true").await,
+                read(&mut master, "/metrics").await,
+            ];
+            pages[0].contains("\ningot_container_cpu_seconds_total{")
+                && pages[1].contains("\ningot_task_cpu_seconds_total{")
+        })
+        .await;
+    task.kill().unwrap();
+    task.wait().unwrap();
+    pages.iter().for_each(|page| check(page.as_bytes()));
+    assert!(pages[2].contains("\ningot_cluster_resource{resource=\"cpus\"} 8\n"), "{}", pages[2]);
+    assert!(!pages[2].contains("\ningot_task_"), "{}", pages[2]);
+}
