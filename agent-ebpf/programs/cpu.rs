@@ -18,15 +18,18 @@
 //! Races: `switch` runs with interrupts off, `flush` from an interrupt or with preemption off, so on one CPU they never
 //! overlap; a thread is on one CPU at a time. The agent runs one `flush` at a time.
 
-use agent_ebpf::CpuCounters;
+use agent_ebpf::{Counters, CpuCounters};
 use aya_ebpf::helpers::bpf_get_current_task_btf;
 use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint};
 use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext};
 
 use crate::task::{self, Followed, Seen, Task};
+use crate::waits;
 
 /// `TASK_DEAD` of include/linux/sched.h (v6.1): the state of a thread that will never run again.
 const TASK_DEAD: u32 = 0x80;
+/// `TASK_RUNNING`: it left though it could have gone on, or it is about to be woken.
+const TASK_RUNNING: u32 = 0;
 
 /// A thread leaves a CPU. Arguments: preempted, previous task, next task, state of the previous task.
 #[btf_tracepoint(function = "sched_switch")]
@@ -36,7 +39,9 @@ pub(crate) fn switch(ctx: BtfTracePointContext) -> i32 {
     let Some(counters) = task::counters(container) else { return 0 };
     let is_dead = ctx.arg::<u32>(3) & TASK_DEAD != 0;
     if let Some(followed) = task::followed(previous) {
-        count(previous, followed, &mut counters.cpu, container);
+        count(previous, followed, counters, container);
+        let runnable = ctx.arg::<u32>(0) != 0 || ctx.arg::<u32>(3) == TASK_RUNNING;
+        waits::leave(previous, ctx.arg(2), followed, runnable);
     } else if is_dead && task::is_worker(previous) {
         add(&mut counters.cpu, &Seen::now(previous), &Seen::NOTHING);
     } else {
@@ -57,7 +62,7 @@ pub(crate) fn flush(_ctx: RawTracePointContext) -> i32 {
     let container = task::container_of(current);
     let Some(counters) = task::counters(container) else { return 0 };
     if let Some(followed) = task::followed(current) {
-        count(current, followed, &mut counters.cpu, container);
+        count(current, followed, counters, container);
     } else {
         task::adopt(current, container);
     }
@@ -65,14 +70,15 @@ pub(crate) fn flush(_ctx: RawTracePointContext) -> i32 {
 }
 
 #[inline(always)]
-fn count(task: Task, followed: &mut Followed, counters: &mut CpuCounters, container: u64) {
+fn count(task: Task, followed: &mut Followed, counters: &mut Counters, container: u64) {
     if followed.container != container {
         // It came from elsewhere, and the hook on moves has not seen it (a thread of a process that was moved whole).
         task::begin(task, followed, container);
         return;
     }
     let now = Seen::now(task);
-    add(counters, &now, &followed.seen);
+    add(&mut counters.cpu, &now, &followed.seen);
+    waits::arrived(task, &now, followed, &mut counters.waits);
     followed.seen = now;
 }
 

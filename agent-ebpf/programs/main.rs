@@ -31,6 +31,8 @@ mod net;
 mod probe;
 #[cfg(target_arch = "bpf")]
 mod task;
+#[cfg(target_arch = "bpf")]
+mod waits;
 
 #[cfg(target_arch = "bpf")]
 #[unsafe(link_section = "license")]

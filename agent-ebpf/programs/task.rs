@@ -7,7 +7,7 @@
 use core::ffi::c_void;
 use core::ptr;
 
-use agent_ebpf::{CONTAINERS_MAX, Counters};
+use agent_ebpf::{CONTAINERS_MAX, Counters, taker};
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{
     BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE,
@@ -39,6 +39,7 @@ pub(crate) use load;
 offsets! {
     TASK_FLAGS, TASK_COMM, TASK_PID, TASK_TGID, TASK_MM, TASK_CGROUPS,
     TASK_EXEC_RUNTIME, TASK_UTIME, TASK_STIME, TASK_NVCSW, TASK_NIVCSW, TASK_MIN_FLT, TASK_MAJ_FLT,
+    TASK_PCOUNT, TASK_RUN_DELAY,
     CSET_DEFAULT_CGROUP, CGROUP_LEVEL, CGROUP_PARENT, CGROUP_ANCESTORS, CGROUP_KN, CSS_CGROUP, KERNFS_ID,
 }
 
@@ -70,6 +71,11 @@ pub(crate) struct Followed {
     pub(crate) container: u64,
     /// What has been counted.
     pub(crate) seen: Seen,
+    /// Who took its CPU when it last left one (waits.rs).
+    pub(crate) taker: u64,
+    /// The run queue that it then stood in, and that queue's time under a limit: the lower 32 bits of both.
+    pub(crate) queue: u32,
+    pub(crate) limited: u32,
     /// Resident pages that are counted for it in the container's sum. Written by exchange only.
     pub(crate) pages: u64,
     /// Sum of its memory counters, remainders left out, when `pages` was last made; a change says it is time again.
@@ -96,6 +102,10 @@ pub(crate) struct Seen {
     pub(crate) involuntary: u32,
     pub(crate) faults_minor: u32,
     pub(crate) faults_major: u32,
+    /// How long it has waited for a CPU in all; 0 where the kernel does not keep it.
+    pub(crate) waited_ns: u64,
+    /// How often it has got one.
+    pub(crate) arrivals: u32,
 }
 
 impl Seen {
@@ -108,6 +118,8 @@ impl Seen {
         involuntary: 0,
         faults_minor: 0,
         faults_major: 0,
+        waited_ns: 0,
+        arrivals: 0,
     };
 
     #[inline(always)]
@@ -122,6 +134,9 @@ impl Seen {
                 involuntary: load!(task, TASK_NIVCSW, u64) as u32,
                 faults_minor: load!(task, TASK_MIN_FLT, u64) as u32,
                 faults_major: load!(task, TASK_MAJ_FLT, u64) as u32,
+                // A field that this kernel lacks has the offset 0, and the verifier drops the load.
+                waited_ns: if TASK_RUN_DELAY.load() == 0 { 0 } else { load!(task, TASK_RUN_DELAY, u64) },
+                arrivals: if TASK_RUN_DELAY.load() == 0 { 0 } else { load!(task, TASK_PCOUNT, u64) as u32 },
             }
         }
     }
@@ -282,5 +297,6 @@ pub(crate) fn adopt(task: Task, container: u64) {
 #[inline(always)]
 pub(crate) fn begin(task: Task, followed: &mut Followed, container: u64) {
     followed.seen = Seen::now(task);
+    followed.taker = taker::NOBODY;
     followed.container = container;
 }

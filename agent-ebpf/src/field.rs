@@ -31,6 +31,12 @@ fields! {
     TASK_NIVCSW: "task_struct", "nivcsw";
     TASK_MIN_FLT: "task_struct", "min_flt";
     TASK_MAJ_FLT: "task_struct", "maj_flt";
+    TASK_PCOUNT: "task_struct", "sched_info.pcount";
+    TASK_RUN_DELAY: "task_struct", "sched_info.run_delay";
+    TASK_THROTTLED: "task_struct", "throttled";
+    TASK_CFS_RQ: "task_struct", "se.cfs_rq";
+    CFS_THROTTLE_COUNT: "cfs_rq", "throttle_count";
+    CFS_THROTTLED_TIME: "cfs_rq", "throttled_clock_pelt_time";
     TASK_PID: "task_struct", "pid";
     TASK_TGID: "task_struct", "tgid";
     TASK_COMM: "task_struct", "comm";

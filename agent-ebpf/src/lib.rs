@@ -20,6 +20,10 @@ pub mod map {
     pub const CONTAINERS: &str = "CONTAINERS";
     /// cgroup id -> [`Memory`](super::Memory), one shared copy, because a peak is a property of the sum.
     pub const MEMORY: &str = "MEMORY";
+    /// [`Pair`](super::Pair) -> [`Taken`](super::Taken), one shared copy.
+    pub const TAKEN: &str = "TAKEN";
+    /// One word: the agent's process id in the initial PID namespace.
+    pub const AGENT: &str = "AGENT";
     /// Ring buffer of [`Event`](super::Event).
     pub const EVENTS: &str = "EVENTS";
     /// One word a CPU: where the word itself lies in that CPU's memory (see `programs/memory.rs`).
@@ -43,6 +47,9 @@ pub mod global {
 /// Containers the maps hold unless the loader asks for more. The entries are allocated as containers come, so a high
 /// limit costs nothing but the buckets (16 bytes each).
 pub const CONTAINERS_MAX: usize = 8192;
+/// Pairs of containers of which one took CPU from the other that are kept at a time. Made beforehand, since none can be
+/// made under the run-queue lock: 80 bytes each, and 16 of buckets, together 1.5 MiB.
+pub const PAIRS_MAX: usize = 16384;
 /// Size of the ring buffer, bytes: 5,461 events between two drains.
 pub const EVENTS_BYTES: usize = 256 * 1024;
 /// Most CPUs whose remainders a sum can visit (the verifier walks each turn of that loop).
@@ -65,6 +72,11 @@ macro_rules! words {
             fn take(words: &mut impl Iterator<Item = u64>) -> Self {
                 // Fields are read in the order they are declared, which `repr(C)` makes their order in memory.
                 Self { $($field: words.next().unwrap_or(0),)+ }
+            }
+
+            /// Reads one from its words.
+            pub fn from_words(words: [u64; Self::WORDS]) -> Self {
+                Self::take(&mut words.into_iter())
             }
 
             /// Adds another CPU's copy to this one.
@@ -96,6 +108,71 @@ words! {
         /// Page faults that waited for a device.
         faults_major,
     }
+}
+
+/// How long the threads of a container waited for a CPU (`programs/waits.rs`). 264 bytes a CPU: 33 KiB a container on
+/// 128 CPUs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WaitCounters {
+    /// Waits from wake-up or preemption to running, but those for the container's own CPU limit.
+    pub latency: Histogram,
+    /// Waits because another thread of the container had taken the CPU.
+    pub own: Taken,
+    /// Waits after a preemption in which the container's CPU limit held the thread back.
+    pub limited: Taken,
+    /// Waits because of somebody else, for whom the map of pairs had no room.
+    pub untold: Taken,
+}
+
+impl WaitCounters {
+    pub const WORDS: usize = Histogram::WORDS + 3 * Taken::WORDS;
+
+    fn take(words: &mut impl Iterator<Item = u64>) -> Self {
+        Self {
+            latency: Histogram::take(words),
+            own: Taken::take(words),
+            limited: Taken::take(words),
+            untold: Taken::take(words),
+        }
+    }
+
+    /// Adds another CPU's copy to this one.
+    pub fn add(&mut self, other: &Self) {
+        self.latency.add(&other.latency);
+        self.own.add(&other.own);
+        self.limited.add(&other.limited);
+        self.untold.add(&other.untold);
+    }
+}
+
+words! {
+    /// Waits that somebody is to blame for.
+    Taken { count, waited_ns }
+}
+
+words! {
+    /// Whose CPU was taken, and by whom.
+    Pair {
+        /// A container's cgroup id.
+        victim,
+        /// A container's cgroup id, or one of [`taker`].
+        taker,
+    }
+}
+
+/// Takers that are no containers. No cgroup has these ids: the kernel counts up from 1.
+pub mod taker {
+    /// Nobody, or it cannot be told.
+    pub const NOBODY: u64 = 0;
+    /// A thread outside all containers, the kernel's own included.
+    pub const SYSTEM: u64 = u64::MAX;
+    /// A thread of the agent.
+    pub const AGENT: u64 = u64::MAX - 1;
+    /// The container's own CPU limit. Never in the map.
+    pub const LIMIT: u64 = u64::MAX - 2;
+    /// Containers that are gone. Only the agent writes these.
+    pub const GONE: u64 = u64::MAX - 3;
 }
 
 words! {
@@ -143,38 +220,42 @@ words! {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     pub cpu: CpuCounters,
+    pub waits: WaitCounters,
     pub life: LifeCounters,
     pub net: NetCounters,
 }
 
 impl Counters {
-    pub const WORDS: usize = CpuCounters::WORDS + LifeCounters::WORDS + NetCounters::WORDS;
+    pub const WORDS: usize =
+        CpuCounters::WORDS + WaitCounters::WORDS + LifeCounters::WORDS + NetCounters::WORDS;
 
     pub fn from_words(words: [u64; Self::WORDS]) -> Self {
         let words = &mut words.into_iter();
-        Self { cpu: CpuCounters::take(words), life: LifeCounters::take(words), net: NetCounters::take(words) }
+        Self {
+            cpu: CpuCounters::take(words),
+            waits: WaitCounters::take(words),
+            life: LifeCounters::take(words),
+            net: NetCounters::take(words),
+        }
     }
 
     /// Adds another CPU's copy to this one.
     pub fn add(&mut self, other: &Self) {
         self.cpu.add(&other.cpu);
+        self.waits.add(&other.waits);
         self.life.add(&other.life);
         self.net.add(&other.net);
     }
 }
 
 impl Memory {
-    pub fn from_words(words: [u64; Self::WORDS]) -> Self {
-        Self::take(&mut words.into_iter())
-    }
-
     /// Pages resident now, never below zero.
     pub fn resident(&self) -> u64 {
         u64::try_from(self.resident_pages.cast_signed()).unwrap_or(0)
     }
 }
 
-const _: () = assert!(size_of::<Counters>() == 168 && size_of::<Counters>() == 8 * Counters::WORDS);
+const _: () = assert!(size_of::<Counters>() == 432 && size_of::<Counters>() == 8 * Counters::WORDS);
 const _: () = assert!(size_of::<Memory>() == 16);
 // The kernel wants a ring buffer to be a power of two of whole pages; 64 KiB pages are the largest there are.
 const _: () = assert!(EVENTS_BYTES.is_power_of_two() && EVENTS_BYTES >= 64 * 1024);
@@ -187,8 +268,10 @@ mod tests {
     fn words_go_to_the_fields_in_their_order() {
         let counters = Counters::from_words(core::array::from_fn(|index| index as u64));
         assert_eq!((counters.cpu.exec_ns, counters.cpu.faults_major), (0, 7));
-        assert_eq!((counters.life.forks, counters.life.exits_signaled), (8, 16));
-        assert_eq!((counters.net.rx_bytes, counters.net.tx_packets), (17, 20));
+        assert_eq!((counters.waits.latency.buckets[0], counters.waits.latency.sum_ns), (8, 34));
+        assert_eq!((counters.waits.own.count, counters.waits.untold.waited_ns), (35, 40));
+        assert_eq!((counters.life.forks, counters.life.exits_signaled), (41, 49));
+        assert_eq!((counters.net.rx_bytes, counters.net.tx_packets), (50, 53));
     }
 
     #[test]

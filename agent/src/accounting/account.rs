@@ -61,7 +61,8 @@ impl Account {
                 // A container that is gone was one all the same; nobody knows its name any more.
                 Taker::Cgroup(id) => of(id).map_or(Preempter::System, Preempter::Container),
                 Taker::Agent => Preempter::Agent,
-                Taker::System => Preempter::System,
+                Taker::System | Taker::Gone | Taker::Untold => Preempter::System,
+                Taker::Limit => Preempter::Limit,
             };
             match all.iter_mut().find(|it| it.by == by) {
                 Some(same) => {
@@ -71,7 +72,7 @@ impl Account {
                 None => all.push(Preemption { by, count: taken.count, waited_ns: taken.waited_ns }),
             }
         }
-        let others = || all.iter().filter(|it| it.by != Preempter::Itself);
+        let others = || all.iter().filter(|it| !matches!(it.by, Preempter::Itself | Preempter::Limit));
         raise(&mut usage.preempted, others().fold(0, |sum, it| sum.saturating_add(it.count)));
         raise(&mut usage.preempted_ns, others().fold(0, |sum, it| sum.saturating_add(it.waited_ns)));
         all.sort_by_key(|it| Reverse(it.waited_ns));
@@ -161,20 +162,23 @@ mod tests {
             taken(Taker::Cgroup(9), 2_000),
             taken(Taker::System, 100),
             taken(Taker::Agent, 200),
+            taken(Taker::Gone, 10),
+            taken(Taker::Limit, 9_000),
         ];
         let mut account = Account::default();
         let names = |id: u64| (id == 8).then(|| ContainerId::new("noisy"));
         account.look(Some(7), Some(&sample(&[5_000, 1_000], all)), &FileSample::default(), &names);
         let by: Vec<_> = account.detail.preempted_by.iter().map(|it| (it.by.clone(), it.waited_ns)).collect();
         let expected = [
+            (Preempter::Limit, 9_000),
             (Preempter::Container(ContainerId::new("noisy")), 5_000),
-            // The one that nobody knows any more, and the system.
-            (Preempter::System, 2_100),
+            // The ones that nobody knows any more, and the system.
+            (Preempter::System, 2_110),
             (Preempter::Itself, 1_000),
             (Preempter::Agent, 200),
         ];
         assert_eq!(by, expected);
-        assert_eq!((account.usage.preempted, account.usage.preempted_ns), (4, 7_300));
+        assert_eq!((account.usage.preempted, account.usage.preempted_ns), (5, 7_310));
         assert_eq!((account.usage.run_queue_waits, account.usage.run_queue_ns), (2, 6_000));
     }
 

@@ -34,6 +34,12 @@ pub enum Taker {
     Cgroup(u64),
     Agent,
     System,
+    /// A container that is gone.
+    Gone,
+    /// Nobody else: the container's own CPU limit.
+    Limit,
+    /// Another container or the system; the programs had no room for which.
+    Untold,
 }
 
 /// TCP connections of sockets that were made in the container.

@@ -1,10 +1,15 @@
 //! The containers' counters: entries are made before a container's first process and removed after its last; reading
 //! sums the CPUs. Knows maps, not programs.
 
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+
 use agent_ebpf::{Counters, Memory, map};
 use aya::Ebpf;
-use aya::maps::{HashMap, MapData, MapError, PerCpuHashMap, PerCpuValues};
+use aya::maps::{HashMap, IterableMap, MapData, MapError, PerCpuHashMap, PerCpuValues};
 use aya::util::nr_cpus;
+
+use super::batch::Batch;
 
 /// Why a container cannot be counted.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +34,12 @@ pub enum CountersError {
         #[source]
         source: MapError,
     },
+    #[error("cannot read map {name}")]
+    ReadAll {
+        name: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("cannot remove the counters of container {id}")]
     Remove {
         id: u64,
@@ -37,11 +48,12 @@ pub enum CountersError {
     },
 }
 
-/// The two maps with one entry a container.
+/// The maps with one entry a container.
 pub(super) struct ContainerMaps {
     counters: PerCpuHashMap<MapData, u64, [u64; Counters::WORDS]>,
     memory: HashMap<MapData, u64, [u64; Memory::WORDS]>,
     cpus: usize,
+    batch: Batch,
 }
 
 impl ContainerMaps {
@@ -51,7 +63,7 @@ impl ContainerMaps {
         let counters = PerCpuHashMap::try_from(take(map::CONTAINERS)?).map_err(no_map(map::CONTAINERS))?;
         let memory = HashMap::try_from(take(map::MEMORY)?).map_err(no_map(map::MEMORY))?;
         let cpus = nr_cpus().map_err(|(_, error)| CountersError::Cpus(error))?;
-        Ok(Self { counters, memory, cpus })
+        Ok(Self { counters, memory, cpus, batch: Batch::default() })
     }
 
     /// From now on `id` is a container. Its counters start at zero; if it is one already, they stay as they are.
@@ -77,6 +89,33 @@ impl ContainerMaps {
             sum.add(&Counters::from_words(*words));
         }
         Ok(Some((sum, Memory::from_words(memory))))
+    }
+
+    /// The same of all containers, by a system call for some hundred of them.
+    pub(super) fn read_all(&mut self) -> Result<Vec<(u64, Counters, Memory)>, CountersError> {
+        let read = |name| move |source| CountersError::ReadAll { name, source };
+        let mut memory = BTreeMap::new();
+        let fd = self.memory.map().fd().as_fd();
+        self.batch
+            .each(fd, 1, Memory::WORDS, |key, value| {
+                let words = value.try_into().expect("as many as asked for");
+                memory.insert(key[0], Memory::from_words(words));
+            })
+            .map_err(read(map::MEMORY))?;
+        let mut all = Vec::new();
+        let fd = self.counters.map().fd().as_fd();
+        self.batch
+            .each(fd, 1, Counters::WORDS * self.cpus, |key, value| {
+                // Half a container is none.
+                let Some(memory) = memory.get(&key[0]) else { return };
+                let mut sum = Counters::default();
+                for words in value.chunks_exact(Counters::WORDS) {
+                    sum.add(&Counters::from_words(words.try_into().expect("a chunk is as long")));
+                }
+                all.push((key[0], sum, *memory));
+            })
+            .map_err(read(map::CONTAINERS))?;
+        Ok(all)
     }
 
     /// From now on `id` is nobody's. Harmless if it never was.
@@ -124,5 +163,21 @@ fn if_there<T>(done: Result<T, MapError>) -> Result<Option<T>, MapError> {
         Err(MapError::KeyNotFound) => Ok(None),
         Err(error) if errno(&error) == Some(libc::ENOENT) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_ebpf::Histogram;
+    use model::latency::Latency;
+
+    /// The two crates may not know each other; here they are held together.
+    #[test]
+    fn the_programs_keep_durations_as_the_model_does() {
+        assert_eq!(Histogram::BUCKETS, Latency::BUCKETS);
+        let near = |power: u32| [-1_i64, 0, 1].map(|by| (1_u64 << power).wrapping_add_signed(by));
+        for ns in (0..64).flat_map(near).chain([0, u64::MAX]) {
+            assert_eq!(Histogram::bucket(ns), Latency::bucket(ns), "{ns} ns");
+        }
     }
 }

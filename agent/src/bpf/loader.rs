@@ -29,6 +29,8 @@ enum Hook {
     Tracepoint(&'static str),
     /// Loaded only; the agent runs it when it wants to.
     OnDemand,
+    /// Run once, by the agent itself.
+    Once,
     /// Loaded only; the agent makes an iterator of it when it wants to.
     TaskIterator,
     Cgroup(CgroupSkbAttachType),
@@ -94,11 +96,20 @@ const PROGRAMS: &[Spec] = &[
         fields: &[&[field::BPF_ARRAY_PPTRS]],
         figures: &[Figure::MemoryExact],
     },
+    // Without it the agent counts as any other process outside the containers.
+    Spec { name: "me", hook: Hook::Once, fields: &[], figures: &[] },
     Spec {
         name: "fork",
         hook: Hook::Tracepoint("sched_process_fork"),
         fields: &[CGROUP, NAMES, RESIDENT],
-        figures: &[Figure::Cpu, Figure::CpuRunning, Figure::Memory, Figure::MemoryExact, Figure::Life],
+        figures: &[
+            Figure::Cpu,
+            Figure::CpuRunning,
+            Figure::RunQueue,
+            Figure::Memory,
+            Figure::MemoryExact,
+            Figure::Life,
+        ],
     },
     Spec {
         name: "exec",
@@ -124,12 +135,17 @@ const PROGRAMS: &[Spec] = &[
         fields: &[CGROUP, NAMES],
         figures: &[Figure::Oom],
     },
-    Spec { name: FLUSH, hook: Hook::OnDemand, fields: &[CGROUP, RUNTIME], figures: &[Figure::CpuRunning] },
+    Spec {
+        name: FLUSH,
+        hook: Hook::OnDemand,
+        fields: &[CGROUP, RUNTIME, NAMES],
+        figures: &[Figure::CpuRunning],
+    },
     Spec {
         name: "switch",
         hook: Hook::Tracepoint("sched_switch"),
-        fields: &[CGROUP, RUNTIME],
-        figures: &[Figure::Cpu, Figure::CpuRunning],
+        fields: &[CGROUP, RUNTIME, NAMES],
+        figures: &[Figure::Cpu, Figure::CpuRunning, Figure::RunQueue],
     },
     Spec {
         name: SWEEP,
@@ -155,6 +171,12 @@ const PROGRAMS: &[Spec] = &[
         fields: &[],
         figures: &[Figure::Network],
     },
+];
+
+/// Fields without which the programs run all the same and leave figures out.
+const OPTIONAL: &[(Figure, &[&str])] = &[
+    (Figure::RunQueue, &[field::TASK_PCOUNT, field::TASK_RUN_DELAY]),
+    (Figure::OwnLimit, &[field::TASK_CFS_RQ, field::CFS_THROTTLE_COUNT, field::CFS_THROTTLED_TIME]),
 ];
 
 /// What the globals are set to. Owned here because aya borrows each until the object is loaded.
@@ -199,6 +221,12 @@ pub(super) fn load(root: &Path) -> Result<(Ebpf, Support), Reason> {
             if missing.iter().all(|(it, _)| it != figure) {
                 missing.push((*figure, reason.clone()));
             }
+        }
+    }
+    for (figure, needed) in OPTIONAL {
+        let absent = globals.absent.iter().find(|it| needed.contains(&it.global));
+        if let Some(it) = absent.filter(|_| missing.iter().all(|(it, _)| it != figure)) {
+            missing.push((*figure, Arc::new(Reason::NoField { of: it.of, path: it.path })));
         }
     }
     Ok((ebpf, Support::without(missing)))
@@ -268,6 +296,11 @@ fn start(ebpf: &mut Ebpf, spec: &Spec, btf: &Btf, root: &File) -> Result<(), Rea
             program.load().map_err(refused)?;
             // Run on every CPU once: `anchor` needs it, for `flush` it shows that it can be done at all.
             run_everywhere(program).map_err(refused)
+        }
+        Hook::Once => {
+            let program: &mut RawTracePoint = program.try_into().map_err(refused)?;
+            program.load().map_err(refused)?;
+            program.test_run(RawTracePointRunOptions::new()).map(drop).map_err(refused)
         }
         Hook::TaskIterator => {
             let program: &mut Iter = program.try_into().map_err(refused)?;

@@ -13,6 +13,11 @@ pub enum Figure {
     /// The same for threads that are running at the moment they are looked at. Without it their time comes when they
     /// are next switched out.
     CpuRunning,
+    /// Waits for a CPU, and who had taken it.
+    RunQueue,
+    /// Waits for the container's own CPU limit told from those for others. Without it, or on a kernel without such
+    /// limits, all waits count as the latter.
+    OwnLimit,
     /// Resident memory of a container, now and at its highest.
     Memory,
     /// The same to the page. Without it each process's figure is off by what the kernel keeps on its CPUs: at most
@@ -27,14 +32,25 @@ pub enum Figure {
 }
 
 impl Figure {
-    pub const ALL: [Self; 7] =
-        [Self::Cpu, Self::CpuRunning, Self::Memory, Self::MemoryExact, Self::Network, Self::Life, Self::Oom];
+    pub const ALL: [Self; 9] = [
+        Self::Cpu,
+        Self::CpuRunning,
+        Self::RunQueue,
+        Self::OwnLimit,
+        Self::Memory,
+        Self::MemoryExact,
+        Self::Network,
+        Self::Life,
+        Self::Oom,
+    ];
 
     /// A name for logs and endpoints.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
             Self::CpuRunning => "cpu_running",
+            Self::RunQueue => "run_queue",
+            Self::OwnLimit => "own_limit",
             Self::Memory => "memory",
             Self::MemoryExact => "memory_exact",
             Self::Network => "network",
@@ -152,7 +168,7 @@ mod tests {
         assert!(support.has(Figure::Cpu) && !support.has(Figure::Memory));
         assert_eq!(
             support.to_string(),
-            "BPF: cpu, cpu_running, network, life, oom; without memory, memory_exact: \
+            "BPF: cpu, cpu_running, run_queue, own_limit, network, life, oom; without memory, memory_exact: \
              this kernel has no field mm_struct.owner"
         );
     }

@@ -137,6 +137,7 @@ pub(super) fn kind(by: &Preempter) -> &'static str {
         Preempter::Itself => "itself",
         Preempter::Agent => "agent",
         Preempter::System => "system",
+        Preempter::Limit => "limit",
     }
 }
 
@@ -167,7 +168,7 @@ struct Named<'a> {
 fn shown_preemption<'o>(owners: &'o Owners<'_>, it: &'o Preemption) -> ShownPreemption<'o> {
     let container_id = match &it.by {
         Preempter::Container(id) => Some(id.as_str()),
-        Preempter::Itself | Preempter::Agent | Preempter::System => None,
+        Preempter::Itself | Preempter::Agent | Preempter::System | Preempter::Limit => None,
     };
     let owner = container_id.and_then(|id| owners.get(id));
     let tasks = owner.into_iter().flat_map(|owner| &owner.executor.tasks).take(TASKS_MAX);

@@ -248,7 +248,9 @@ impl Scrape {
         let labels = |it: &Looked, by: &Preempter| {
             let name = match by {
                 Preempter::Container(id) => id.as_str(),
-                Preempter::Itself | Preempter::Agent | Preempter::System => detail::kind(by),
+                Preempter::Itself | Preempter::Agent | Preempter::System | Preempter::Limit => {
+                    detail::kind(by)
+                }
             };
             it.labels.and("by", name)
         };

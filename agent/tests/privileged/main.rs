@@ -16,6 +16,7 @@ mod bpf_cpu;
 mod bpf_life;
 mod bpf_memory;
 mod bpf_net;
+mod bpf_waits;
 mod containers;
 mod ordinary;
 mod sampling;

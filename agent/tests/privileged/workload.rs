@@ -23,6 +23,13 @@ fn workload() {
             println!("\nspinning");
             busy(1, Duration::MAX);
         }
+        // On one CPU, which it takes from others there.
+        "crowd" => {
+            pin();
+            println!("\nspinning");
+            busy(number(1), Duration::MAX);
+        }
+        "nap" => nap(),
         "duty" => duty(Duration::from_millis(number(1))),
         "split" => split(Duration::from_millis(number(1))),
         "ring" => ring(number(1)),
@@ -48,6 +55,23 @@ fn busy(threads: u64, time: Duration) {
     let others: Vec<_> = (1..threads).map(|_| std::thread::spawn(spin)).collect();
     spin();
     others.into_iter().for_each(|it| it.join().unwrap());
+}
+
+/// All of them on the same CPU, so that they meet.
+fn pin() {
+    let mut first = nix::sched::CpuSet::new();
+    first.set(0).unwrap();
+    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &first).unwrap();
+}
+
+/// Sleeps on that CPU a hundred times, and then for good.
+fn nap() {
+    pin();
+    for _ in 0..100 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    println!("\nslept");
+    std::io::stdin().lock().read_line(&mut String::new()).unwrap();
 }
 
 /// A thread that works for half a millisecond and sleeps as long, again and again.

@@ -40,8 +40,10 @@ pub enum Preempter {
     Itself,
     /// The agent and what it runs.
     Agent,
-    /// Anything else on the machine, the kernel's threads included.
+    /// Anything else on the machine, the kernel's threads and containers that are gone included.
     System,
+    /// Nobody: its own CPU limit held it back.
+    Limit,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

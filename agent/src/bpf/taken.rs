@@ -1,0 +1,102 @@
+//! Who took CPU from whom: the reading side of the map of pairs, which the programs fill and only the agent empties.
+
+use std::os::fd::AsFd;
+
+use agent_ebpf::{Counters, Pair, Taken, map, taker};
+use aya::Ebpf;
+use aya::maps::{HashMap, IterableMap, MapData};
+use model::latency::Latency;
+
+use super::batch::Batch;
+use super::counters::CountersError;
+use crate::accounting::kernel::{self, RunQueue, Taker};
+
+/// The map, and its rows as they were last read, by victim and taker.
+pub(super) struct Pairs {
+    map: HashMap<MapData, [u64; Pair::WORDS], [u64; Taken::WORDS]>,
+    batch: Batch,
+    rows: Vec<(Pair, Taken)>,
+}
+
+impl Pairs {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, CountersError> {
+        let no_map = |source| CountersError::NoMap { name: map::TAKEN, source };
+        let map = ebpf.take_map(map::TAKEN).ok_or(no_map(None))?;
+        let map = HashMap::try_from(map).map_err(|error| no_map(Some(error)))?;
+        Ok(Self { map, batch: Batch::default(), rows: Vec::new() })
+    }
+
+    /// Reads every row.
+    pub(super) fn refresh(&mut self) -> Result<(), CountersError> {
+        let Self { map, batch, rows } = self;
+        rows.clear();
+        let read = batch.each(map.map().fd().as_fd(), Pair::WORDS, Taken::WORDS, |key, value| {
+            let pair = Pair::from_words(key.try_into().expect("as many as asked for"));
+            rows.push((pair, Taken::from_words(value.try_into().expect("as many as asked for"))));
+        });
+        rows.sort_unstable_by_key(|(pair, _)| (pair.victim, pair.taker));
+        read.map_err(|source| CountersError::ReadAll { name: map::TAKEN, source })
+    }
+
+    /// What is known of a container's waits: its counters, and its rows at the last [`Pairs::refresh`].
+    pub(super) fn run_queue(&self, id: u64, counters: &Counters) -> RunQueue {
+        let waits = &counters.waits;
+        let said = |by, taken: &Taken| kernel::Taken { by, count: taken.count, waited_ns: taken.waited_ns };
+        let rows = self.of(id).iter().map(|(pair, taken)| {
+            let by = match pair.taker {
+                taker::SYSTEM => Taker::System,
+                taker::AGENT => Taker::Agent,
+                taker::GONE => Taker::Gone,
+                container => Taker::Cgroup(container),
+            };
+            said(by, taken)
+        });
+        let others = [
+            said(Taker::Cgroup(id), &waits.own),
+            said(Taker::Limit, &waits.limited),
+            said(Taker::Untold, &waits.untold),
+        ];
+        RunQueue {
+            latency: Latency { buckets: waits.latency.buckets, sum_ns: waits.latency.sum_ns },
+            taken: rows.chain(others.into_iter().filter(|it| it.count > 0)).collect(),
+        }
+    }
+
+    fn of(&self, victim: u64) -> &[(Pair, Taken)] {
+        let from = self.rows.partition_point(|(pair, _)| pair.victim < victim);
+        let length = self.rows[from..].partition_point(|(pair, _)| pair.victim == victim);
+        &self.rows[from..from + length]
+    }
+
+    /// Makes room: a container that is no more is a victim no longer, and what it took from others stays theirs under
+    /// another name. To be called when the programs do not count for it any more, after a refresh. What one of its last
+    /// threads took in between is lost if its victim has yet to run again.
+    pub(super) fn forget(&mut self, id: u64) {
+        let (gone, kept) = std::mem::take(&mut self.rows)
+            .into_iter()
+            .partition(|(pair, _)| pair.victim == id || pair.taker == id);
+        self.rows = kept;
+        for (pair, taken) in gone {
+            // A row that cannot be removed takes up room, and nothing more.
+            let removed = self.map.remove(&[pair.victim, pair.taker]).is_ok();
+            if removed && pair.victim != id {
+                self.add_gone(pair.victim, taken);
+            }
+        }
+    }
+
+    /// Only the agent writes these rows, so to read and to write back loses nothing.
+    fn add_gone(&mut self, victim: u64, taken: Taken) {
+        let key = [victim, taker::GONE];
+        let mut sum = Taken::from_words(self.map.get(&key, 0).unwrap_or_default());
+        sum.add(&taken);
+        // A row has just become free.
+        let _ = self.map.insert(key, [sum.count, sum.waited_ns], 0);
+        let pair = Pair { victim, taker: taker::GONE };
+        let at = self.rows.binary_search_by_key(&(victim, taker::GONE), |(it, _)| (it.victim, it.taker));
+        match at {
+            Ok(at) => self.rows[at].1 = sum,
+            Err(at) => self.rows.insert(at, (pair, sum)),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Waits for a CPU and who took it, with real processes on one CPU, held against the scheduler's own sums in /proc.
+
+use std::time::Instant;
+
+use agent::accounting::kernel::{RunQueue, Taken, Taker};
+use agent::bpf::Figure;
+
+use crate::metered::{Cgroup, Meter};
+use crate::scene::DEADLINE;
+
+/// Looks once a moment until what it sees is enough.
+fn waits_of(meter: &mut Meter, container: &Cgroup, enough: impl Fn(&RunQueue) -> bool) -> RunQueue {
+    let start = Instant::now();
+    loop {
+        meter.bpf.refresh().unwrap();
+        let waits = meter.bpf.read(container.id).unwrap().unwrap().run_queue.unwrap();
+        if enough(&waits) {
+            return waits;
+        }
+        assert!(start.elapsed() < DEADLINE, "it never comes: {waits:?}");
+        std::thread::yield_now();
+    }
+}
+
+fn taken_by(waits: &RunQueue, by: Taker) -> Taken {
+    let nothing = Taken { by, count: 0, waited_ns: 0 };
+    waits.taken.iter().find(|it| it.by == by).copied().unwrap_or(nothing)
+}
+
+/// On-CPU time, time in run queues and arrivals, of all threads of a process: /proc/PID/task/TID/schedstat.
+fn schedstat(pid: u32) -> [u64; 3] {
+    let mut sum = [0; 3];
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let text = std::fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap();
+        for (sum, number) in sum.iter_mut().zip(text.split_whitespace()) {
+            *sum += number.parse::<u64>().unwrap();
+        }
+    }
+    sum
+}
+
+#[test]
+fn a_noisy_neighbour_is_named() {
+    let Some(mut meter) = Meter::open("a_noisy_neighbour_is_named", &[Figure::RunQueue]) else { return };
+    let (victim, noisy, still) =
+        (meter.container("victim"), meter.container("noisy"), meter.container("still"));
+    let mut victims = victim.workload("crowd 1");
+    let mut noise = noisy.workload("crowd 3");
+    let mut sleeper = still.workload("nap");
+    sleeper.heard("slept");
+    victims.heard("spinning");
+    noise.heard("spinning");
+
+    let enough = |waits: &RunQueue| taken_by(waits, Taker::Cgroup(noisy.id)).waited_ns > 100_000_000;
+    let waits = waits_of(&mut meter, &victim, enough);
+    println!("victim: {waits:?}");
+    let neighbour = taken_by(&waits, Taker::Cgroup(noisy.id));
+    assert!(neighbour.count > 10, "{neighbour:?}");
+    let laid: u64 = waits.taken.iter().map(|it| it.waited_ns).sum();
+    assert!(laid <= waits.latency.sum_ns, "more is laid to takers than was waited");
+    // What else the machine does is the system's, and may be most.
+    // It has one thread that ever wants a CPU; what ran before is some of the test harness's.
+    assert!(taken_by(&waits, Taker::Cgroup(victim.id)).waited_ns < neighbour.waited_ns / 20, "{waits:?}");
+
+    // The neighbour's threads take the CPU from each other most of all.
+    let own = |waits: &RunQueue| taken_by(waits, Taker::Cgroup(noisy.id)).waited_ns > 100_000_000;
+    let waits = waits_of(&mut meter, &noisy, own);
+    assert!(taken_by(&waits, Taker::Cgroup(victim.id)).count > 0, "they take turns: {waits:?}");
+
+    // One that sleeps has nothing taken from it, though it lives there too; and it has waited.
+    let waits = waits_of(&mut meter, &still, |_| true);
+    println!("sleeper: {waits:?}");
+    assert!(waits.latency.count() >= 100);
+    let from_it: u64 = waits.taken.iter().map(|it| it.count).sum();
+    assert!(from_it < 50, "a hundred sleeps are no preemptions: {waits:?}");
+    let named = waits_of(&mut meter, &victim, |_| true).taken;
+    assert!(named.iter().all(|it| it.by != Taker::Cgroup(still.id) || it.count <= 110), "{named:?}");
+
+    noise.kill();
+    meter.bpf.remove_container(noisy.id).unwrap();
+    // What it took stays taken, though nobody can say any more by whom.
+    let waits = waits_of(&mut meter, &victim, |_| true);
+    assert_eq!(taken_by(&waits, Taker::Cgroup(noisy.id)).count, 0);
+    assert!(taken_by(&waits, Taker::Gone).waited_ns >= neighbour.waited_ns, "{waits:?}");
+    victims.kill();
+    sleeper.end();
+}
+
+/// To the nanosecond and to the wait: both are sums of the same differences.
+#[test]
+fn waits_are_the_schedulers_own() {
+    let Some(mut meter) = Meter::open("waits_are_the_schedulers_own", &[Figure::RunQueue]) else { return };
+    let container = meter.container("waits");
+    let mut inmate = container.workload("nap");
+    inmate.heard("slept");
+    // It says so before it waits; then nothing moves.
+    let waits = waits_of(&mut meter, &container, |waits| {
+        let [_, waited_ns, arrivals] = schedstat(inmate.pid());
+        let counted = (waits.latency.sum_ns, waits.latency.count());
+        println!("counted {counted:?}, the scheduler {waited_ns} {arrivals}");
+        counted == (waited_ns, arrivals)
+    });
+    assert!(waits.latency.count() >= 100);
+    inmate.end();
+}
+
+/// Every container at once says what each says alone.
+#[test]
+fn all_containers_are_read_at_once() {
+    let Some(mut meter) = Meter::open("all_containers_are_read_at_once", &[Figure::Cpu]) else { return };
+    let containers: Vec<_> = (0..100).map(|index| meter.container(&format!("c{index}"))).collect();
+    for container in containers.iter().step_by(10) {
+        container.sh("i=0; while [ $i -lt 100 ]; do i=$((i+1)); done").end();
+    }
+    meter.bpf.refresh().unwrap();
+    let all: std::collections::BTreeMap<_, _> = meter.bpf.read_all().unwrap().into_iter().collect();
+    assert_eq!(all.len(), containers.len());
+    for (index, container) in containers.iter().enumerate() {
+        let alone = meter.bpf.read(container.id).unwrap().unwrap();
+        assert_eq!(all[&container.id], alone, "c{index}");
+        assert_eq!(alone.cpu.unwrap().exec_ns > 0, index % 10 == 0, "c{index}");
+    }
+}
