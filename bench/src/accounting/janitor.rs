@@ -11,8 +11,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, poll};
 
-/// Looks at a cgroup whose processes were killed, a tenth of a second apart unless the kernel tells sooner.
-const LOOKS_MAX: u32 = 100;
+/// Tries to remove a cgroup, so long apart unless the kernel tells sooner of its processes' end: five seconds.
+const TRIES_MAX: u32 = 250;
+const LOOK_MS: u8 = 20;
 
 /// The bench's end of it. Dropping it has the work done, and waits for that.
 pub(super) struct Janitor {
@@ -56,18 +57,16 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Kills what is left below a cgroup and removes it.
+/// Kills what is left below a cgroup and removes it. A process that was killed may still be dying when the kernel says
+/// that nobody is there, so the removal is tried until it succeeds.
 pub(super) fn clear(cgroup: &Path) {
-    let _ = fs::write(cgroup.join("cgroup.kill"), "1");
-    if let Ok(events) = fs::File::open(cgroup.join("cgroup.events")) {
-        for _ in 0..LOOKS_MAX {
-            if fs::read_to_string(cgroup.join("cgroup.events")).is_ok_and(|it| it.contains("populated 0")) {
-                break;
-            }
-            let _ = poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], 100_u16);
-        }
+    for _ in 0..TRIES_MAX {
+        let _ = fs::write(cgroup.join("cgroup.kill"), "1");
+        remove_tree(cgroup);
+        let Ok(events) = fs::File::open(cgroup.join("cgroup.events")) else { return };
+        let _ = poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], LOOK_MS);
     }
-    remove_tree(cgroup);
+    eprintln!("ingot-bench: {} could not be removed", cgroup.display());
 }
 
 fn remove_tree(directory: &Path) {

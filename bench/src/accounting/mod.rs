@@ -2,10 +2,12 @@
 //! A part a file, each with its goals; `PARTS` is the list. A part whose needs this machine does not meet, or that fails,
 //! leaves its goals unmeasured with the reason, and the others go on.
 
+mod bytes;
 mod container;
 mod cpu;
 pub(crate) mod janitor;
 mod memory;
+mod namespace;
 mod needs;
 mod scene;
 
@@ -35,7 +37,7 @@ struct Part {
     run: fn(&Scene, &mut Findings) -> anyhow::Result<()>,
 }
 
-const PARTS: &[Part] = &[cpu::PART, memory::PART];
+const PARTS: &[Part] = &[cpu::PART, memory::PART, bytes::PART];
 
 /// What a part has found.
 #[derive(Default)]

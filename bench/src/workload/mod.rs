@@ -3,7 +3,9 @@
 #![expect(clippy::disallowed_methods, reason = "a workload is something that runs for a time")]
 
 mod grow;
+pub(crate) mod transfer;
 
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -35,6 +37,21 @@ pub(crate) enum Workload {
         #[arg(long)]
         mib: usize,
     },
+    /// Listens, says on which port, and takes one transfer.
+    Receive {
+        #[arg(long)]
+        address: Ipv4Addr,
+        #[command(flatten)]
+        end: transfer::End,
+    },
+    Send {
+        #[arg(long)]
+        to: SocketAddrV4,
+        #[arg(long)]
+        abrupt: bool,
+        #[command(flatten)]
+        end: transfer::End,
+    },
 }
 
 pub(crate) fn run(workload: Workload) -> anyhow::Result<()> {
@@ -46,6 +63,8 @@ pub(crate) fn run(workload: Workload) -> anyhow::Result<()> {
         }
         Workload::Forks { ms: time } => forks(ms(time))?,
         Workload::Grow { mib } => grow::grow(mib)?,
+        Workload::Receive { address, end } => transfer::receive(&end, address)?,
+        Workload::Send { to, abrupt, end } => transfer::send(&end, to, abrupt)?,
     }
     Ok(())
 }
