@@ -1,29 +1,45 @@
 @0x9f07c2b4d6a8135e;
-# The usage report: what every container of one agent used, once a second. Read in place by the master.
+# The usage report: what a node and each of its containers used, once a second. The master copies the figures from where
+# the message lies into its table, column by column; it looks at names only when they are new to the session.
 
 struct UsageReport {
   sequence @0 :UInt64;
   # Counts from one with the agent's process, so that a lost report can be told.
   timestampUs @1 :UInt64;
   # Wall clock of the agent when the figures were read.
-  node @2 :Row;
-  containers @3 :List(ContainerUsage);
+  node @2 :Rows;
+  # One row.
+  layout @3 :UInt64;
+  # Number of the arrangement of `containers`; a new one when a row is given to another container, or a task began or
+  # ended there. 0: nothing is said of running containers.
+  members @4 :List(Member);
+  # Whose the rows are. Left out when the session's last report had the same layout.
+  containers @5 :Rows;
+  # The containers that run. A container keeps its row; rows of containers that are gone are zero and have no source
+  # until others take them.
+  over @6 :List(Member);
+  overFigures @7 :Rows;
+  # Containers whose last process has exited, and their last figures. They stand on their own: a container that is over
+  # may have been in no layout.
 }
 
-struct Row {
-  figures @0 :List(UInt64);
-  # In the order of model::usage, where new figures are added at the end only. From an older agent there are fewer, and
-  # what is missing is zero; from a newer one there are more, and nobody looks at them.
-  sources @1 :UInt64;
-  # Who tells each group of figures: three bits a group, the first group lowest. 0 none, 1 /proc, 2 cgroup files,
-  # 3 BPF; anything else is from a newer agent and read as none.
+struct Rows {
+  count @0 :UInt32;
+  sources @1 :Data;
+  # Who tells each group of figures, a 64-bit little-endian word a row: three bits a group, the first group lowest. 0 none,
+  # 1 /proc, 2 cgroup files, 3 BPF; anything else is from a newer agent and read as none.
+  told @2 :List(UInt64);
+  # Which figures are in some row not zero, a bit a figure, lowest first, in the order of model::usage, where new ones are
+  # added at the end only. What is not told is zero; what an older master does not know it passes over.
+  figures @3 :Data;
+  # For each figure that is told, in order, its column: `count` 64-bit little-endian words.
 }
 
-struct ContainerUsage {
+struct Member {
   containerId @0 :Text;
+  # Empty: nobody's row.
   frameworkId @1 :Text;
   executorId @2 :Text;
   tasks @3 :List(Text);
-  isFinal @4 :Bool;
-  usage @5 :Row;
+  # Those that ran in it since the report before.
 }

@@ -1,34 +1,21 @@
-//! The usage report: built once by the agent, read in place by the master.
+//! The usage report: built once by the agent ([`Builder`]), read in place by the master ([`Report`]).
 //!
-//! Reading copies nothing but the numbers asked for: ids are lent from the receive buffer, and a line that nobody is
-//! interested in is passed over at the price of a pointer.
+//! Figures travel column by column, so that reading them is one look at the message's frame and then a copy. Names
+//! travel when they are new to the session; [`Builder`] numbers the arrangement of rows for that.
 
-use crate::convert::{SliceReader, list_len, text, write_message};
+mod build;
+mod rows;
+
+pub use build::Builder;
+pub use rows::{Rows, Word, sources_of, word_of};
+
+use crate::convert::{SliceReader, id, text};
 use crate::error::WireError;
-use crate::frame::{FrameError, HEADER_BYTES, seal};
 use crate::generated::agent_capnp::to_master;
-use crate::generated::report_capnp::{container_usage, row, usage_report};
+use crate::generated::report_capnp::{member, usage_report};
+use model::id::{ContainerId, ExecutorId, FrameworkId};
 use model::time::UnixTime;
-use model::usage::{ContainerUsage, NodeUsage, Source, Sources, Usage};
-
-/// The frame of a report, ready to be written to the session.
-pub fn build(
-    sequence: u64,
-    timestamp: UnixTime,
-    node: &NodeUsage,
-    containers: &[ContainerUsage],
-) -> Result<Vec<u8>, FrameError> {
-    let mut builder = capnp::message::Builder::new_default();
-    let mut report = builder.init_root::<to_master::Builder<'_>>().init_usage();
-    report.set_sequence(sequence);
-    report.set_timestamp_us(timestamp.0);
-    write_row(&node.to_words(), node.sources, report.reborrow().init_node());
-    let mut lines = report.init_containers(list_len(containers.len()));
-    for (i, line) in (0..).zip(containers) {
-        write_line(line, lines.reborrow().get(i));
-    }
-    seal(write_message(&builder, HEADER_BYTES))
-}
+use model::usage::NodeUsage;
 
 /// A report that lies in the receive buffer.
 pub struct Report<'a> {
@@ -41,115 +28,131 @@ impl std::fmt::Debug for Report<'_> {
     }
 }
 
+/// What a report says, lent from the receive buffer. Names are not checked before they are looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Content<'a> {
+    pub sequence: u64,
+    pub timestamp: UnixTime,
+    /// One row of [`NodeUsage`], or none where nothing is said of the node.
+    pub node: Rows<'a>,
+    /// `None`: nothing is said of running containers.
+    pub running: Option<Running<'a>>,
+    /// Whose the rows of `over_figures` are; as many.
+    pub over: Members<'a>,
+    pub over_figures: Rows<'a>,
+}
+
+/// The containers that run.
+#[derive(Clone, Copy, Debug)]
+pub struct Running<'a> {
+    /// Number of the arrangement; never zero.
+    pub layout: u64,
+    /// Whose the rows are, where the report says so: as many as there are rows.
+    pub members: Option<Members<'a>>,
+    /// Rows of [`model::usage::Usage`].
+    pub rows: Rows<'a>,
+}
+
 impl<'a> Report<'a> {
     /// `message` is a [`to_master`] whose union is a usage report.
     pub(crate) fn new(message: SliceReader<'a>) -> Self {
         Self { message }
     }
 
-    fn root(&self) -> Result<usage_report::Reader<'_>, WireError> {
-        match self.message.get_root::<to_master::Reader<'_>>()?.which()? {
-            to_master::Usage(report) => Ok(report?),
-            _ => unreachable!("checked when the message was decoded"),
+    /// Everything but names is checked here; nothing is copied or allocated.
+    pub fn content(&self) -> Result<Content<'_>, WireError> {
+        let root: usage_report::Reader<'_> =
+            match self.message.get_root::<to_master::Reader<'_>>()?.which()? {
+                to_master::Usage(report) => report?,
+                _ => unreachable!("checked when the message was decoded"),
+            };
+        let running = match root.get_layout() {
+            0 => None,
+            layout => {
+                let rows = Rows::new(root.get_containers()?)?;
+                let members = if root.has_members() { Some(Members(root.get_members()?)) } else { None };
+                if members.is_some_and(|members| members.len() != rows.len()) {
+                    return Err(WireError::field("members", "are not as many as rows"));
+                }
+                Some(Running { layout, members, rows })
+            }
+        };
+        let node = Rows::new(root.get_node()?)?;
+        if node.len() > 1 {
+            return Err(WireError::field("node", "has more than one row"));
         }
-    }
-
-    pub fn sequence(&self) -> Result<u64, WireError> {
-        Ok(self.root()?.get_sequence())
-    }
-
-    pub fn timestamp(&self) -> Result<UnixTime, WireError> {
-        Ok(UnixTime(self.root()?.get_timestamp_us()))
-    }
-
-    pub fn node(&self) -> Result<NodeUsage, WireError> {
-        let (words, sources) = read_row(self.root()?.get_node()?)?;
-        Ok(NodeUsage::from_words(words, sources))
-    }
-
-    /// Calls `see` with each container's line, in the agent's order.
-    pub fn for_each(&self, mut see: impl FnMut(Line<'_>) -> Result<(), WireError>) -> Result<(), WireError> {
-        self.root()?.get_containers()?.iter().try_for_each(|reader| see(Line { reader }))
+        let (over, over_figures) = (Members(root.get_over()?), Rows::new(root.get_over_figures()?)?);
+        if over.len() != over_figures.len() {
+            return Err(WireError::field("over", "are not as many as rows"));
+        }
+        let timestamp = UnixTime(root.get_timestamp_us());
+        Ok(Content { sequence: root.get_sequence(), timestamp, node, running, over, over_figures })
     }
 }
 
-/// One container's line, lent from the receive buffer.
+impl Content<'_> {
+    /// The node's figures, where the agent tells them.
+    pub fn node_usage(&self) -> Option<NodeUsage> {
+        let (words, sources) = self.node.row(0)?;
+        Some(NodeUsage::from_words(words, sources))
+    }
+}
+
+/// Whose rows are.
 #[derive(Clone, Copy)]
-pub struct Line<'a> {
-    reader: container_usage::Reader<'a>,
+pub struct Members<'a>(capnp::struct_list::Reader<'a, member::Owned>);
+
+impl std::fmt::Debug for Members<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Members({})", self.len())
+    }
 }
 
-impl<'a> Line<'a> {
-    pub fn container_id(&self) -> Result<&'a str, WireError> {
-        text(self.reader.get_container_id(), "containers.containerId")
+impl<'a> Members<'a> {
+    pub fn len(&self) -> usize {
+        self.0.len() as usize
     }
 
-    pub fn framework_id(&self) -> Result<&'a str, WireError> {
-        text(self.reader.get_framework_id(), "containers.frameworkId")
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
-    pub fn executor_id(&self) -> Result<&'a str, WireError> {
-        text(self.reader.get_executor_id(), "containers.executorId")
+    /// Row by row; `None` is nobody's row.
+    pub fn iter(&self) -> impl Iterator<Item = Result<Option<Member<'a>>, WireError>> + use<'a> {
+        self.0.iter().map(|reader| {
+            let container_id = text(reader.get_container_id(), "containerId")?;
+            Ok((!container_id.is_empty()).then_some(Member { container_id, reader }))
+        })
+    }
+}
+
+/// Whose a row is, lent from the receive buffer.
+#[derive(Clone, Copy)]
+pub struct Member<'a> {
+    container_id: &'a str,
+    reader: member::Reader<'a>,
+}
+
+impl<'a> Member<'a> {
+    /// Not checked for being an id.
+    pub fn container_name(&self) -> &'a str {
+        self.container_id
     }
 
-    /// Tasks that ran in it since the last report.
+    pub fn container_id(&self) -> Result<ContainerId, WireError> {
+        id(self.reader.get_container_id(), "containerId")
+    }
+
+    pub fn framework_id(&self) -> Result<FrameworkId, WireError> {
+        id(self.reader.get_framework_id(), "frameworkId")
+    }
+
+    pub fn executor_id(&self) -> Result<ExecutorId, WireError> {
+        id(self.reader.get_executor_id(), "executorId")
+    }
+
+    /// Tasks that ran in it since the report before.
     pub fn tasks(&self) -> Result<impl Iterator<Item = Result<&'a str, WireError>> + use<'a>, WireError> {
-        Ok(self.reader.get_tasks()?.iter().map(|task| text(task, "containers.tasks")))
+        Ok(self.reader.get_tasks()?.iter().map(|task| text(task, "tasks")))
     }
-
-    pub fn is_final(&self) -> bool {
-        self.reader.get_is_final()
-    }
-
-    /// The figures. A source from a newer version reads as none.
-    pub fn usage(&self) -> Result<Usage, WireError> {
-        let (words, sources) = read_row(self.reader.get_usage()?)?;
-        Ok(Usage::from_words(words, sources))
-    }
-}
-
-/// Bits that a source takes in a row's word of sources.
-const SOURCE_BITS: usize = 3;
-
-fn read_row<const WORDS: usize>(row: row::Reader<'_>) -> Result<([u64; WORDS], Sources), WireError> {
-    let figures = row.get_figures()?;
-    let mut words = [0; WORDS];
-    for (word, figure) in words.iter_mut().zip(figures.iter()) {
-        *word = figure;
-    }
-    let sources = row.get_sources();
-    let source = |group| match sources >> (group * SOURCE_BITS) & ((1 << SOURCE_BITS) - 1) {
-        1 => Source::Proc,
-        2 => Source::Cgroup,
-        3 => Source::Bpf,
-        _ => Source::None,
-    };
-    Ok((words, Sources::from_array(std::array::from_fn(source))))
-}
-
-fn write_row(words: &[u64], sources: Sources, mut out: row::Builder<'_>) {
-    let mut figures = out.reborrow().init_figures(list_len(words.len()));
-    for (i, word) in (0..).zip(words) {
-        figures.set(i, *word);
-    }
-    let number = |source| match source {
-        Source::None => 0,
-        Source::Proc => 1,
-        Source::Cgroup => 2,
-        Source::Bpf => 3,
-    };
-    let groups = sources.to_array().into_iter().enumerate();
-    out.set_sources(groups.fold(0, |word, (group, source)| word | number(source) << (group * SOURCE_BITS)));
-}
-
-fn write_line(line: &ContainerUsage, mut out: container_usage::Builder<'_>) {
-    out.set_container_id(line.container_id.as_str());
-    out.set_framework_id(line.framework_id.as_str());
-    out.set_executor_id(line.executor_id.as_str());
-    let mut tasks = out.reborrow().init_tasks(list_len(line.tasks.len()));
-    for (i, task) in (0..).zip(&line.tasks) {
-        tasks.set(i, task.as_str());
-    }
-    out.set_is_final(line.is_final);
-    write_row(&line.usage.to_words(), line.usage.sources, out.init_usage());
 }

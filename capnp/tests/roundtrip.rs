@@ -1,4 +1,5 @@
-//! Whatever one side says, the other hears: every message of both menus, every file of the checkpoint, and the report.
+//! Whatever one side says, the other hears: every message of both menus, and every file of the checkpoint. The usage report
+//! has tests of its own.
 
 use bytes::Bytes;
 use model::agent_info::AgentInfo;
@@ -10,8 +11,6 @@ use model::resources::{Disk, Reservation, Resource, Resources};
 use model::role::Role;
 use model::task::{ContainerStatus, Reason, Source, TaskInfo, TaskState, TaskStatus};
 use model::time::UnixTime;
-use model::usage::{ContainerUsage, Usage};
-use model::usage::{NodeUsage, Source as Said, Sources};
 use std::sync::Arc;
 use wire::Incoming;
 use wire::checkpoint::{AgentFile, ExecutorFile, ProcessFile, UpdateRecord};
@@ -227,50 +226,6 @@ fn a_checkpoint_is_read_as_it_was_written() {
         let frame = record.encode().expect("short enough");
         assert_eq!(UpdateRecord::decode(&frame[HEADER_BYTES..]), Ok(record));
     }
-}
-
-#[test]
-fn a_report_is_read_where_it_lies() {
-    let line = |n: u64| ContainerUsage {
-        container_id: format!("C{n}").as_str().into(),
-        framework_id: "F-1".into(),
-        executor_id: "E".into(),
-        tasks: vec!["T1".into(), "T2".into()],
-        is_final: n == 2,
-        usage: Usage {
-            cpu_ns: n,
-            memory_peak_bytes: u64::MAX,
-            threads: 3,
-            exits: 4,
-            sources: Sources { cpu: Said::Bpf, memory: Said::Proc, life: Said::Cgroup, ..Sources::default() },
-            ..Usage::default()
-        },
-    };
-    let lines: Vec<_> = (0..1000).map(line).collect();
-    let node = NodeUsage { cpu_ns: 5, load15_milli: 250, ..NodeUsage::default() };
-    let frame = wire::report::build(17, UnixTime(3), &node, &lines).expect("short enough");
-    assert!(frame.len() < 768 << 10, "a report of 1,000 containers takes {} bytes", frame.len());
-    let Ok(Incoming::Usage(report)) = wire::decode_to_master(&frame[HEADER_BYTES..]) else {
-        panic!("not heard as a report")
-    };
-    assert_eq!((report.sequence(), report.timestamp(), report.node()), (Ok(17), Ok(UnixTime(3)), Ok(node)));
-    let mut heard = Vec::new();
-    let payload = frame.as_ptr_range();
-    report
-        .for_each(|line| {
-            assert!(payload.contains(&line.container_id()?.as_ptr()), "the id was copied");
-            heard.push(ContainerUsage {
-                container_id: line.container_id()?.into(),
-                framework_id: line.framework_id()?.into(),
-                executor_id: line.executor_id()?.into(),
-                tasks: line.tasks()?.map(|task| task.map(Into::into)).collect::<Result<_, _>>()?,
-                is_final: line.is_final(),
-                usage: line.usage()?,
-            });
-            Ok(())
-        })
-        .expect("well-formed");
-    assert_eq!(heard, lines);
 }
 
 /// A peer may send anything; the worst it gets is an error. Bits are flipped and tails cut in every message.

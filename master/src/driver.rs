@@ -274,6 +274,8 @@ impl Driver {
             }
             Effect::CloseSession { session, why } => self.outbox.send(ToNet::Close { session, why }),
             Effect::ForgetRow(row) => self.outbox.send(ToNet::ForgetRow(row)),
+            Effect::KeepNode { session, row } => self.outbox.send(ToNet::KeepNode { session, row }),
+            Effect::ForgetNode(row) => self.outbox.send(ToNet::ForgetNode(row)),
             Effect::ToScheduler { stream, event } => self.tell(stream, event),
             Effect::CloseStream { stream } => drop(self.streams.remove(&stream)),
             Effect::Allocator(event) => self.allocator.send(event),

@@ -48,6 +48,7 @@ impl Agent {
         tracing::debug!(master = self.config.master, "dialling the master");
         let agent = self.clone();
         let link = Link::dial(self.config.master.clone(), move |event| agent.link_event(session, event));
+        self.reports.borrow_mut().session_began();
         *self.link.borrow_mut() = Some((session, link));
     }
 

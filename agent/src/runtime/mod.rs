@@ -73,7 +73,7 @@ pub(crate) struct Agent {
     pub(crate) counts: Counts,
     /// What the whole machine used at the last look.
     machine: Cell<NodeUsage>,
-    reports: Cell<u64>,
+    reports: RefCell<wire::report::Builder>,
     reported: Cell<Time>,
     /// The node's deadline may have changed.
     deadline_changed: Notify,

@@ -131,7 +131,7 @@ impl Parts {
             finals: RefCell::default(),
             counts: Counts::default(),
             machine: Cell::default(),
-            reports: Cell::new(0),
+            reports: RefCell::default(),
             reported: Cell::default(),
             deadline_changed: Notify::new(),
             exit: RefCell::default(),

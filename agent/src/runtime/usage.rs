@@ -6,6 +6,7 @@ use model::usage::ContainerUsage;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
+use wire::frame::FrameError;
 
 /// Last figures kept for a master that is away; beyond that the oldest are lost. A few MiB.
 const FINALS_MAX: usize = 10_000;
@@ -71,12 +72,14 @@ impl Agent {
             });
         }
         drop(containers);
-        self.send_report(&lines);
+        let frame = self.reports.borrow_mut().build(now.unix, &self.machine.get(), &lines);
+        self.send_report(frame);
     }
 
     pub(super) fn report_final(self: &Rc<Self>, line: ContainerUsage) {
         if self.takes_reports() {
-            self.send_report(&[line]);
+            let frame = self.reports.borrow_mut().build_final(self.now().unix, &[line]);
+            self.send_report(frame);
         } else {
             let mut finals = self.finals.borrow_mut();
             if finals.len() == FINALS_MAX {
@@ -87,9 +90,8 @@ impl Agent {
         }
     }
 
-    fn send_report(self: &Rc<Self>, lines: &[ContainerUsage]) {
-        let sequence = self.reports.replace(self.reports.get() + 1);
-        match wire::report::build(sequence, self.now().unix, &self.machine.get(), lines) {
+    fn send_report(self: &Rc<Self>, frame: Result<Vec<u8>, FrameError>) {
+        match frame {
             Ok(frame) => self.send_frame(frame),
             Err(error) => {
                 increment(&self.counts.reports_dropped);

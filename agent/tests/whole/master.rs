@@ -5,12 +5,14 @@ use ::api::v1;
 use model::framework::FrameworkInfo;
 use model::id::{AgentId, FrameworkId, MasterId, TaskId, UpdateId};
 use model::task::{TaskInfo, TaskState, TaskStatus};
+use model::usage::Usage;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Instant;
 use wire::Incoming;
 use wire::frame::Reader;
 use wire::message::{Reregister, ToAgent, ToMaster};
+use wire::report::{Member, Members, Rows};
 
 pub struct Master {
     listener: TcpListener,
@@ -23,6 +25,8 @@ pub struct Session {
     pub introduction: Introduction,
     /// Lines of usage reports that came while something else was waited for.
     pub usage: Vec<UsageLine>,
+    /// Tasks of each row of the newest layout; `None` is nobody's row.
+    rows: Vec<Option<Vec<String>>>,
 }
 
 pub enum Introduction {
@@ -56,7 +60,8 @@ impl Master {
         stream.read_exact(&mut preamble).unwrap();
         assert_eq!(&preamble, wire::PREAMBLE);
         let (reader, usage) = (Reader::default(), Vec::new());
-        let mut session = Session { stream, reader, introduction: Introduction::New, usage };
+        let mut session =
+            Session { stream, reader, introduction: Introduction::New, usage, rows: Vec::new() };
         match session.next() {
             ToMaster::Register { .. } => {}
             ToMaster::Reregister(known) => session.introduction = Introduction::Again(Box::new(known)),
@@ -87,17 +92,21 @@ impl Session {
                 match wire::decode_to_master(payload).unwrap() {
                     Incoming::Message(message) => return *message,
                     Incoming::Usage(report) => {
-                        let usage = &mut self.usage;
-                        report
-                            .for_each(|line| {
-                                let tasks = line.tasks()?.map(|task| Ok(task?.to_owned()));
-                                let tasks = tasks.collect::<Result<_, wire::WireError>>()?;
-                                let (is_final, read) = (line.is_final(), line.usage()?);
-                                let (cpu_ns, memory_peak_bytes) = (read.cpu_ns, read.memory_peak_bytes);
-                                usage.push(UsageLine { tasks, is_final, cpu_ns, memory_peak_bytes });
-                                Ok(())
-                            })
-                            .unwrap();
+                        let content = report.content().unwrap();
+                        let mut see = |members: &[Option<Vec<String>>], rows: &Rows<'_>, is_final| {
+                            for (at, tasks) in members.iter().enumerate() {
+                                let Some(tasks) = tasks.clone() else { continue };
+                                let (words, sources) = rows.row(at).expect("a row a member");
+                                let Usage { cpu_ns, memory_peak_bytes, .. } =
+                                    Usage::from_words(words, sources);
+                                self.usage.push(UsageLine { tasks, is_final, cpu_ns, memory_peak_bytes });
+                            }
+                        };
+                        if let Some(running) = content.running {
+                            running.members.iter().for_each(|members| self.rows = tasks(*members));
+                            see(&self.rows, &running.rows, false);
+                        }
+                        see(&tasks(content.over), &content.over_figures, true);
                     }
                 }
             }
@@ -197,4 +206,9 @@ pub fn command(task_id: &str, shell: &str) -> TaskInfo {
         ..v1::TaskInfo::default()
     };
     ::api::convert::task::from_v1(&info).unwrap()
+}
+
+fn tasks(members: Members<'_>) -> Vec<Option<Vec<String>>> {
+    let of = |member: Member<'_>| member.tasks().unwrap().map(|task| task.unwrap().to_owned()).collect();
+    members.iter().map(|member| member.unwrap().map(of)).collect()
 }

@@ -1,6 +1,6 @@
 //! Agents: registration, sessions, pings, and what becomes of everything when one is given up.
 
-use super::effect::Event;
+use super::effect::{Effect, Event};
 use super::executors::Executor;
 use super::input::SessionId;
 use super::kept::Viewed;
@@ -11,7 +11,7 @@ use super::timers::Timer;
 use super::{Cluster, Turn};
 use crate::allocator::event;
 use crate::allocator::key::AgentKey;
-use crate::usage::Row;
+use crate::usage::{NodeRow, Row};
 use model::agent_info::AgentInfo;
 use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, TaskId};
 use model::resources::Resources;
@@ -42,6 +42,8 @@ pub(super) struct Agent {
     pub(super) offers: BTreeMap<OfferId, Arc<Offer>>,
     /// Where the figures of its running containers stand.
     pub(super) containers: BTreeMap<(FrameworkId, ExecutorId), (ContainerId, Row)>,
+    /// Where those of the node itself stand, once it has reported.
+    pub(super) node: Option<NodeRow>,
     /// Asked to be killed: asked again when the agent comes back and still has them.
     pub(super) killed: BTreeSet<(FrameworkId, TaskId)>,
     pub(super) ping: Ping,
@@ -125,6 +127,7 @@ impl Viewed for Agent {
             total: self.info.total.clone(),
             used: self.used.clone(),
             offered: self.offered.clone(),
+            node: self.node,
         }
     }
 }
@@ -150,6 +153,7 @@ impl Agent {
             executors: BTreeMap::new(),
             offers: BTreeMap::new(),
             containers: BTreeMap::new(),
+            node: None,
             killed: BTreeSet::new(),
             ping: Ping { sequence: 0, is_answered: true, missed_count: 0, due: Time::default() },
         }
@@ -284,6 +288,7 @@ impl Cluster {
         for (_, row) in agent.containers.into_values() {
             self.rows.drop(Some(row), turn);
         }
+        turn.effects.extend(agent.node.map(Effect::ForgetNode));
         self.count_removal(removal);
         if removal == Removal::Unreachable {
             self.unreachable.insert(id.clone(), turn.now.unix);

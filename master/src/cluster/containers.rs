@@ -1,10 +1,11 @@
 //! Containers as reports name them: whose figures stand in which row of the usage table.
 
+use super::effect::Effect;
 use super::input::SessionId;
 use super::rows::Rows;
 use super::tasks::Task;
 use super::{Cluster, Turn};
-use crate::usage::Row;
+use crate::usage::{NodeRow, Row};
 use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId};
 use std::sync::Arc;
 
@@ -32,6 +33,16 @@ impl Place {
 }
 
 impl Cluster {
+    /// The figures of the session's node stand in that row. It is the agent's until the agent is removed.
+    pub(super) fn node(&mut self, session: SessionId, row: NodeRow, turn: &mut Turn<'_>) {
+        let agent = self.sessions.get(&session).and_then(|id| self.agents.get_mut(id));
+        let unused = match agent {
+            Some(agent) => agent.node.replace(row).filter(|old| *old != row),
+            None => Some(row),
+        };
+        turn.effects.extend(unused.map(Effect::ForgetNode));
+    }
+
     /// A container's figures stand in that row: its executor and the tasks that run in it show them.
     pub(super) fn container(
         &mut self,

@@ -4,7 +4,7 @@ use super::input::{SessionId, StreamId, Ticket};
 use super::note::Note;
 use super::offers::Offer;
 use crate::allocator::event;
-use crate::usage::Row;
+use crate::usage::{NodeRow, Row};
 use api::refusal::Refusal;
 use api::v1::OperationState;
 use bytes::Bytes;
@@ -31,6 +31,10 @@ pub enum Effect {
     Allocator(event::Event),
     /// Nobody shows that container's figures any more; the row is free.
     ForgetRow(Row),
+    /// The session is that of an agent whose node's figures stand there already: they, and their history, go on.
+    KeepNode { session: SessionId, row: NodeRow },
+    /// That node's figures are shown no more; the row is free.
+    ForgetNode(NodeRow),
     /// Log it.
     Note(Note),
 }

@@ -1,7 +1,7 @@
 //! The menu of everything that can happen to the cluster core, and when it is legal.
 
 use crate::allocator::event::Allocation;
-use crate::usage::Row;
+use crate::usage::{NodeRow, Row};
 use bytes::Bytes;
 use model::framework::FrameworkInfo;
 use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, OperationId, TaskId, UpdateId};
@@ -41,6 +41,9 @@ pub enum Input {
     },
     /// The last figures of that container have been written to the row. Legal after its `Container`.
     ContainerOver { session: SessionId, framework_id: FrameworkId, executor_id: ExecutorId, row: Row },
+    /// The session's reports tell what its node uses: the figures stand in `row` from here on. Legal once a session, and
+    /// not after an [`super::effect::Effect::KeepNode`] for it.
+    Node { session: SessionId, row: NodeRow },
     /// A scheduler has asked for a stream, and has one that takes events.
     Subscribe(Subscribe),
     /// The stream is closed: by the scheduler, by the network, or because it read too slowly. Legal at any time.

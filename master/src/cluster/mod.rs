@@ -182,6 +182,7 @@ impl Cluster {
             Input::ContainerOver { session, framework_id, executor_id, row } => {
                 self.container_over(session, framework_id, executor_id, row, turn);
             }
+            Input::Node { session, row } => self.node(session, row, turn),
             Input::Subscribe(subscribe) => self.subscribe(subscribe, turn),
             Input::StreamGone { stream } => self.stream_gone(&stream, turn),
             Input::Call(call) => self.call(call, turn),

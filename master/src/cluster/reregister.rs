@@ -1,6 +1,7 @@
 //! An agent comes back: with the tasks it has, which may not be the tasks the master thinks it has.
 
 use super::agents::Agent;
+use super::effect::Effect;
 use super::executors::Executor;
 use super::input::SessionId;
 use super::note::Note;
@@ -88,6 +89,7 @@ impl Cluster {
             }
             self.addresses.insert(info.address, id.clone());
         }
+        turn.effects.extend(agent.node.map(|row| Effect::KeepNode { session, row }));
         agent.reregistered = Some(turn.now.unix);
         agent.ping.reset();
         let is_resized = agent.info.total != info.total;

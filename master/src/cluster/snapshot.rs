@@ -104,6 +104,8 @@ pub struct AgentView {
     pub used: Resources,
     /// In unanswered offers; marked likewise.
     pub offered: Resources,
+    /// Where the figures of the node itself stand, once it has reported: [`usage::Table::node`] of [`Snapshot::usage`].
+    pub node: Option<usage::NodeRow>,
 }
 
 /// One role in use: a framework is subscribed to it, it has a weight, or something is reserved for it.

@@ -2,7 +2,7 @@
 
 use super::poller::WAKER;
 use crate::cluster::input::SessionId;
-use crate::usage::Row;
+use crate::usage::{NodeRow, Row};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use wire::message::ToAgent;
@@ -21,6 +21,12 @@ pub(crate) enum ToNet {
     },
     /// The row of the usage table may be used for another container.
     ForgetRow(Row),
+    /// The session writes its node's figures there.
+    KeepNode {
+        session: SessionId,
+        row: NodeRow,
+    },
+    ForgetNode(NodeRow),
     Stop,
 }
 

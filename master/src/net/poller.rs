@@ -5,7 +5,6 @@
     reason = "how long guests may stay silent is a matter of this thread alone"
 )]
 
-use super::figures::Book;
 use super::guest::{self, Verdict};
 use super::outbox::{Inbox, ToNet};
 use super::session::{End, Rest, Session};
@@ -43,7 +42,7 @@ pub(super) struct Net {
     listener: TcpListener,
     http: UnboundedSender<std::net::TcpStream>,
     post: Post,
-    book: Book,
+    usage: Writer,
     inbox: Inbox,
     next_token: usize,
     guests: BTreeMap<Token, Guest>,
@@ -74,7 +73,7 @@ impl Net {
             listener,
             http,
             post,
-            book: Book::new(usage),
+            usage,
             inbox,
             next_token: WAKER.0 + 1,
             guests: BTreeMap::new(),
@@ -222,12 +221,13 @@ impl Net {
                         self.unwritten.insert(token);
                     }
                 }
-                ToNet::ForgetRow(row) => {
-                    let writer = self.book.release(row).map(token_of);
-                    if let Some(session) = writer.and_then(|token| self.sessions.get_mut(&token)) {
-                        session.forget(row);
+                ToNet::ForgetRow(row) => self.usage.release(row),
+                ToNet::KeepNode { session, row } => {
+                    if let Some(session) = self.sessions.get_mut(&token_of(session)) {
+                        session.block.keep_node(row);
                     }
                 }
+                ToNet::ForgetNode(row) => self.usage.release_node(row),
                 ToNet::Stop => return Orders { is_stop: true },
             }
         }
@@ -251,7 +251,7 @@ impl Net {
                 continue;
             }
             let Some(session) = self.sessions.get_mut(&token) else { continue };
-            match session.read(&self.post, &mut self.book) {
+            match session.read(&self.post, &mut self.usage) {
                 Ok(Rest::Drained) => {}
                 Ok(Rest::More) => _ = self.unread.insert(token),
                 Err(end) => self.end(token, &end),
@@ -262,7 +262,6 @@ impl Net {
     /// Ends a session: nobody else notices.
     fn end(&mut self, token: Token, end: &End) {
         let Some(session) = self.sessions.remove(&token) else { return };
-        self.book.session_ended(session.rows());
         let (id, peer) = (session.id.0, session.peer);
         let cause = std::error::Error::source(end).map(ToString::to_string).unwrap_or_default();
         match end {
@@ -272,6 +271,7 @@ impl Net {
             _ => tracing::warn!(session = id, %peer, why = %end, %cause, "agent_session_ended"),
         }
         self.post.input(Input::AgentGone { session: session.id });
+        self.usage.session_ended(session.block);
     }
 
     fn housekeeping(&mut self) {

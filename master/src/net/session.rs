@@ -1,11 +1,11 @@
 //! One agent's session: frames in, frames out.
 
-use super::figures::Book;
+use super::figures;
 use crate::cluster::input::{Input, SessionId};
 use crate::driver::Post;
-use crate::usage::Row;
+use crate::usage::{Block, Writer};
 use mio::net::TcpStream;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use wire::frame::{FrameError, Reader};
 use wire::{Incoming, WireError};
@@ -55,8 +55,8 @@ pub(super) struct Session {
     queue: VecDeque<Vec<u8>>,
     written: usize,
     queued_bytes: usize,
-    /// Where the figures of its containers stand, by container id.
-    containers: BTreeMap<String, Row>,
+    /// Where its figures stand.
+    pub(super) block: Block,
     /// To be closed once what the socket takes at once is written, and why.
     pub(super) closing: Option<&'static str>,
 }
@@ -71,13 +71,13 @@ impl Session {
             queue: VecDeque::new(),
             written: 0,
             queued_bytes: 0,
-            containers: BTreeMap::new(),
+            block: Block::default(),
             closing: None,
         }
     }
 
     /// Reads and passes on what has come, up to [`READ_BYTES_MAX`].
-    pub(super) fn read(&mut self, post: &Post, book: &mut Book) -> Result<Rest, End> {
+    pub(super) fn read(&mut self, post: &Post, usage: &mut Writer) -> Result<Rest, End> {
         let mut taken = 0;
         while taken < READ_BYTES_MAX {
             match self.stream.read(self.reader.space()) {
@@ -85,7 +85,7 @@ impl Session {
                 Ok(count) => {
                     taken += count;
                     self.reader.filled(count);
-                    self.frames(post, book)?;
+                    self.frames(post, usage)?;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Rest::Drained),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -95,28 +95,18 @@ impl Session {
         Ok(Rest::More)
     }
 
-    fn frames(&mut self, post: &Post, book: &mut Book) -> Result<(), End> {
+    fn frames(&mut self, post: &Post, usage: &mut Writer) -> Result<(), End> {
         while let Some(payload) = self.reader.next().map_err(End::Frame)? {
             match wire::decode_to_master(payload).map_err(End::Message)? {
                 Incoming::Message(message) => {
                     post.input(Input::Agent { session: self.id, message: *message });
                 }
                 Incoming::Usage(report) => {
-                    book.record(self.id, &mut self.containers, &report, post).map_err(End::Message)?;
+                    figures::record(self.id, usage, &mut self.block, &report, post).map_err(End::Message)?;
                 }
             }
         }
         Ok(())
-    }
-
-    /// The row is another container's from now on.
-    pub(super) fn forget(&mut self, row: Row) {
-        self.containers.retain(|_, mine| *mine != row);
-    }
-
-    /// Where its containers' figures stand, when it ends.
-    pub(super) fn rows(&self) -> impl Iterator<Item = Row> {
-        self.containers.values().copied()
     }
 
     /// Queues a frame. Nothing is written until [`Self::write`].

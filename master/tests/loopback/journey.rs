@@ -64,8 +64,8 @@ fn report(agent: &mut Agent, framework_id: &FrameworkId, task: &str) {
         is_final: true,
         usage: Usage { cpu_ns: 1_234_567, memory_peak_bytes: 42, ..Usage::default() },
     };
-    let node = model::usage::NodeUsage::default();
-    let frame = wire::report::build(1, model::time::UnixTime(1), &node, &[line]).expect("it fits");
+    let mut builder = wire::report::Builder::default();
+    let frame = builder.build_final(model::time::UnixTime(1), &[line]).expect("it fits");
     agent.stream.write_all(&frame).expect("written");
 }
 

@@ -314,7 +314,9 @@ impl World {
                     self.allocator.invariants(self.now.time);
                     self.allocated(allocations);
                 }
-                Effect::ForgetRow(_) => unreachable!("no rows are given out here"),
+                Effect::ForgetRow(_) | Effect::KeepNode { .. } | Effect::ForgetNode(_) => {
+                    unreachable!("no rows are given out here")
+                }
                 Effect::Note(note) => self.trace(|| format!("master notes {note:?}")),
             }
         }

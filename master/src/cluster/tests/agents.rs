@@ -258,3 +258,20 @@ fn a_task_that_was_unreachable_lets_go_of_its_old_figures() {
     let known = world.cluster.frameworks.get(&scheduler.id).expect("subscribed");
     assert!(known.tasks["t"].usage.is_some() && known.unreachable.is_empty());
 }
+
+#[test]
+fn a_nodes_figures_stay_where_they_are_until_its_agent_is_removed() {
+    let (mut world, session, agent, _) = with_task(partition_aware());
+    let row = world.report_node(session);
+    let shown = |world: &World| world.cluster.agents.get(&agent).expect("registered").node;
+    assert_eq!(shown(&world), Some(row));
+    world.give(Input::AgentGone { session });
+    let info = world.agent_info(&agent);
+    let new = world.back(&agent, info, vec![], vec![]);
+    assert_eq!((shown(&world), &world.kept[..]), (Some(row), &[(new, row)][..]), "its session is told");
+    let other = world.report_node(new);
+    assert_eq!(shown(&world), Some(other), "should it have another all the same, the first is free");
+    world.say(new, ToMaster::Unregister);
+    world.report_node(new);
+    assert!(world.cluster.agents.get(&agent).is_none());
+}

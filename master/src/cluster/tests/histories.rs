@@ -444,6 +444,10 @@ impl Play {
         let known = self.world.cluster.frameworks.get(&framework).expect("it has a task");
         let executor = known.tasks[&task].info.executor_id();
         if let Some(session) = self.session(&agent) {
+            let is_first = self.world.cluster.agents.get(&agent).expect("it has a session").node.is_none();
+            if is_first {
+                self.world.report_node(session);
+            }
             let row = self.world.report(session, &framework, executor.as_str(), "c");
             self.reports.push((session, framework, executor, row));
         }

@@ -111,6 +111,9 @@ pub(super) struct World {
     streams: u64,
     tickets: u64,
     rows: BTreeSet<usage::Row>,
+    nodes: BTreeSet<usage::NodeRow>,
+    /// Sessions that were told where their node's figures stand.
+    pub(super) kept: Vec<(SessionId, usage::NodeRow)>,
     /// What each agent's session and each scheduler's stream was sent, and has not been looked at.
     agents: BTreeMap<SessionId, Vec<ToAgent>>,
     schedulers: BTreeMap<StreamId, Vec<Event>>,
@@ -146,6 +149,8 @@ impl World {
             streams: 0,
             tickets: 0,
             rows: BTreeSet::new(),
+            nodes: BTreeSet::new(),
+            kept: Vec::new(),
             agents: BTreeMap::new(),
             schedulers: BTreeMap::new(),
             closed_sessions: BTreeSet::new(),
@@ -201,6 +206,15 @@ impl World {
                     assert!(self.answers.insert(ticket, answer).is_none(), "answered twice");
                 }
                 Effect::Allocator(event) => self.books.note(event),
+                Effect::KeepNode { session, row } => {
+                    assert!(!self.closed_sessions.contains(&session), "kept for a closed session");
+                    assert!(self.nodes.contains(&row), "kept after it was forgotten");
+                    self.kept.push((session, row));
+                }
+                Effect::ForgetNode(row) => {
+                    assert!(self.nodes.remove(&row), "a node is forgotten once");
+                    self.writer.release_node(row);
+                }
                 Effect::ForgetRow(row) => {
                     assert!(self.rows.remove(&row), "a row is forgotten once");
                     self.writer.release(row);
@@ -233,6 +247,8 @@ impl World {
         }
         let held: BTreeSet<_> = self.cluster.rows.counts().keys().copied().collect();
         assert_eq!(held, self.rows, "rows in use are rows that someone shows");
+        let nodes: BTreeSet<_> = self.cluster.agents.iter().filter_map(|(_, agent)| agent.node).collect();
+        assert_eq!(nodes, self.nodes, "rows of nodes in use are agents'");
     }
 
     // Agents.
@@ -293,6 +309,14 @@ impl World {
         status.update_id = Some(UpdateId([n; 16]));
         let framework_id = framework.clone();
         self.say(session, ToMaster::Update { framework_id, status, latest_state: state });
+    }
+
+    /// The first report of a session on its node.
+    pub(super) fn report_node(&mut self, session: SessionId) -> usage::NodeRow {
+        let row = self.writer.allocate_node().expect("room");
+        self.nodes.insert(row);
+        self.give(Input::Node { session, row });
+        row
     }
 
     pub(super) fn report(

@@ -99,6 +99,7 @@ fn agent_of(of: &get_agents::Agent) -> Arc<AgentView> {
         total: read(&of.total_resources),
         used: read(&of.allocated_resources),
         offered: read(&of.offered_resources),
+        node: None,
     })
 }
 

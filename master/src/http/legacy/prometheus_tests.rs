@@ -24,7 +24,7 @@ fn with_tasks(mut snapshot: Snapshot, count: usize) -> Snapshot {
     let rows: Vec<_> = (0..count / 2).map(|_| writer.allocate().expect("room")).collect();
     for row in &rows {
         let usage = Usage { cpu_ns: 1_500_000_000, memory_current_bytes: 4096, sources, ..Usage::default() };
-        writer.write(*row, &Figures { usage, is_final: false });
+        writer.write_last(*row, &Figures { usage, is_final: false });
     }
     let view = Arc::make_mut(&mut snapshot.frameworks[0]);
     let tasks = (0..count).map(|at| {

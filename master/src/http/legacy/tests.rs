@@ -190,7 +190,7 @@ fn a_task_shows_what_was_said_and_measured() {
         sources: Sources { cpu: Source::Bpf, memory: Source::Cgroup, ..Sources::default() },
         ..Usage::default()
     };
-    writer.write(row, &Figures { usage: used, is_final: true });
+    writer.write_last(row, &Figures { usage: used, is_final: true });
     let asked = json!({
         "name": "n", "task_id": {"value": "t"}, "agent_id": {"value": "S0"},
         "resources": [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 1}}],

@@ -1,0 +1,155 @@
+//! A bank: the newest figures of a few containers, a column a figure.
+
+use super::sync::{AtomicU64, Ordering};
+use super::version::Version;
+use model::usage::Sources;
+use wire::report::{Word, sources_of};
+
+/// Says in the word of sources that the figures are a container's last; `wire` leaves that bit free.
+pub(super) const FINAL: u64 = 1 << 63;
+
+/// Figures of a report, for one bank or several: columns of one length, `None` where all are zero.
+pub(super) struct Told<'a, const COLUMNS: usize> {
+    pub(super) sources: &'a [Word],
+    pub(super) columns: [Option<&'a [Word]>; COLUMNS],
+}
+
+/// Cells are written by the [`super::Writer`] and read by everyone, all behind one version. With eight rows a column is
+/// one cache line, and the bank's columns lie one after another: what writes a report walks forward through memory, and
+/// what scans one column touches nothing of the others.
+#[repr(C, align(64))]
+pub(super) struct Bank<const ROWS: usize, const COLUMNS: usize> {
+    columns: [[AtomicU64; ROWS]; COLUMNS],
+    sources: [AtomicU64; ROWS],
+    /// Whose each row is, as [`super::Row::word`] says; zero is nobody's.
+    owners: [AtomicU64; ROWS],
+    version: Version,
+    /// Microseconds since 1970 by the agent's clock, of the newest figures.
+    timestamp: AtomicU64,
+}
+
+/// What a row says.
+pub(super) struct Seen<const COLUMNS: usize> {
+    pub(super) timestamp: u64,
+    pub(super) words: [u64; COLUMNS],
+    pub(super) sources: Sources,
+    pub(super) is_final: bool,
+}
+
+impl<const ROWS: usize, const COLUMNS: usize> Default for Bank<ROWS, COLUMNS> {
+    fn default() -> Self {
+        let column = || std::array::from_fn(|_| AtomicU64::new(0));
+        Self {
+            version: Version::default(),
+            timestamp: AtomicU64::new(0),
+            owners: column(),
+            sources: column(),
+            columns: std::array::from_fn(|_| column()),
+        }
+    }
+}
+
+fn set(cell: &AtomicU64, word: u64) {
+    cell.store(word, Ordering::Relaxed);
+}
+
+/// As many words as there are; of a full column the compiler knows how many.
+fn copy<const ROWS: usize>(cells: &[AtomicU64; ROWS], words: &[Word]) {
+    if let Ok(words) = <&[Word; ROWS]>::try_from(words) {
+        for at in 0..ROWS {
+            set(&cells[at], u64::from_le_bytes(words[at]));
+        }
+    } else {
+        cells.iter().zip(words).for_each(|(cell, word)| set(cell, u64::from_le_bytes(*word)));
+    }
+}
+
+impl<const ROWS: usize, const COLUMNS: usize> Bank<ROWS, COLUMNS> {
+    /// Writes a report's rows from `first` on, as many as there is room for. `written` has a bit for each column that may
+    /// hold something else than zeros; the others are not touched where the report has nothing for them either.
+    pub(super) fn write(
+        &self,
+        told: &Told<'_, COLUMNS>,
+        first: usize,
+        owners: &[u64; ROWS],
+        written: &mut u128,
+        timestamp: u64,
+    ) {
+        const { assert!(COLUMNS <= 128) };
+        let rows = first..told.sources.len().min(first + ROWS);
+        self.version.write(|| {
+            set(&self.timestamp, timestamp);
+            self.owners.iter().zip(owners).for_each(|(cell, owner)| set(cell, *owner));
+            copy(&self.sources, &told.sources[rows.clone()]);
+            let mut bit = 1;
+            for (cells, words) in self.columns.iter().zip(&told.columns) {
+                if let Some(words) = words {
+                    copy(cells, &words[rows.clone()]);
+                    *written |= bit;
+                } else if *written & bit != 0 {
+                    cells.iter().for_each(|cell| set(cell, 0));
+                    *written &= !bit;
+                }
+                bit <<= 1;
+            }
+        });
+    }
+
+    /// As [`Self::write`], but figures that `is_counter` names do not step back in the rows that `held` has a bit for: a
+    /// figure that is lower than what was shown stays as it is. Returns the rows in which some did.
+    pub(super) fn write_held(
+        &self,
+        told: &Told<'_, COLUMNS>,
+        first: usize,
+        (owners, held): (&[u64; ROWS], u8),
+        is_counter: &[bool; COLUMNS],
+        timestamp: u64,
+    ) -> u8 {
+        let rows = told.sources.len().min(first + ROWS) - first;
+        let mut lower = 0;
+        self.version.write(|| {
+            set(&self.timestamp, timestamp);
+            self.owners.iter().zip(owners).for_each(|(cell, owner)| set(cell, *owner));
+            copy(&self.sources, &told.sources[first..first + rows]);
+            for at in 0..COLUMNS {
+                for row in 0..ROWS {
+                    let word = told.columns[at].filter(|_| row < rows).map(|words| words[first + row]);
+                    let word = word.map_or(0, u64::from_le_bytes);
+                    let shown = self.columns[at][row].load(Ordering::Relaxed);
+                    let stays = held >> row & 1 == 1 && is_counter[at] && word < shown;
+                    set(&self.columns[at][row], if stays { shown } else { word });
+                    lower |= u8::from(stays) << row;
+                }
+            }
+        });
+        lower
+    }
+
+    /// One row alone.
+    pub(super) fn write_row(&self, row: usize, owner: u64, sources: u64, words: &[u64; COLUMNS]) {
+        self.version.write(|| {
+            set(&self.owners[row], owner);
+            set(&self.sources[row], sources);
+            self.columns.iter().zip(words).for_each(|(cells, word)| set(&cells[row], *word));
+        });
+    }
+
+    /// The row's figures, if it is that owner's.
+    pub(super) fn read(&self, row: usize, owner: u64) -> Option<Seen<COLUMNS>> {
+        self.version.read(|| {
+            if self.owners[row].load(Ordering::Relaxed) != owner {
+                return None;
+            }
+            let words = std::array::from_fn(|column| self.columns[column][row].load(Ordering::Relaxed));
+            let sources = self.sources[row].load(Ordering::Relaxed);
+            let timestamp = self.timestamp.load(Ordering::Relaxed);
+            let is_final = sources & FINAL != 0;
+            Some(Seen { timestamp, words, sources: sources_of(sources), is_final })
+        })
+    }
+
+    /// What the writer itself has left in a cell.
+    pub(super) fn cell(&self, column: usize, row: usize) -> u64 {
+        self.columns[column][row].load(Ordering::Relaxed)
+    }
+}
