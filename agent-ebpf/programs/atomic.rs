@@ -3,6 +3,8 @@
 
 use core::arch::asm;
 
+use agent_ebpf::Histogram;
+
 /// `*at += value`, for counters that an interrupt or another task may also raise on this CPU.
 ///
 /// # Safety
@@ -25,6 +27,25 @@ pub(crate) unsafe fn fetch_add(at: *mut u64, value: u64) -> u64 {
         asm!("{old} = atomic_fetch_add((u64 *)({at} + 0), {old})", at = in(reg) at, old = inout(reg) old)
     };
     old
+}
+
+/// Takes a duration into a histogram.
+///
+/// # Safety
+/// `histogram` is a field of a map value.
+#[inline(always)]
+pub(crate) unsafe fn record(histogram: *mut Histogram, ns: u64) {
+    let mut bucket = Histogram::bucket(ns);
+    // rustc knows that it is one of the buckets and would leave the proof away, but the verifier has forgotten.
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {bucket} */", bucket = inout(reg) bucket, options(nomem, nostack)) };
+    if bucket < Histogram::BUCKETS {
+        // SAFETY: as the caller says; the bucket is one of them.
+        unsafe {
+            add((&raw mut (*histogram).buckets).cast::<u64>().add(bucket), 1);
+            add(&raw mut (*histogram).sum_ns, ns);
+        }
+    }
 }
 
 /// Puts `value` there and gives what was there before.

@@ -32,6 +32,8 @@ mod probe;
 #[cfg(target_arch = "bpf")]
 mod task;
 #[cfg(target_arch = "bpf")]
+mod tcp;
+#[cfg(target_arch = "bpf")]
 mod waits;
 
 #[cfg(target_arch = "bpf")]

@@ -1,53 +1,113 @@
-//! Bytes and packets in and out of each container.
+//! Bytes and packets in and out of each container, by protocol and IP version.
 //!
-//! Hook: `cgroup_skb` ingress and egress at the directory above the containers' (4.10; the ancestor helper 5.7); sockets of
-//! every directory below it pass here, in whatever network namespace. A packet belongs to the cgroup in which its socket
-//! was made. Bytes are counted from the IP header up and a packet is what the stack handles as one, so a segment that the
-//! card will cut counts once, as the interface counts it.
+//! Hook: `cgroup_skb` ingress and egress (4.10), attached to each container's own directory, so that the kernel hands the
+//! program that directory's counters: nothing is looked up, sockets of others cost nothing, and those of cgroups below
+//! count for the container. A packet belongs to the cgroup in which its socket was made, in whatever network namespace.
+//! Bytes are counted from the IP header up, and a packet is what the stack handles as one: a segment that the card will
+//! cut counts once, as the interface counts it. The protocol is what the IP header says.
 //!
-//! Maps: CONTAINERS. Cost: one helper, one hash look-up, two atomic adds: 140 ns a packet by the kernel's own statistics,
-//! of which 50 are the measuring. No loops; nothing overflows.
-//! Not seen: the last acknowledgement of a connection in TIME_WAIT (it has no full socket). Counted though the program
-//! never reads them: datagrams that the socket drops on arrival.
+//! Map: SOCKETS, a value for each cgroup and CPU, made by attaching and freed with the directory (5.9: detaching keeps it).
+//! Cost by the kernel's own statistics on a 2-CPU machine, of which 50 ns are the measuring: 62 ns a packet in, 77 out in a
+//! flood; 80 to 130 where packets are rare and the counters' cache line has gone cold. One helper, two byte loads, two
+//! atomic adds. No loops; nothing overflows.
+//! Not seen: the last acknowledgement of a connection in TIME_WAIT (it has no full socket), and what the kernel answers in
+//! nobody's name. Counted though the program never reads them: datagrams that the socket drops on arrival.
 //!
-//! The adds are atomic because a send in process context can be interrupted by one in softirq on the same CPU.
+//! The adds are atomic because a send in process context can be interrupted by one in softirq on the same CPU, or, in
+//! a kernel that preempts, by another thread's.
 
-use aya_ebpf::helpers::bpf_skb_ancestor_cgroup_id;
+use core::ffi::c_void;
+use core::ptr;
+
+use agent_ebpf::net::{Packets, Protocol, SocketCounters, Traffic, Version};
+use aya_ebpf::bindings::bpf_map_type::BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE_DEPRECATED;
+use aya_ebpf::helpers::bpf_get_local_storage;
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 
 use crate::atomic;
-use crate::task::{self, CONTAINER_LEVEL};
 
 /// Let the packet pass.
 const PASS: i32 = 1;
 
+/// `IPPROTO_TCP` and `IPPROTO_UDP` of include/uapi/linux/in.h.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// One value for each cgroup that a program which uses this map is attached to (Linux 5.9 for the key: an id without the
+/// kind of the program, so that all of them share it). aya has this type with the older key only.
+#[repr(C)]
+struct CgroupStorage<T> {
+    r#type: *const [i32; BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE_DEPRECATED as usize],
+    key: *const u64,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; 0],
+}
+
+// SAFETY: only the loader reads these pointers, and only their types.
+unsafe impl<T> Sync for CgroupStorage<T> {}
+
+#[unsafe(link_section = ".maps")]
+#[unsafe(no_mangle)]
+static SOCKETS: CgroupStorage<SocketCounters> = CgroupStorage {
+    r#type: ptr::null(),
+    key: ptr::null(),
+    value: ptr::null(),
+    max_entries: ptr::null(),
+    map_flags: ptr::null(),
+};
+
+/// The counters on this CPU of the container whose cgroup the running program is attached to.
+#[inline(always)]
+pub(crate) fn counters() -> *mut SocketCounters {
+    let map = ptr::from_ref(&SOCKETS).cast_mut().cast::<c_void>();
+    // SAFETY: the helper always finds the storage that attaching has made, and the verifier knows its size.
+    unsafe { bpf_get_local_storage(map, 0) }.cast()
+}
+
 #[cgroup_skb(ingress)]
 pub(crate) fn ingress(ctx: SkBuffContext) -> i32 {
-    if let Some(counters) = task::counters(container(&ctx)) {
-        // SAFETY: fields of a map value.
-        unsafe {
-            atomic::add(&raw mut counters.net.rx_bytes, u64::from(ctx.len()));
-            atomic::add(&raw mut counters.net.rx_packets, 1);
-        }
-    }
+    // SAFETY: a field of a map value.
+    count(&ctx, unsafe { &raw mut (*counters()).net.rx });
     PASS
 }
 
 #[cgroup_skb(egress)]
 pub(crate) fn egress(ctx: SkBuffContext) -> i32 {
-    if let Some(counters) = task::counters(container(&ctx)) {
-        // SAFETY: fields of a map value.
-        unsafe {
-            atomic::add(&raw mut counters.net.tx_bytes, u64::from(ctx.len()));
-            atomic::add(&raw mut counters.net.tx_packets, 1);
-        }
-    }
+    // SAFETY: a field of a map value.
+    count(&ctx, unsafe { &raw mut (*counters()).net.tx });
     PASS
 }
 
 #[inline(always)]
-fn container(ctx: &SkBuffContext) -> u64 {
-    // SAFETY: the context is the packet.
-    unsafe { bpf_skb_ancestor_cgroup_id(ctx.skb.skb, CONTAINER_LEVEL.load().cast_signed()) }
+fn count(ctx: &SkBuffContext, traffic: *mut Traffic) {
+    let (protocol, version) = kind(ctx);
+    let index = protocol as usize * Version::COUNT + version as usize;
+    // SAFETY: a field of a map value; the rows are what a `Traffic` is made of.
+    unsafe {
+        let row = traffic.cast::<Packets>().add(index);
+        atomic::add(&raw mut (*row).bytes, u64::from(ctx.len()));
+        atomic::add(&raw mut (*row).packets, 1);
+    }
+}
+
+/// What the IP header says. Whatever has none counts as other IPv4.
+#[inline(always)]
+fn kind(ctx: &SkBuffContext) -> (Protocol, Version) {
+    // SAFETY: the context is the packet; the kernel has pulled the IP header into its linear part.
+    let (start, end) = unsafe { ((*ctx.skb.skb).data as usize, (*ctx.skb.skb).data_end as usize) };
+    if start + 20 > end {
+        return (Protocol::Other, Version::V4);
+    }
+    let header = start as *const u8;
+    // SAFETY: 20 bytes are there.
+    let (first, v4, v6) = unsafe { (*header, *header.add(9), *header.add(6)) };
+    let (protocol, version) = if first >> 4 == 6 { (v6, Version::V6) } else { (v4, Version::V4) };
+    let protocol = match protocol {
+        TCP => Protocol::Tcp,
+        UDP => Protocol::Udp,
+        _ => Protocol::Other,
+    };
+    (protocol, version)
 }

@@ -6,55 +6,6 @@
 
 #![no_std]
 
-mod event;
-pub mod field;
-mod histogram;
-
-pub use event::{EVENT_BYTES, Event, EventKind};
-pub use histogram::Histogram;
-
-/// Names of the maps, as they stand in the object and under a bpffs when pinned.
-pub mod map {
-    /// cgroup id -> [`Counters`](super::Counters), one copy a CPU. Also the list of containers: an id that is not a key
-    /// here is nobody we know, and every program leaves at once.
-    pub const CONTAINERS: &str = "CONTAINERS";
-    /// cgroup id -> [`Memory`](super::Memory), one shared copy, because a peak is a property of the sum.
-    pub const MEMORY: &str = "MEMORY";
-    /// [`Pair`](super::Pair) -> [`Taken`](super::Taken), one shared copy.
-    pub const TAKEN: &str = "TAKEN";
-    /// One word: the agent's process id in the initial PID namespace.
-    pub const AGENT: &str = "AGENT";
-    /// Ring buffer of [`Event`](super::Event).
-    pub const EVENTS: &str = "EVENTS";
-    /// One word a CPU: where the word itself lies in that CPU's memory (see `programs/memory.rs`).
-    pub const ANCHOR: &str = "ANCHOR";
-    /// What must be added to a per-CPU address to reach a CPU's own copy, indexed by CPU; 0 = not known.
-    pub const CPU_OFFSETS: &str = "CPU_OFFSETS";
-}
-
-/// Names of the globals that the loader sets besides the [`field::FIELDS`].
-pub mod global {
-    /// Depth of a container's directory below the root of the cgroup v2 hierarchy (the root is 0).
-    pub const CONTAINER_LEVEL: &str = "CONTAINER_LEVEL";
-    /// Cgroup id of the directory that the containers' directories lie in.
-    pub const ROOT_CGROUP: &str = "ROOT_CGROUP";
-    /// CPUs the kernel may ever bring up; how far a sum over CPUs runs. 0 = per-CPU remainders cannot be read.
-    pub const CPUS: &str = "CPUS";
-    /// Distance of one memory counter from the next inside `mm_struct.rss_stat`, bytes.
-    pub const RSS_STRIDE: &str = "RSS_STRIDE";
-}
-
-/// Containers the maps hold unless the loader asks for more. The entries are allocated as containers come, so a high
-/// limit costs nothing but the buckets (16 bytes each).
-pub const CONTAINERS_MAX: usize = 8192;
-/// Pairs of containers of which one took CPU from the other that are kept at a time. Made beforehand, since none can be
-/// made under the run-queue lock: 80 bytes each, and 16 of buckets, together 1.5 MiB.
-pub const PAIRS_MAX: usize = 16384;
-/// Size of the ring buffer, bytes: 5,461 events between two drains.
-pub const EVENTS_BYTES: usize = 256 * 1024;
-/// Most CPUs whose remainders a sum can visit (the verifier walks each turn of that loop).
-pub const CPUS_MAX: usize = 512;
-
 /// Declares a record of 64-bit words with its conversions and its sum.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident),+ $(,)? }) => {
@@ -86,6 +37,59 @@ macro_rules! words {
         }
     };
 }
+
+mod event;
+pub mod field;
+mod histogram;
+pub mod net;
+
+pub use event::{EVENT_BYTES, Event, EventKind};
+pub use histogram::Histogram;
+
+/// Names of the maps, as they stand in the object and under a bpffs when pinned.
+pub mod map {
+    /// cgroup id -> [`Counters`](super::Counters), one copy a CPU. Also the list of containers: an id that is not a key
+    /// here is nobody we know, and every program leaves at once.
+    pub const CONTAINERS: &str = "CONTAINERS";
+    /// cgroup id -> [`Memory`](super::Memory), one shared copy, because a peak is a property of the sum.
+    pub const MEMORY: &str = "MEMORY";
+    /// [`Pair`](super::Pair) -> [`Taken`](super::Taken), one shared copy.
+    pub const TAKEN: &str = "TAKEN";
+    /// One word: the agent's process id in the initial PID namespace.
+    pub const AGENT: &str = "AGENT";
+    /// cgroup id -> [`SocketCounters`](super::net::SocketCounters), one copy a CPU: the kernel keeps one for each cgroup that
+    /// a program of sockets is attached to, and frees it with the cgroup.
+    pub const SOCKETS: &str = "SOCKETS";
+    /// Ring buffer of [`Event`](super::Event).
+    pub const EVENTS: &str = "EVENTS";
+    /// One word a CPU: where the word itself lies in that CPU's memory (see `programs/memory.rs`).
+    pub const ANCHOR: &str = "ANCHOR";
+    /// What must be added to a per-CPU address to reach a CPU's own copy, indexed by CPU; 0 = not known.
+    pub const CPU_OFFSETS: &str = "CPU_OFFSETS";
+}
+
+/// Names of the globals that the loader sets besides the [`field::FIELDS`].
+pub mod global {
+    /// Depth of a container's directory below the root of the cgroup v2 hierarchy (the root is 0).
+    pub const CONTAINER_LEVEL: &str = "CONTAINER_LEVEL";
+    /// Cgroup id of the directory that the containers' directories lie in.
+    pub const ROOT_CGROUP: &str = "ROOT_CGROUP";
+    /// CPUs the kernel may ever bring up; how far a sum over CPUs runs. 0 = per-CPU remainders cannot be read.
+    pub const CPUS: &str = "CPUS";
+    /// Distance of one memory counter from the next inside `mm_struct.rss_stat`, bytes.
+    pub const RSS_STRIDE: &str = "RSS_STRIDE";
+}
+
+/// Containers the maps hold unless the loader asks for more. The entries are allocated as containers come, so a high
+/// limit costs nothing but the buckets (16 bytes each).
+pub const CONTAINERS_MAX: usize = 8192;
+/// Pairs of containers of which one took CPU from the other that are kept at a time. Made beforehand, since none can be
+/// made under the run-queue lock: 80 bytes each, and 16 of buckets, together 1.5 MiB.
+pub const PAIRS_MAX: usize = 16384;
+/// Size of the ring buffer, bytes: 5,461 events between two drains.
+pub const EVENTS_BYTES: usize = 256 * 1024;
+/// Most CPUs whose remainders a sum can visit (the verifier walks each turn of that loop).
+pub const CPUS_MAX: usize = 512;
 
 words! {
     /// What the threads of a container did on the CPUs (`programs/cpu.rs`).
@@ -200,11 +204,6 @@ words! {
 }
 
 words! {
-    /// Packets of sockets that were made in the container (`programs/net.rs`). Bytes are counted from the IP header up.
-    NetCounters { rx_bytes, rx_packets, tx_bytes, tx_packets }
-}
-
-words! {
     /// Resident memory of a container (`programs/memory.rs`): the sum over its processes, so a page that two of them map
     /// counts twice.
     Memory {
@@ -222,12 +221,11 @@ pub struct Counters {
     pub cpu: CpuCounters,
     pub waits: WaitCounters,
     pub life: LifeCounters,
-    pub net: NetCounters,
 }
 
 impl Counters {
     pub const WORDS: usize =
-        CpuCounters::WORDS + WaitCounters::WORDS + LifeCounters::WORDS + NetCounters::WORDS;
+        CpuCounters::WORDS + WaitCounters::WORDS + LifeCounters::WORDS;
 
     pub fn from_words(words: [u64; Self::WORDS]) -> Self {
         let words = &mut words.into_iter();
@@ -235,7 +233,6 @@ impl Counters {
             cpu: CpuCounters::take(words),
             waits: WaitCounters::take(words),
             life: LifeCounters::take(words),
-            net: NetCounters::take(words),
         }
     }
 
@@ -244,7 +241,6 @@ impl Counters {
         self.cpu.add(&other.cpu);
         self.waits.add(&other.waits);
         self.life.add(&other.life);
-        self.net.add(&other.net);
     }
 }
 
@@ -255,7 +251,7 @@ impl Memory {
     }
 }
 
-const _: () = assert!(size_of::<Counters>() == 432 && size_of::<Counters>() == 8 * Counters::WORDS);
+const _: () = assert!(size_of::<Counters>() == 400 && size_of::<Counters>() == 8 * Counters::WORDS);
 const _: () = assert!(size_of::<Memory>() == 16);
 // The kernel wants a ring buffer to be a power of two of whole pages; 64 KiB pages are the largest there are.
 const _: () = assert!(EVENTS_BYTES.is_power_of_two() && EVENTS_BYTES >= 64 * 1024);
@@ -271,7 +267,6 @@ mod tests {
         assert_eq!((counters.waits.latency.buckets[0], counters.waits.latency.sum_ns), (8, 34));
         assert_eq!((counters.waits.own.count, counters.waits.untold.waited_ns), (35, 40));
         assert_eq!((counters.life.forks, counters.life.exits_signaled), (41, 49));
-        assert_eq!((counters.net.rx_bytes, counters.net.tx_packets), (50, 53));
     }
 
     #[test]

@@ -14,7 +14,7 @@
 
 use model::usage::{Device, Source, Usage};
 
-use super::kernel::{CpuCounters, KernelSample};
+use super::kernel::{CpuCounters, KernelSample, Packets, Protocol};
 use super::sample::{CpuStat, FileSample, ProcSample};
 
 /// The two best sources read at slightly different moments, and each is behind by up to a tick per running thread. If
@@ -187,10 +187,17 @@ fn io(usage: &mut Usage, kernel: &KernelSample, files: &FileSample) {
 
 fn network(usage: &mut Usage, kernel: &KernelSample) {
     if let Some(counters) = &kernel.network {
-        raise(&mut usage.net_rx_bytes, counters.rx_bytes);
-        raise(&mut usage.net_rx_packets, counters.rx_packets);
-        raise(&mut usage.net_tx_bytes, counters.tx_bytes);
-        raise(&mut usage.net_tx_packets, counters.tx_packets);
+        let both = |seen: Packets, bytes: &mut u64, packets: &mut u64| {
+            raise(bytes, seen.bytes);
+            raise(packets, seen.packets);
+        };
+        let (rx, tx) = (&counters.rx, &counters.tx);
+        both(rx.all(), &mut usage.net_rx_bytes, &mut usage.net_rx_packets);
+        both(tx.all(), &mut usage.net_tx_bytes, &mut usage.net_tx_packets);
+        both(rx.by(Protocol::Tcp), &mut usage.tcp_rx_bytes, &mut usage.tcp_rx_packets);
+        both(tx.by(Protocol::Tcp), &mut usage.tcp_tx_bytes, &mut usage.tcp_tx_packets);
+        both(rx.by(Protocol::Udp), &mut usage.udp_rx_bytes, &mut usage.udp_rx_packets);
+        both(tx.by(Protocol::Udp), &mut usage.udp_tx_bytes, &mut usage.udp_tx_packets);
         usage.sources.network = Source::Bpf;
     }
 }
@@ -223,7 +230,7 @@ mod tests {
     use model::usage::{Kind, Sources};
     use proptest::prelude::*;
 
-    use super::super::kernel::{LifeCounters, NetCounters, ResidentMemory};
+    use super::super::kernel::{LifeCounters, NetCounters, ResidentMemory, Version};
     use super::super::sample::{MemoryStat, Pressure};
     use super::*;
 
@@ -241,6 +248,25 @@ mod tests {
 
     fn memory_by_programs(current_bytes: u64, peak_bytes: u64) -> KernelSample {
         KernelSample { memory: Some(ResidentMemory { current_bytes, peak_bytes }), ..KernelSample::default() }
+    }
+
+    /// TCP by IPv4 in, UDP by IPv6 out.
+    fn packets([rx_bytes, rx_packets, tx_bytes, tx_packets]: [u64; 4]) -> NetCounters {
+        let mut network = NetCounters::default();
+        *network.rx.row(Protocol::Tcp, Version::V4) = Packets { bytes: rx_bytes, packets: rx_packets };
+        *network.tx.row(Protocol::Udp, Version::V6) = Packets { bytes: tx_bytes, packets: tx_packets };
+        network
+    }
+
+    #[test]
+    fn protocols_are_told_apart_and_summed() {
+        let network = Some(packets([1, 2, 3, 4]));
+        let sample = KernelSample { network, ..KernelSample::default() };
+        let usage = combine(&Usage::default(), Some(&sample), &FileSample::default());
+        assert_eq!((usage.net_rx_bytes, usage.net_rx_packets, usage.net_tx_bytes), (1, 2, 3));
+        assert_eq!((usage.tcp_rx_bytes, usage.tcp_rx_packets, usage.tcp_tx_packets), (1, 2, 0));
+        assert_eq!((usage.udp_tx_bytes, usage.udp_tx_packets, usage.udp_rx_packets), (3, 4, 0));
+        assert_eq!(usage.sources.network, Source::Bpf);
     }
 
     #[test]
@@ -277,10 +303,7 @@ mod tests {
 
     #[test]
     fn a_silent_source_leaves_what_was_known() {
-        let sample = KernelSample {
-            network: Some(NetCounters { rx_bytes: 1, rx_packets: 2, tx_bytes: 3, tx_packets: 4 }),
-            ..cpu_by_programs(7_000, 1, 0)
-        };
+        let sample = KernelSample { network: Some(packets([1, 2, 3, 4])), ..cpu_by_programs(7_000, 1, 0) };
         let before = combine(&Usage::default(), Some(&sample), &FileSample::default());
         let after = combine(&before, None, &FileSample::default());
         assert_eq!(after, before);
@@ -356,14 +379,7 @@ mod tests {
                 peak_bytes: current_bytes.saturating_add(more),
             })
         });
-        let network = proptest::option::of([word(), word(), word(), word()].prop_map(
-            |[rx_bytes, rx_packets, tx_bytes, tx_packets]| NetCounters {
-                rx_bytes,
-                rx_packets,
-                tx_bytes,
-                tx_packets,
-            },
-        ));
+        let network = proptest::option::of([word(), word(), word(), word()].prop_map(packets));
         let life = proptest::option::of([word(), word(), word()].prop_map(|[forks, exits, oom_kills]| {
             LifeCounters { forks, exits, oom_kills, ..LifeCounters::default() }
         }));

@@ -1,6 +1,7 @@
 //! What the programs in the kernel have counted for one container, as plain values. `bpf` fills these; nothing here reads.
 
-pub use agent_ebpf::{CpuCounters, LifeCounters, NetCounters};
+pub use agent_ebpf::net::{NetCounters, Packets, Protocol, Version};
+pub use agent_ebpf::{CpuCounters, LifeCounters};
 
 use model::latency::Latency;
 use model::usage::Device;

@@ -40,6 +40,18 @@ pub enum CountersError {
         #[source]
         source: std::io::Error,
     },
+    #[error("cannot open the directory of container {id}")]
+    Directory {
+        id: u64,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot attach the programs of sockets to container {id}")]
+    Attach {
+        id: u64,
+        #[source]
+        source: aya::programs::ProgramError,
+    },
     #[error("cannot remove the counters of container {id}")]
     Remove {
         id: u64,
@@ -157,7 +169,7 @@ fn insist(mut insert: impl FnMut() -> Result<(), MapError>) -> Result<(), MapErr
     insert()
 }
 
-fn if_there<T>(done: Result<T, MapError>) -> Result<Option<T>, MapError> {
+pub(super) fn if_there<T>(done: Result<T, MapError>) -> Result<Option<T>, MapError> {
     match done {
         Ok(value) => Ok(Some(value)),
         Err(MapError::KeyNotFound) => Ok(None),

@@ -9,10 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use agent_ebpf::{CPUS_MAX, field, global};
-use aya::programs::cgroup_skb::CgroupSkbAttachType;
 use aya::programs::raw_trace_point::RawTracePoint;
 use aya::programs::{
-    BtfTracePoint, CgroupAttachMode, CgroupSkb, Iter, Program, ProgramError, RawTracePointRunOptions, TestRun,
+    BtfTracePoint, CgroupSkb, Iter, Program, ProgramError, RawTracePointRunOptions, SockOps, TestRun,
 };
 use aya::util::{nr_cpus, online_cpus};
 use aya::{Btf, Ebpf, EbpfLoader};
@@ -33,7 +32,9 @@ enum Hook {
     Once,
     /// Loaded only; the agent makes an iterator of it when it wants to.
     TaskIterator,
-    Cgroup(CgroupSkbAttachType),
+    /// Loaded only; attached to each container's own directory (sockets.rs).
+    Packets,
+    Connections,
 }
 
 /// A program of the object, the kernel fields that it reads, and the figures that are lost without it.
@@ -159,18 +160,9 @@ const PROGRAMS: &[Spec] = &[
         fields: &[CGROUP, RESIDENT],
         figures: &[Figure::Memory, Figure::MemoryExact],
     },
-    Spec {
-        name: "ingress",
-        hook: Hook::Cgroup(CgroupSkbAttachType::Ingress),
-        fields: &[],
-        figures: &[Figure::Network],
-    },
-    Spec {
-        name: "egress",
-        hook: Hook::Cgroup(CgroupSkbAttachType::Egress),
-        fields: &[],
-        figures: &[Figure::Network],
-    },
+    Spec { name: "ingress", hook: Hook::Packets, fields: &[], figures: &[Figure::Network] },
+    Spec { name: "egress", hook: Hook::Packets, fields: &[], figures: &[Figure::Network] },
+    Spec { name: "tcp", hook: Hook::Connections, fields: &[], figures: &[Figure::Tcp] },
 ];
 
 /// Fields without which the programs run all the same and leave figures out.
@@ -213,7 +205,7 @@ pub(super) fn load(root: &Path) -> Result<(Ebpf, Support), Reason> {
     for spec in PROGRAMS {
         let done = match globals.lacks(spec) {
             Some(of) => Err(Reason::NoField { of: of.of, path: of.path }),
-            None => start(&mut ebpf, spec, &btf, &directory),
+            None => start(&mut ebpf, spec, &btf),
         };
         let Err(reason) = done else { continue };
         let reason = Arc::new(reason);
@@ -282,7 +274,7 @@ fn make_maps(globals: &Globals, btf: &Btf) -> Result<Ebpf, Reason> {
     loader.load(OBJECT).map_err(|error| Reason::Maps { message: causes(&error) })
 }
 
-fn start(ebpf: &mut Ebpf, spec: &Spec, btf: &Btf, root: &File) -> Result<(), Reason> {
+fn start(ebpf: &mut Ebpf, spec: &Spec, btf: &Btf) -> Result<(), Reason> {
     let refused = |error: ProgramError| Reason::Refused { program: spec.name, message: shortly(&error) };
     let program = program(ebpf, spec.name);
     match spec.hook {
@@ -306,11 +298,13 @@ fn start(ebpf: &mut Ebpf, spec: &Spec, btf: &Btf, root: &File) -> Result<(), Rea
             let program: &mut Iter = program.try_into().map_err(refused)?;
             program.load("task", btf).map_err(refused)
         }
-        Hook::Cgroup(side) => {
+        Hook::Packets => {
             let program: &mut CgroupSkb = program.try_into().map_err(refused)?;
-            program.load().map_err(refused)?;
-            // Programs attached by a link always stand beside those of others; the flag that says so is refused.
-            program.attach(root, side, CgroupAttachMode::Single).map(drop).map_err(refused)
+            program.load().map_err(refused)
+        }
+        Hook::Connections => {
+            let program: &mut SockOps = program.try_into().map_err(refused)?;
+            program.load().map_err(refused)
         }
     }
 }

@@ -5,12 +5,15 @@
 use std::io;
 use std::path::Path;
 
-use agent_ebpf::{Counters, Memory, map};
+use agent_ebpf::net::SocketCounters;
+use agent_ebpf::{Counters, Histogram, Memory, map};
 use aya::Ebpf;
 use aya::maps::RingBuf;
 use aya::programs::{Iter, RawTracePoint};
 
-use crate::accounting::kernel::{KernelSample, ResidentMemory};
+use model::latency::Latency;
+
+use crate::accounting::kernel::{KernelSample, ResidentMemory, Tcp};
 
 mod batch;
 mod btf;
@@ -19,6 +22,7 @@ mod counters;
 mod events;
 mod hierarchy;
 mod loader;
+mod sockets;
 mod support;
 mod taken;
 
@@ -29,6 +33,7 @@ pub use events::{Drain, Events};
 pub use support::{Figure, Reason, Support};
 
 use counters::ContainerMaps;
+use sockets::Sockets;
 use taken::Pairs;
 
 /// How often the last reading of a container looks again for threads that have exited but not yet left their CPU. They
@@ -44,6 +49,7 @@ struct Kernel {
     ebpf: Ebpf,
     containers: ContainerMaps,
     pairs: Pairs,
+    sockets: Option<Sockets>,
     events: Option<Events>,
     has_cpu: bool,
     has_running: bool,
@@ -51,6 +57,7 @@ struct Kernel {
     has_memory: bool,
     has_sweep: bool,
     has_network: bool,
+    has_tcp: bool,
     has_life: bool,
     page_bytes: u64,
 }
@@ -73,9 +80,10 @@ impl Bpf {
             let no_maps = |error: CountersError| Reason::Maps { message: error.to_string() };
             let containers = ContainerMaps::take(&mut ebpf).map_err(no_maps)?;
             let pairs = Pairs::take(&mut ebpf).map_err(no_maps)?;
+            let sockets = Sockets::take(&mut ebpf, &support).map_err(no_maps)?;
             let ring = ebpf.take_map(map::EVENTS).map(RingBuf::try_from);
             let events = ring.and_then(Result::ok).map(Events::new);
-            Ok((Kernel::new(ebpf, containers, pairs, events, &support), support))
+            Ok((Kernel::new(ebpf, containers, pairs, sockets, events, &support), support))
         });
         match opened {
             Ok((kernel, support)) => (Self { kernel: Some(kernel) }, support),
@@ -88,15 +96,23 @@ impl Bpf {
         Self { kernel: None }
     }
 
-    /// Begins to count for the container whose cgroup directory has this id (its inode number). Must come before its
+    /// Begins to count for the container whose cgroup directory this is; `id` is its inode number. Must come before its
     /// first process for that process to be counted from its first instruction; processes that are there already are
     /// taken up from the next [`Bpf::refresh`] on.
     ///
     /// # Errors
     /// The maps are full (`agent_ebpf::CONTAINERS_MAX`) or the kernel is out of memory. The container then has no
-    /// figures from here, and nothing else is harmed.
-    pub fn add_container(&mut self, id: u64) -> Result<(), CountersError> {
-        self.kernel.as_mut().map_or(Ok(()), |kernel| kernel.containers.add(id))
+    /// figures from here, and nothing else is harmed. Where only its sockets cannot be counted it goes without the figures
+    /// of those, which is logged.
+    pub fn add_container(&mut self, id: u64, directory: &Path) -> Result<(), CountersError> {
+        let Some(kernel) = &mut self.kernel else { return Ok(()) };
+        kernel.containers.add(id)?;
+        let Some(sockets) = &mut kernel.sockets else { return Ok(()) };
+        if let Err(error) = sockets.attach(&mut kernel.ebpf, id, directory) {
+            let cause = &error as &dyn std::error::Error;
+            tracing::warn!(cause, directory = %directory.display(), "container's sockets are not counted by BPF");
+        }
+        Ok(())
     }
 
     /// Brings up to date what the programs only learn when something happens: threads that are running, and pages
@@ -116,7 +132,8 @@ impl Bpf {
     /// The map cannot be read; that would be a bug.
     pub fn read(&self, id: u64) -> Result<Option<KernelSample>, CountersError> {
         let Some(kernel) = &self.kernel else { return Ok(None) };
-        Ok(kernel.containers.read(id)?.map(|(counters, memory)| kernel.sample(id, &counters, &memory)))
+        let Some((counters, memory)) = kernel.containers.read(id)? else { return Ok(None) };
+        Ok(Some(kernel.sample(id, &counters, &memory, kernel.read_sockets(id)?)))
     }
 
     /// The same of all containers, in no order: at a thousand a tenth of the price of as many [`Bpf::read`]s.
@@ -126,7 +143,10 @@ impl Bpf {
     pub fn read_all(&mut self) -> Result<Vec<(u64, KernelSample)>, CountersError> {
         let Some(kernel) = &mut self.kernel else { return Ok(Vec::new()) };
         let all = kernel.containers.read_all()?;
-        Ok(all.iter().map(|(id, counters, memory)| (*id, kernel.sample(*id, counters, memory))).collect())
+        let sample = |(id, counters, memory): &(u64, Counters, Memory)| {
+            Ok((*id, kernel.sample(*id, counters, memory, kernel.read_sockets(*id)?)))
+        };
+        all.iter().map(sample).collect()
     }
 
     /// Reads a container for the last time and forgets it. To be called after its last process has exited; waits, for
@@ -145,11 +165,16 @@ impl Bpf {
             std::thread::yield_now();
             last = kernel.containers.read(id)?;
         }
+        let sockets = kernel.read_sockets(id);
         kernel.containers.remove(id)?;
+        if let Some(it) = &mut kernel.sockets {
+            it.remove(id);
+        }
         if kernel.has_run_queue {
             kernel.pairs.refresh()?;
         }
-        let sample = last.map(|(counters, memory)| kernel.sample(id, &counters, &memory));
+        let sockets = sockets?;
+        let sample = last.map(|(counters, memory)| kernel.sample(id, &counters, &memory, sockets));
         kernel.pairs.forget(id);
         Ok(sample)
     }
@@ -185,6 +210,7 @@ impl Kernel {
         ebpf: Ebpf,
         containers: ContainerMaps,
         pairs: Pairs,
+        sockets: Option<Sockets>,
         events: Option<Events>,
         support: &Support,
     ) -> Self {
@@ -193,6 +219,7 @@ impl Kernel {
             ebpf,
             containers,
             pairs,
+            sockets,
             events: events.filter(|_| support.has(Figure::Life)),
             has_cpu: support.has(Figure::Cpu),
             has_running: support.has(Figure::CpuRunning),
@@ -200,6 +227,7 @@ impl Kernel {
             has_memory: support.has(Figure::Memory),
             has_sweep: support.has(Figure::MemoryExact),
             has_network: support.has(Figure::Network),
+            has_tcp: support.has(Figure::Tcp),
             has_life: support.has(Figure::Life),
             page_bytes: page.and_then(|it| u64::try_from(it).ok()).unwrap_or(4096),
         }
@@ -225,7 +253,17 @@ impl Kernel {
         Ok(())
     }
 
-    fn sample(&self, id: u64, counters: &Counters, memory: &Memory) -> KernelSample {
+    fn read_sockets(&self, id: u64) -> Result<Option<SocketCounters>, CountersError> {
+        self.sockets.as_ref().map_or(Ok(None), |it| it.read(id))
+    }
+
+    fn sample(
+        &self,
+        id: u64,
+        counters: &Counters,
+        memory: &Memory,
+        sockets: Option<SocketCounters>,
+    ) -> KernelSample {
         let resident = ResidentMemory {
             current_bytes: memory.resident() * self.page_bytes,
             peak_bytes: memory.peak_pages.max(memory.resident()) * self.page_bytes,
@@ -234,9 +272,19 @@ impl Kernel {
             cpu: self.has_cpu.then_some(counters.cpu),
             run_queue: self.has_run_queue.then(|| self.pairs.run_queue(id, counters)),
             memory: self.has_memory.then_some(resident),
-            network: self.has_network.then_some(counters.net),
+            network: sockets.filter(|_| self.has_network).map(|it| it.net),
+            tcp: sockets.filter(|_| self.has_tcp).map(|it| Tcp {
+                retransmits: it.tcp.retransmits,
+                connects: it.tcp.connects,
+                accepts: it.tcp.accepts,
+                rtt: latency(&it.tcp.rtt),
+            }),
             life: self.has_life.then_some(counters.life),
             ..KernelSample::default()
         }
     }
+}
+
+fn latency(counted: &Histogram) -> Latency {
+    Latency { buckets: counted.buckets, sum_ns: counted.sum_ns }
 }

@@ -23,8 +23,10 @@ pub enum Figure {
     /// The same to the page. Without it each process's figure is off by what the kernel keeps on its CPUs: at most
     /// 3 x max(32, 2 x CPUs) pages for each CPU it ran on.
     MemoryExact,
-    /// Bytes and packets of a container.
+    /// Bytes and packets of a container, by protocol.
     Network,
+    /// Connections, retransmits and round-trip times of a container.
+    Tcp,
     /// Events: a process began, became another program, ended.
     Life,
     /// Events and counts of the OOM killer's choices.
@@ -32,7 +34,7 @@ pub enum Figure {
 }
 
 impl Figure {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Cpu,
         Self::CpuRunning,
         Self::RunQueue,
@@ -40,6 +42,7 @@ impl Figure {
         Self::Memory,
         Self::MemoryExact,
         Self::Network,
+        Self::Tcp,
         Self::Life,
         Self::Oom,
     ];
@@ -54,6 +57,7 @@ impl Figure {
             Self::Memory => "memory",
             Self::MemoryExact => "memory_exact",
             Self::Network => "network",
+            Self::Tcp => "tcp",
             Self::Life => "life",
             Self::Oom => "oom",
         }
@@ -168,7 +172,7 @@ mod tests {
         assert!(support.has(Figure::Cpu) && !support.has(Figure::Memory));
         assert_eq!(
             support.to_string(),
-            "BPF: cpu, cpu_running, run_queue, own_limit, network, life, oom; without memory, memory_exact: \
+            "BPF: cpu, cpu_running, run_queue, own_limit, network, tcp, life, oom; without memory, memory_exact: \
              this kernel has no field mm_struct.owner"
         );
     }

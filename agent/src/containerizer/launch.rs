@@ -87,6 +87,10 @@ impl Prepared {
         self.cgroup.as_ref().map(|cgroup| cgroup.id())
     }
 
+    pub fn cgroup_path(&self) -> Option<&std::path::Path> {
+        self.cgroup.as_ref().map(|cgroup| cgroup.path())
+    }
+
     pub(super) fn uris(&self) -> &[api::v1::command_info::Uri] {
         &self.plan.uris
     }

@@ -23,6 +23,7 @@ use model::task::{Reason, TaskInfo, TaskState};
 use model::time::{Time, UnixTime};
 use model::usage::{ContainerUsage, Usage};
 use std::cell::{Cell, OnceCell, RefCell};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -134,8 +135,8 @@ impl Agent {
     async fn start_container(self: &Rc<Self>, container: &Container, launch: &Launch) -> Result<(), String> {
         let plan = self.plan(launch)?;
         let prepared = self.containerizer.prepare(plan).await.map_err(|error| chain(&error))?;
-        if let Some(id) = prepared.cgroup_id() {
-            self.count(container, id);
+        if let Some((id, path)) = prepared.cgroup_id().zip(prepared.cgroup_path()) {
+            self.count(container, id, path);
         }
         let fetched = tokio::select! {
             fetched = self.containerizer.fetch(&prepared) => fetched.map_err(|error| chain(&error)),
@@ -171,8 +172,8 @@ impl Agent {
             pid,
         };
         let running = self.containerizer.reattach(&remembered).await?;
-        if let Some(id) = running.cgroup_id() {
-            self.count(container, id);
+        if let Some((id, path)) = running.cgroup_id().zip(running.cgroup_path()) {
+            self.count(container, id, path);
         }
         if pid.is_none() && running.pid != 0 {
             let container_id = running.container_id.clone();
@@ -238,8 +239,8 @@ impl Agent {
         }
     }
 
-    fn count(&self, container: &Container, cgroup_id: u64) {
-        match self.bpf.borrow_mut().add_container(cgroup_id) {
+    fn count(&self, container: &Container, cgroup_id: u64, directory: &Path) {
+        match self.bpf.borrow_mut().add_container(cgroup_id, directory) {
             Ok(()) => container.cgroup_id.set(Some(cgroup_id)),
             Err(error) => {
                 increment(&self.counts.uncounted);

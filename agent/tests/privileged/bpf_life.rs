@@ -130,7 +130,7 @@ fn a_container_too_many_is_refused_and_harms_nobody() {
     let strange = |index: usize| u64::MAX - index as u64;
     let mut added = 0;
     let refused = loop {
-        match meter.bpf.add_container(strange(added)) {
+        match meter.bpf.add_container(strange(added), "/no/such/cgroup".as_ref()) {
             Ok(()) => added += 1,
             Err(error) => break error,
         }
@@ -140,7 +140,7 @@ fn a_container_too_many_is_refused_and_harms_nobody() {
     assert_eq!(meter.bpf.read(strange(added)).unwrap(), None, "half a container is none");
     container.sh("i=0; while [ $i -lt 10000 ]; do i=$((i+1)); done").end();
     assert!(meter.bpf.remove_container(container.id).unwrap().unwrap().cpu.unwrap().exec_ns > 0);
-    meter.bpf.add_container(strange(added)).expect("there is room again");
+    meter.bpf.add_container(strange(added), "/no/such/cgroup".as_ref()).expect("there is room again");
 }
 
 /// Its counts of a container that is removed while it runs simply end.
@@ -157,7 +157,7 @@ fn a_container_removed_under_the_programs_is_forgotten() {
     assert_eq!(meter.bpf.read(container.id).unwrap(), None);
     assert_eq!(meter.bpf.remove_container(container.id).unwrap(), None);
     // Added again, it starts anew; its process is taken up by the sweep.
-    meter.bpf.add_container(container.id).unwrap();
+    meter.bpf.add_container(container.id, &container.path).unwrap();
     meter.bpf.refresh().unwrap();
     for _ in 0..4 {
         inmate.go_on();

@@ -10,12 +10,14 @@
 mod metered;
 mod needs;
 mod scene;
+mod traffic;
 mod workload;
 
 mod bpf_cpu;
 mod bpf_life;
 mod bpf_memory;
 mod bpf_net;
+mod bpf_tcp;
 mod bpf_waits;
 mod containers;
 mod ordinary;

@@ -46,7 +46,7 @@ impl Meter {
     /// A container that is counted from its first process on.
     pub(crate) fn container(&mut self, name: &str) -> Cgroup {
         let container = Cgroup::make(self.root.join(name));
-        self.bpf.add_container(container.id).unwrap();
+        self.bpf.add_container(container.id, &container.path).unwrap();
         container
     }
 }

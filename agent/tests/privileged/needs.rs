@@ -10,6 +10,8 @@ pub enum Need {
     Btf,
     /// A cgroup v2 hierarchy, unified or beside v1.
     Cgroup2,
+    /// A program that makes network namespaces usable, or the like.
+    Program(&'static str),
 }
 
 impl Need {
@@ -21,9 +23,15 @@ impl Need {
                 Some("no /sys/kernel/btf/vmlinux (CONFIG_DEBUG_INFO_BTF)".to_owned())
             }
             Self::Cgroup2 if cgroup2_root().is_none() => Some("no cgroup v2 hierarchy is mounted".to_owned()),
+            Self::Program(name) if !is_installed(name) => Some(format!("no `{name}` on the PATH")),
             _ => None,
         }
     }
+}
+
+fn is_installed(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
 }
 
 /// Whether a test can run. If not it has been said why, and the test is to return; with `REQUIRE=all` this panics instead.

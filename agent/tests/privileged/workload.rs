@@ -2,11 +2,10 @@
 #![expect(clippy::disallowed_methods, reason = "a workload is something that runs for a time")]
 
 use std::io::{BufRead, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::metered;
+use crate::{metered, traffic};
 
 /// `name argument…`, by blanks.
 pub(crate) const VARIABLE: &str = "INGOT_TEST_WORKLOAD";
@@ -36,8 +35,7 @@ fn workload() {
         "forks" => forks(number(1)),
         "greed" => drop(std::hint::black_box(vec![1_u8; (number(1) as usize) << 20])),
         "memory" => memory(number(1) as usize),
-        "udp" => udp(words[1].parse().unwrap(), number(2), number(3) as usize),
-        "tcp" => tcp(words[1].parse().unwrap(), number(2) as usize),
+        "inside" | "udp" | "flood" | "tcp" | "connect" | "serve" => traffic::workload(&words),
         "ordinary" => ordinary(words[1]),
         "namespace" => namespace(words[1]),
         other => panic!("no workload {other}"),
@@ -149,55 +147,12 @@ fn memory(mib: usize) {
     println!("peak {peak}");
 }
 
-/// Sends datagrams and hears as many.
-fn udp(to: SocketAddr, count: u64, bytes: usize) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.connect(to).unwrap();
-    let mut buffer = vec![7; bytes];
-    for _ in 0..count {
-        // One at a time, so that no receive buffer overflows.
-        socket.send(&buffer).unwrap();
-        assert_eq!(socket.recv(&mut buffer).unwrap(), bytes);
-    }
-}
-
-/// Sends a stream, waits until the other side has read all of it, and says how many bytes that took, counting those twice
-/// that had to be sent twice.
-fn tcp(to: SocketAddr, bytes: usize) {
-    let mut stream = TcpStream::connect(to).unwrap();
-    stream.write_all(&vec![7; bytes]).unwrap();
-    stream.shutdown(std::net::Shutdown::Write).unwrap();
-    let done = std::io::Read::read(&mut stream, &mut [0; 1]).unwrap();
-    assert_eq!(done, 1);
-    println!("\nsent {}", payload_sent(&stream));
-}
-
-/// `tcpi_bytes_sent` of `TCP_INFO` (linux/tcp.h, 4.19): payload bytes sent, retransmissions included.
-#[expect(unsafe_code, reason = "neither the standard library nor nix has this option")]
-fn payload_sent(stream: &TcpStream) -> u64 {
-    const BYTES_SENT: usize = 200;
-    let mut info = [0_u8; 256];
-    let mut length = info.len() as libc::socklen_t;
-    // SAFETY: the call writes at most `length` bytes into `info`, and the descriptor is open.
-    let done = unsafe {
-        libc::getsockopt(
-            std::os::fd::AsRawFd::as_raw_fd(stream),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    assert!(done == 0 && length as usize >= BYTES_SENT + 8, "TCP_INFO gives {length} bytes");
-    u64::from_ne_bytes(info[BYTES_SENT..BYTES_SENT + 8].try_into().unwrap())
-}
-
 /// Opens the programs as a user who may not.
 fn ordinary(root: &str) {
     nix::unistd::setuid(nix::unistd::Uid::from_raw(65_534)).unwrap();
     let (mut bpf, support) = agent::bpf::Bpf::open(root.as_ref());
     // Every call still works.
-    bpf.add_container(1).unwrap();
+    bpf.add_container(1, root.as_ref()).unwrap();
     bpf.refresh().unwrap();
     assert_eq!(bpf.read(1).unwrap(), None);
     assert_eq!(bpf.remove_container(1).unwrap(), None);
@@ -211,7 +166,7 @@ fn namespace(root: &str) {
     let (mut bpf, _) = agent::bpf::Bpf::open(root.as_ref());
 
     let container = metered::Cgroup::make(std::path::Path::new(root).join("container"));
-    bpf.add_container(container.id).unwrap();
+    bpf.add_container(container.id, &container.path).unwrap();
     container.sh("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done").end();
     let sample = bpf.remove_container(container.id).unwrap().unwrap();
     println!("\ncpu {} of {}", sample.cpu.unwrap().exec_ns, container.cpu_stat_ns("usage_usec"));

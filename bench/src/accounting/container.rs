@@ -34,7 +34,7 @@ impl Container {
     /// One that is counted from its first process on.
     pub(super) fn counted(bpf: &mut Bpf, directory: &Path, name: &str) -> anyhow::Result<Self> {
         let container = Self::make(directory, name)?;
-        bpf.add_container(container.id)?;
+        bpf.add_container(container.id, &container.path)?;
         Ok(container)
     }
 
