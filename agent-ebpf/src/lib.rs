@@ -224,8 +224,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    pub const WORDS: usize =
-        CpuCounters::WORDS + WaitCounters::WORDS + LifeCounters::WORDS;
+    pub const WORDS: usize = CpuCounters::WORDS + WaitCounters::WORDS + LifeCounters::WORDS;
 
     pub fn from_words(words: [u64; Self::WORDS]) -> Self {
         let words = &mut words.into_iter();
