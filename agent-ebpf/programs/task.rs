@@ -73,15 +73,18 @@ pub(crate) struct Followed {
     pub(crate) seen: Seen,
     /// Who took its CPU when it last left one (waits.rs).
     pub(crate) taker: u64,
-    /// The run queue that it then stood in, and that queue's time under a limit: the lower 32 bits of both.
-    pub(crate) queue: u32,
+    /// The CPU that it left then, and its queue's time under a limit there: the lower 32 bits.
+    pub(crate) left: u32,
     pub(crate) limited: u32,
     /// Resident pages that are counted for it in the container's sum. Written by exchange only.
     pub(crate) pages: u64,
-    /// Sum of its memory counters, remainders left out, when `pages` was last made; a change says it is time again.
-    pub(crate) pages_seen: u64,
+    /// How many of those are anonymous (upper half) and shared memory (lower half). Written by exchange only.
+    pub(crate) split: u64,
+    /// Its memory counters, remainders left out, mixed into one number when `pages` was last made; a change says it is time
+    /// again.
+    pub(crate) pages_seen: u32,
     /// Pages that its memory already had when it came in from outside; they are another's, and not counted.
-    pub(crate) pages_brought: u64,
+    pub(crate) pages_brought: u32,
     /// Not 0 once its pages have been given back for good.
     pub(crate) released: u64,
     /// Not 0 once its process has been reported as ended.

@@ -211,6 +211,10 @@ words! {
         resident_pages,
         /// Highest `resident_pages` seen, and no less than any one process's own high-water mark.
         peak_pages,
+        /// Those of the `resident_pages` that no file is behind.
+        anon_pages,
+        /// Those that are shared memory or of a tmpfs.
+        shmem_pages,
     }
 }
 
@@ -248,10 +252,17 @@ impl Memory {
     pub fn resident(&self) -> u64 {
         u64::try_from(self.resident_pages.cast_signed()).unwrap_or(0)
     }
+
+    /// The anonymous ones among them, and the shared memory.
+    pub fn parts(&self) -> (u64, u64) {
+        let anon = u64::try_from(self.anon_pages.cast_signed()).unwrap_or(0).min(self.resident());
+        let shmem = u64::try_from(self.shmem_pages.cast_signed()).unwrap_or(0).min(self.resident() - anon);
+        (anon, shmem)
+    }
 }
 
 const _: () = assert!(size_of::<Counters>() == 400 && size_of::<Counters>() == 8 * Counters::WORDS);
-const _: () = assert!(size_of::<Memory>() == 16);
+const _: () = assert!(size_of::<Memory>() == 32);
 // The kernel wants a ring buffer to be a power of two of whole pages; 64 KiB pages are the largest there are.
 const _: () = assert!(EVENTS_BYTES.is_power_of_two() && EVENTS_BYTES >= 64 * 1024);
 
@@ -278,7 +289,14 @@ mod tests {
 
     #[test]
     fn resident_pages_are_never_negative() {
-        assert_eq!(Memory { resident_pages: u64::MAX, peak_pages: 3 }.resident(), 0);
-        assert_eq!(Memory { resident_pages: 7, peak_pages: 7 }.resident(), 7);
+        let of = |resident_pages, anon_pages, shmem_pages| {
+            let memory = Memory { resident_pages, peak_pages: 7, anon_pages, shmem_pages };
+            (memory.resident(), memory.parts())
+        };
+        assert_eq!(of(u64::MAX, 3, 4), (0, (0, 0)));
+        assert_eq!(of(7, 4, 2), (7, (4, 2)));
+        // Read in the midst of a change.
+        assert_eq!(of(7, 5, 3), (7, (5, 2)));
+        assert_eq!(of(7, u64::MAX, 3), (7, (0, 3)));
     }
 }
