@@ -40,7 +40,7 @@ offsets! {
     TASK_FLAGS, TASK_COMM, TASK_PID, TASK_TGID, TASK_MM, TASK_CGROUPS,
     TASK_EXEC_RUNTIME, TASK_UTIME, TASK_STIME, TASK_NVCSW, TASK_NIVCSW, TASK_MIN_FLT, TASK_MAJ_FLT,
     TASK_PCOUNT, TASK_RUN_DELAY,
-    CSET_DEFAULT_CGROUP, CGROUP_LEVEL, CGROUP_PARENT, CGROUP_ANCESTORS, CGROUP_KN, CSS_CGROUP, KERNFS_ID,
+    CSET_DEFAULT_CGROUP, CGROUP_LEVEL, CGROUP_PARENT, CGROUP_ANCESTORS, CGROUP_KN, CSS_CGROUP, KERNFS_ID, CGROUP_ROOT,
 }
 
 /// Depth of a container's directory in the cgroup v2 hierarchy; what lies deeper counts for the container.
@@ -208,7 +208,18 @@ pub(crate) fn container_of(task: Task) -> u64 {
     // SAFETY: see `load!`. A cgroup keeps its ancestors alive, and a task its cgroup.
     unsafe {
         let cset = load!(task, TASK_CGROUPS, *const u8);
-        let mut cgroup = load!(cset, CSET_DEFAULT_CGROUP, *const u8);
+        container_at(load!(cset, CSET_DEFAULT_CGROUP, *const u8))
+    }
+}
+
+/// The same of a cgroup of the v2 hierarchy.
+///
+/// # Safety
+/// `cgroup` is a cgroup.
+#[inline(always)]
+pub(crate) unsafe fn container_at(mut cgroup: *const u8) -> u64 {
+    // SAFETY: see `load!`.
+    unsafe {
         let (mut level, wanted) = (load!(cgroup, CGROUP_LEVEL, u32), CONTAINER_LEVEL.load());
         for _ in 0..NESTED_MAX {
             if level <= wanted {

@@ -41,6 +41,7 @@ macro_rules! words {
 mod event;
 pub mod field;
 mod histogram;
+pub mod io;
 pub mod net;
 
 pub use event::{EVENT_BYTES, Event, EventKind};
@@ -60,6 +61,10 @@ pub mod map {
     /// cgroup id -> [`SocketCounters`](super::net::SocketCounters), one copy a CPU: the kernel keeps one for each cgroup that
     /// a program of sockets is attached to, and frees it with the cgroup.
     pub const SOCKETS: &str = "SOCKETS";
+    /// [`DeviceKey`](super::io::DeviceKey) -> [`DeviceCounters`](super::io::DeviceCounters), one copy a CPU.
+    pub const DEVICES: &str = "DEVICES";
+    /// One word: completions of requests that found no room in DEVICES.
+    pub const IO_LOST: &str = "IO_LOST";
     /// Ring buffer of [`Event`](super::Event).
     pub const EVENTS: &str = "EVENTS";
     /// One word a CPU: where the word itself lies in that CPU's memory (see `programs/memory.rs`).

@@ -5,7 +5,7 @@ use std::io::{BufRead, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{metered, traffic};
+use crate::{bpf_io, metered, traffic};
 
 /// `name argument…`, by blanks.
 pub(crate) const VARIABLE: &str = "INGOT_TEST_WORKLOAD";
@@ -37,6 +37,7 @@ fn workload() {
         "shared" => shared(number(1) as usize),
         "memory" => memory(number(1) as usize),
         "inside" | "udp" | "flood" | "tcp" | "connect" | "serve" => traffic::workload(&words),
+        "direct" | "cached" => bpf_io::workload(&words),
         "ordinary" => ordinary(words[1]),
         "namespace" => namespace(words[1]),
         other => panic!("no workload {other}"),
