@@ -5,11 +5,14 @@
 mod bytes;
 mod container;
 mod cpu;
+mod empty;
 pub(crate) mod janitor;
 mod memory;
 mod namespace;
 mod needs;
+mod programs;
 mod scene;
+mod throughput;
 
 use std::time::Duration;
 
@@ -37,7 +40,7 @@ struct Part {
     run: fn(&Scene, &mut Findings) -> anyhow::Result<()>,
 }
 
-const PARTS: &[Part] = &[cpu::PART, memory::PART, bytes::PART];
+const PARTS: &[Part] = &[cpu::PART, memory::PART, bytes::PART, programs::PART, throughput::PART];
 
 /// What a part has found.
 #[derive(Default)]
