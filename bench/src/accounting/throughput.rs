@@ -73,7 +73,7 @@ fn turn_counted(
         // Not all programs run, so what is measured would be less than their cost.
         eprintln!("ingot-bench: without `{}`: {reason}", figure.as_str());
     }
-    bpf.add_container(container.id)?;
+    bpf.add_container(container.id, &container.path)?;
     let done = turn(container, workload, time, &mut || {
         bpf.refresh()?;
         container.usage(&bpf).map(drop)
