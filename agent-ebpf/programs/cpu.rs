@@ -2,7 +2,7 @@
 //!
 //! | program | hook, least kernel | what for |
 //! |---|---|---|
-//! | `switch` | `tp_btf/sched_switch`, 6.1 (its fourth argument) | adds what the leaving thread used since it was last counted |
+//! | `switch` | `tp_btf/sched_switch`, 6.1 (its fourth argument) | adds what the leaving thread used and how long it had waited (waits.rs) |
 //! | `flush` | raw tracepoint type, never attached; the agent runs it on each CPU in turn (`BPF_PROG_RUN`, 5.10) | the same for the thread that is running, so that a busy loop shows before it is switched out |
 //!
 //! Method: the kernel keeps for each thread how long it ran, its ticks, switches and faults; the thread's storage remembers
@@ -10,10 +10,11 @@
 //! steal and interrupt time are treated as the scheduler treats them, and a switch the program missed is made up for at
 //! the next one. `cpu.stat` sums the same figure.
 //!
-//! Maps: CONTAINERS, TASKS. Cost by the kernel's own statistics on a 2-CPU machine, of which 50 ns are the measuring: 60 ns
-//! a switch of a foreign thread (loads only), 125 ns of one of ours (one hash look-up, one storage look-up, five loads
-//! more). No loops but the walk up the cgroups (task.rs, at most NESTED_MAX turns). Nothing can overflow: a thread
-//! that is not followed adds to `unfollowed` instead, until `flush` or the sweep in memory.rs takes it up.
+//! Maps: CONTAINERS, TASKS, and those of waits.rs. Cost by the kernel's own statistics on a 2-CPU machine, of which 50 ns
+//! are the measuring: 60 ns a switch of a foreign thread (loads only), 155 to 185 ns one of ours, waits included (one hash
+//! look-up, one storage look-up, nine loads more, the histogram), 215 where the caches are cold, as in a storm of forks. No
+//! loops but the walk up the cgroups (task.rs, at most NESTED_MAX turns). Nothing can overflow: a thread that is not followed
+//! adds to `unfollowed` instead, until `flush` or the sweep in memory.rs takes it up.
 //!
 //! Races: `switch` runs with interrupts off, `flush` from an interrupt or with preemption off, so on one CPU they never
 //! overlap; a thread is on one CPU at a time. The agent runs one `flush` at a time.

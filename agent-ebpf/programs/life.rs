@@ -9,7 +9,7 @@
 //! | `oom` | `tp_btf/mark_victim`, 6.9 (it must name the task) | counts and reports the OOM killer's choice |
 //!
 //! Least kernel 6.1 otherwise. Maps: CONTAINERS, TASKS, MEMORY, EVENTS. Cost: a foreign task leaves after loads; ours costs
-//! an allocation of 96 bytes at fork, the sum of its memory and a ring-buffer record: 1.0 to 1.7 us for each of fork, exec
+//! an allocation of 192 bytes at fork, the sum of its memory and a ring-buffer record: 1.0 to 1.7 us for each of fork, exec
 //! and exit, which themselves take some hundred. Loops: the walk up the cgroups (task.rs), the sum over CPUs (memory.rs,
 //! bounded by CPUS_MAX). When the ring buffer is full the event is lost and the container's `events_lost` says so; the
 //! counters never lose anything.

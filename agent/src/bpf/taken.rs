@@ -1,5 +1,6 @@
 //! Who took CPU from whom: the reading side of the map of pairs, which the programs fill and only the agent empties.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
 use agent_ebpf::{Counters, Pair, Taken, map, taker};
@@ -16,25 +17,31 @@ pub(super) struct Pairs {
     map: HashMap<MapData, [u64; Pair::WORDS], [u64; Taken::WORDS]>,
     batch: Batch,
     rows: Vec<(Pair, Taken)>,
+    /// Containers that are no more.
+    gone: BTreeSet<u64>,
 }
+
+/// How many are remembered. Only a victim that has not run since its taker went brings a row of it in late.
+const GONE_MAX: usize = 4_096;
 
 impl Pairs {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, CountersError> {
         let no_map = |source| CountersError::NoMap { name: map::TAKEN, source };
         let map = ebpf.take_map(map::TAKEN).ok_or(no_map(None))?;
         let map = HashMap::try_from(map).map_err(|error| no_map(Some(error)))?;
-        Ok(Self { map, batch: Batch::default(), rows: Vec::new() })
+        Ok(Self { map, batch: Batch::default(), rows: Vec::new(), gone: BTreeSet::new() })
     }
 
     /// Reads every row.
     pub(super) fn refresh(&mut self) -> Result<(), CountersError> {
-        let Self { map, batch, rows } = self;
+        let Self { map, batch, rows, gone: _ } = self;
         rows.clear();
         let read = batch.each(map.map().fd().as_fd(), Pair::WORDS, Taken::WORDS, |key, value| {
             let pair = Pair::from_words(key.try_into().expect("as many as asked for"));
             rows.push((pair, Taken::from_words(value.try_into().expect("as many as asked for"))));
         });
         rows.sort_unstable_by_key(|(pair, _)| (pair.victim, pair.taker));
+        self.fold();
         read.map_err(|source| CountersError::ReadAll { name: map::TAKEN, source })
     }
 
@@ -69,17 +76,29 @@ impl Pairs {
     }
 
     /// Makes room: a container that is no more is a victim no longer, and what it took from others stays theirs under
-    /// another name. To be called when the programs do not count for it any more, after a refresh. What one of its last
-    /// threads took in between is lost if its victim has yet to run again.
+    /// another name. To be called when the programs do not count for it any more.
     pub(super) fn forget(&mut self, id: u64) {
-        let (gone, kept) = std::mem::take(&mut self.rows)
-            .into_iter()
-            .partition(|(pair, _)| pair.victim == id || pair.taker == id);
+        self.gone.insert(id);
+        if self.gone.len() > GONE_MAX {
+            // Ids grow, so this is the oldest.
+            self.gone.pop_first();
+        }
+        self.fold();
+    }
+
+    fn fold(&mut self) {
+        let is_gone =
+            |(pair, _): &(Pair, Taken)| self.gone.contains(&pair.victim) || self.gone.contains(&pair.taker);
+        if !self.rows.iter().any(is_gone) {
+            return;
+        }
+        let (gone, kept) = std::mem::take(&mut self.rows).into_iter().partition(is_gone);
         self.rows = kept;
+        let gone: Vec<(Pair, Taken)> = gone;
         for (pair, taken) in gone {
             // A row that cannot be removed takes up room, and nothing more.
             let removed = self.map.remove(&[pair.victim, pair.taker]).is_ok();
-            if removed && pair.victim != id {
+            if removed && !self.gone.contains(&pair.victim) {
                 self.add_gone(pair.victim, taken);
             }
         }

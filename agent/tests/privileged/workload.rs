@@ -28,6 +28,12 @@ fn workload() {
             println!("\nspinning");
             busy(number(1), Duration::MAX);
         }
+        "yielding" => {
+            pin();
+            println!("\nspinning");
+            (1..number(1)).for_each(|_| drop(std::thread::spawn(give_way)));
+            give_way();
+        }
         "nap" => nap(),
         "duty" => duty(Duration::from_millis(number(1))),
         "split" => split(Duration::from_millis(number(1))),
@@ -62,6 +68,12 @@ fn pin() {
     let mut first = nix::sched::CpuSet::new();
     first.set(0).unwrap();
     nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &first).unwrap();
+}
+
+fn give_way() {
+    loop {
+        std::thread::yield_now();
+    }
 }
 
 /// Sleeps on that CPU a hundred times, and then for good.
