@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod command_executor;
 pub mod config;
 pub mod containerizer;
+pub mod doctor;
 pub mod duration;
 mod executor_api;
 pub mod http;

@@ -1,7 +1,9 @@
-//! The agent's program: flags, log, run. It is also the command executor, which it starts itself.
+//! The agent's program: flags, log, run. It is also the command executor, which it starts itself,
+//! and the doctor of its machine.
 
 use agent::command_executor;
 use agent::config::Config;
+use agent::doctor;
 use agent::runtime;
 use clap::Parser;
 use std::io::IsTerminal as _;
@@ -12,6 +14,9 @@ fn main() -> ExitCode {
     // Before anything is set up: this is started for every command task, and its time is the task's.
     if std::env::args().nth(1).as_deref() == Some("command-executor") {
         return command_executor::run();
+    }
+    if std::env::args().nth(1).as_deref() == Some("doctor") {
+        return doctor::run();
     }
     let config = Config::parse();
     let filter = match EnvFilter::try_new(&config.log) {

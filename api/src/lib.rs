@@ -8,6 +8,7 @@
 //! - [`refusal`]: what is refused, with which status and words. [`convert`]: model values from messages and back.
 
 pub mod convert;
+pub mod doctor;
 pub mod exposition;
 pub mod json;
 pub mod legacy;

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use client::Address;
 use client::operator::Operator;
 
+mod doctor;
 mod launch;
 mod list;
 mod logs;
@@ -45,6 +46,8 @@ enum Command {
     Tasks(list::Tasks),
     /// What a task wrote.
     Logs(logs::Args),
+    /// What this machine, or an agent's, can and cannot measure and enforce, and what would change it.
+    Doctor(doctor::Args),
     /// Watch nodes, frameworks and tasks as they work.
     Top(top::Args),
 }
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
             Command::Frameworks(format) => list::frameworks(&cluster, format).await,
             Command::Tasks(args) => list::tasks(&cluster, args).await,
             Command::Logs(args) => logs::run(&cluster, args).await,
+            Command::Doctor(args) => doctor::run(&cluster, args).await,
             Command::Top(args) => top::run(&cluster, args).await,
         }
     });

@@ -21,12 +21,12 @@ pub(super) fn check() -> Result<(), Reason> {
 }
 
 /// The effective set. All ones where it cannot be read: then the kernel itself will say what is missing.
-fn effective(status: &str) -> u64 {
+pub(super) fn effective(status: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(u64::MAX)
 }
 
-fn lacking(effective: u64) -> Vec<&'static str> {
+pub(super) fn lacking(effective: u64) -> Vec<&'static str> {
     let has = |bit: u32| effective & (1 << bit) != 0;
     // CAP_SYS_ADMIN stands for BPF and PERFMON, for it did before they were split off; never for NET_ADMIN.
     let enough = |bit: u32| has(bit) || (bit != NET_ADMIN && has(SYS_ADMIN));

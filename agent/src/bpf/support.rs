@@ -27,8 +27,6 @@ pub enum Figure {
     Network,
     /// Connections, retransmits and round-trip times of a container.
     Tcp,
-    /// Bytes, operations and latency of a container on each block device.
-    Io,
     /// Events: a process began, became another program, ended.
     Life,
     /// Events and counts of the OOM killer's choices.
@@ -36,7 +34,7 @@ pub enum Figure {
 }
 
 impl Figure {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::Cpu,
         Self::CpuRunning,
         Self::RunQueue,
@@ -45,7 +43,6 @@ impl Figure {
         Self::MemoryExact,
         Self::Network,
         Self::Tcp,
-        Self::Io,
         Self::Life,
         Self::Oom,
     ];
@@ -61,7 +58,6 @@ impl Figure {
             Self::MemoryExact => "memory_exact",
             Self::Network => "network",
             Self::Tcp => "tcp",
-            Self::Io => "io",
             Self::Life => "life",
             Self::Oom => "oom",
         }
@@ -102,7 +98,7 @@ impl Support {
         Self { missing: Figure::ALL.into_iter().map(|figure| (figure, reason.clone())).collect() }
     }
 
-    pub(super) fn without(missing: Vec<(Figure, std::sync::Arc<Reason>)>) -> Self {
+    pub(crate) fn without(missing: Vec<(Figure, std::sync::Arc<Reason>)>) -> Self {
         Self { missing }
     }
 
@@ -176,7 +172,7 @@ mod tests {
         assert!(support.has(Figure::Cpu) && !support.has(Figure::Memory));
         assert_eq!(
             support.to_string(),
-            "BPF: cpu, cpu_running, run_queue, own_limit, network, tcp, io, life, oom; without memory, memory_exact: \
+            "BPF: cpu, cpu_running, run_queue, own_limit, network, tcp, life, oom; without memory, memory_exact: \
              this kernel has no field mm_struct.owner"
         );
     }

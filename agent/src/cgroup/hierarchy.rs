@@ -124,6 +124,59 @@ impl Tree {
     }
 }
 
+/// Where [`Tree::open`] would make its group, and what it would enforce there.
+#[derive(Clone, Debug)]
+pub struct Foreseen {
+    pub parent: PathBuf,
+    pub enforcement: Enforcement,
+}
+
+/// What [`Tree::open`] would come to without a parent of the operator's choice, found out without changing anything.
+///
+/// # Errors
+/// As there.
+pub fn foresee() -> Result<Foreseen, CgroupError> {
+    let read = |path: &str| {
+        std::fs::read_to_string(path).map_err(|source| CgroupError::Read { path: path.into(), source })
+    };
+    let mounts = mounts::mounts(&read("/proc/self/mountinfo")?);
+    let mount = mounts::cgroup2(&mounts).ok_or(CgroupError::NotMounted)?;
+    let own = mounts::own_directory(&read("/proc/self/cgroup")?, mount);
+    let may_write =
+        |directory: &PathBuf| nix::unistd::access(directory, nix::unistd::AccessFlags::W_OK).is_ok();
+    let parent = std::iter::once(mount.point.clone()).chain(own).find(may_write);
+    let parent = parent.unwrap_or_else(|| mount.point.clone());
+    let enforcement = Enforcement::by(|controller| {
+        if let Some(why) = absent(controller, &parent, &mounts) {
+            return Err(why);
+        }
+        let file = parent.join("cgroup.subtree_control");
+        let opened = std::fs::File::options().write(true).open(&file);
+        opened.map(drop).map_err(|error| format!("{}: {error}", file.display()))
+    });
+    Ok(Foreseen { parent, enforcement })
+}
+
+/// Whether a file of this group that lists controllers lists it.
+fn lists(directory: &Path, file: &str, controller: Controller) -> bool {
+    let text = std::fs::read_to_string(directory.join(file)).unwrap_or_default();
+    text.split_ascii_whitespace().any(|word| word == controller.as_str())
+}
+
+/// The group's children have the controller.
+fn is_enabled(controller: Controller, directory: &Path) -> bool {
+    lists(directory, "cgroup.subtree_control", controller)
+}
+
+/// Why the group itself does not have the controller; `None` if it does.
+fn absent(controller: Controller, directory: &Path, mounts: &[Mount]) -> Option<String> {
+    let has = lists(directory, "cgroup.controllers", controller);
+    (!has).then(|| match mounts::v1_point(mounts, controller.as_str()) {
+        Some(point) => format!("cgroup v1 holds the controller at {}", point.display()),
+        None => format!("{} has no such controller", directory.display()),
+    })
+}
+
 /// Enables a controller for the children of `directory`. The error is a reason for people.
 fn enable(
     controller: Controller,
@@ -131,20 +184,13 @@ fn enable(
     aside: Option<&Path>,
     mounts: &[Mount],
 ) -> Result<(), String> {
-    let name = controller.as_str();
-    let has = |file: &str| {
-        let text = std::fs::read_to_string(directory.join(file)).unwrap_or_default();
-        text.split_ascii_whitespace().any(|word| word == name)
-    };
-    if has("cgroup.subtree_control") {
+    if is_enabled(controller, directory) {
         return Ok(());
     }
-    if !has("cgroup.controllers") {
-        return Err(match mounts::v1_point(mounts, name) {
-            Some(point) => format!("cgroup v1 holds the controller at {}", point.display()),
-            None => format!("{} has no such controller", directory.display()),
-        });
+    if let Some(why) = absent(controller, directory, mounts) {
+        return Err(why);
     }
+    let name = controller.as_str();
     let file = directory.join("cgroup.subtree_control");
     let write = || {
         let mut file = std::fs::File::options().write(true).open(&file)?;

@@ -3,6 +3,7 @@
 use crate::bpf::{Cost, Support};
 use crate::cgroup::Enforcement;
 use crate::cgroup::knobs::Limits;
+use crate::doctor::Machine;
 use crate::node::Node;
 use crate::node::counters::Counters;
 use crate::node::view::FrameworkView;
@@ -34,6 +35,8 @@ pub struct Facts<'a> {
     /// The group above those of all containers.
     pub cgroup_root: Option<&'a Path>,
     pub bpf: &'a Support,
+    /// As it was when the agent started.
+    pub machine: &'a Machine,
     /// The newest figures of a container that runs.
     pub figures: &'a dyn Fn(&ContainerId) -> Option<Figures>,
     /// What the kernel calls a block device, by its major and minor number; `None` where there is none.

@@ -5,6 +5,7 @@ use super::{Answer, Facts, Figures, Known, Later, answer, files::Done};
 use crate::bpf::{Cost, Reason, Support};
 use crate::cgroup::knobs::Limits;
 use crate::cgroup::{Enforced, Enforcement};
+use crate::doctor::Machine;
 use crate::node::counters::Counters;
 use crate::node::view::{ExecutorView, FrameworkView, TaskView};
 use api::convert::{agent, executor, framework, resources, status, time};
@@ -42,6 +43,7 @@ pub(super) struct Scene {
     pub(super) log: Option<PathBuf>,
     pub(super) enforcement: Enforcement,
     pub(super) support: Support,
+    pub(super) machine: Machine,
     pub(super) usage: Option<Usage>,
     pub(super) detail: Detail,
     pub(super) node: NodeUsage,
@@ -107,6 +109,7 @@ impl Scene {
                 ..Enforcement::none("cgroup v1 holds the controller at /sys/fs/cgroup/memory")
             },
             support: Support::nothing(Reason::NotPermitted(vec!["CAP_BPF"])),
+            machine: Machine::default(),
             usage: Some(Usage {
                 cpu_user_ns: 90_000_000,
                 cpu_system_ns: 20_000_000,
@@ -161,6 +164,7 @@ impl Scene {
             enforcement: &self.enforcement,
             cgroup_root: None,
             bpf: &self.support,
+            machine: &self.machine,
             figures: &figures,
             device_name: |major, minor| (major == 8).then(|| format!("sda{minor}")),
             node: &self.node,

@@ -23,6 +23,8 @@ mod tests;
 pub use facts::{Facts, Figures, Known, Later};
 pub use prometheus::Scrape;
 
+use crate::doctor;
+use api::doctor::By;
 use api::legacy::each::Pairs;
 use api::legacy::version::Version;
 use api::legacy::{Query, Reply, decode, duration};
@@ -79,6 +81,10 @@ fn document(name: &str, rest: Option<&str>, query: &Query, facts: &Facts<'_>) ->
             Ok(containers) => Reply::json(&containers, query),
             Err(why) => Reply::bad(why),
         },
+        ("doctor", _) => {
+            let report = doctor::report(facts.machine, facts.bpf, facts.enforcement, By::Agent);
+            Reply::json(&report, query)
+        }
         ("monitor", Some("statistics")) => Reply::json(&containers::Statistics(facts), query),
         ("metrics", Some("snapshot")) => match query.get("timeout").map(duration) {
             Some(Err(why)) => Reply::bad(&format!("{why}.\n")),

@@ -5,7 +5,9 @@ use super::frameworks::Framework;
 use crate::bpf::Figure;
 use crate::cgroup::Enforced;
 use crate::cgroup::knobs::Controller;
+use crate::doctor;
 use api::convert::{agent, time};
+use api::doctor::{By, Finding, State as Found};
 use api::json::{self, Value};
 use api::legacy::amounts::Amounts;
 use api::legacy::attributes::Attributes;
@@ -15,7 +17,7 @@ use api::legacy::version::{BUILD_USER, build_date, build_time};
 use api::v1;
 use model::resources::{Resource, Resources};
 use model::role::Role;
-use model::usage::Source;
+use model::usage::Group;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
@@ -108,14 +110,17 @@ fn sums(resources: &Resources) -> BTreeMap<&str, Amounts<'_>> {
     roles.map(|(role, parts)| (role.as_str(), Amounts::sum(parts.into_iter()))).collect()
 }
 
-/// Which limits hold here, which figures the kernel counts, and why where not:
+/// Which limits hold here, which figures the kernel counts, and why where not, with the command that would change it:
 ///
 /// ```json
 /// {"cgroup": "/sys/fs/cgroup/ingot-5051",
-///  "enforcement": {"cpu": {"enforced": true}, "memory": {"enforced": false, "reason": "..."}, "pids": {...}},
-///  "bpf": {"cpu": {"supported": true}, "network": {"supported": false, "reason": "..."}, ...},
-///  "accounting": {"cpu": "bpf", "memory": "cgroup", "network": "bpf"}}
+///  "enforcement": {"cpu": {"enforced": true}, "memory": {"enforced": false, "reason": "...", "remedy": "..."}, ...},
+///  "bpf": {"cpu": {"supported": true}, "network": {"supported": false, "reason": "...", "remedy": "..."}, ...},
+///  "accounting": {"cpu": "bpf", "run_queue": "bpf", "memory": "cgroup", ...},
+///  "missing": [{"area": "measure", "name": "network", "state": "missing", "says": "...", "remedy": "..."}, ...]}
 /// ```
+/// `accounting` says where each group of figures comes from as long as nothing fails; `missing` is what `/doctor` shows,
+/// without what is as it should be.
 struct Abilities<'f, 'a>(&'f Facts<'a>);
 
 #[derive(Serialize)]
@@ -123,6 +128,8 @@ struct Enforcing<'a> {
     enforced: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -130,56 +137,44 @@ struct Supporting {
     supported: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-}
-
-/// Where figures come from as long as nothing fails.
-#[derive(Serialize)]
-struct Accounting {
-    cpu: &'static str,
-    memory: &'static str,
-    network: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<&'static str>,
 }
 
 impl Serialize for Abilities<'_, '_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Document<E, B> {
+        struct Document<E, B, A> {
             cgroup: Option<String>,
             enforcement: E,
             bpf: B,
-            accounting: Accounting,
+            accounting: A,
+            missing: Vec<Finding>,
         }
-        let Facts { enforcement, bpf, cgroup_root, .. } = self.0;
+        let Facts { enforcement, bpf, cgroup_root, machine, .. } = self.0;
         let enforcing = |controller: Controller| {
             let reason = match enforcement.of(controller) {
                 Enforced::Yes => None,
                 Enforced::No { reason } => Some(&**reason),
             };
-            (controller.as_str(), Enforcing { enforced: reason.is_none(), reason })
+            let remedy = reason.map(doctor::remedy_of_limits);
+            (controller.as_str(), Enforcing { enforced: reason.is_none(), reason, remedy })
         };
         let supporting = |figure: Figure| {
-            let reason = bpf.missing(figure).map(ToString::to_string);
-            (figure.as_str(), Supporting { supported: reason.is_none(), reason })
+            let why = bpf.missing(figure);
+            let (reason, remedy) = (why.map(ToString::to_string), why.and_then(doctor::remedy));
+            (figure.as_str(), Supporting { supported: reason.is_none(), reason, remedy })
         };
+        let source = |group| doctor::source(group, machine, bpf, enforcement).as_str();
+        let mut missing = doctor::report(machine, bpf, enforcement, By::Agent).findings;
+        missing.retain(|finding| finding.state != Found::Ok);
         Document {
             cgroup: cgroup_root.map(|path| path.display().to_string()),
             enforcement: Pairs(|| Controller::ALL.into_iter().map(enforcing)),
             bpf: Pairs(|| Figure::ALL.into_iter().map(supporting)),
-            accounting: accounting(self.0),
+            accounting: Pairs(|| Group::ALL.into_iter().map(|group| (group.as_str(), source(group)))),
+            missing,
         }
         .serialize(serializer)
-    }
-}
-
-/// The order is that of [`crate::accounting::combine`].
-fn accounting(facts: &Facts<'_>) -> Accounting {
-    let counted = |figure| facts.bpf.has(figure).then_some(Source::Bpf);
-    let cpu = counted(Figure::Cpu).or_else(|| facts.cgroup_root.map(|_| Source::Cgroup));
-    let charged = facts.enforcement.memory.is_yes().then_some(Source::Cgroup);
-    let memory = charged.or_else(|| counted(Figure::Memory));
-    Accounting {
-        cpu: cpu.unwrap_or(Source::Proc).as_str(),
-        memory: memory.unwrap_or(Source::Proc).as_str(),
-        network: counted(Figure::Network).unwrap_or_default().as_str(),
     }
 }

@@ -105,12 +105,24 @@ fn state_also_says_what_is_enforced_and_counted_and_why_not() {
     let got = ours(&scene);
     assert_eq!(got["enforcement"]["cpu"], json!({"enforced": true}));
     let reason = "cgroup v1 holds the controller at /sys/fs/cgroup/memory";
-    assert_eq!(got["enforcement"]["memory"], json!({"enforced": false, "reason": reason}));
-    assert_eq!(
-        got["bpf"]["network"],
-        json!({"supported": false, "reason": "this process lacks CAP_BPF; run the agent as root or give it these"})
-    );
-    assert_eq!(got["accounting"], json!({"cpu": "proc", "memory": "proc", "network": "none"}));
+    let memory = &got["enforcement"]["memory"];
+    assert_eq!((&memory["enforced"], &memory["reason"]), (&json!(false), &json!(reason)));
+    assert!(memory["remedy"].as_str().is_some_and(|it| it.contains("cgroup_no_v1=all")), "{memory}");
+    let root = "sudo ingot-agent ...";
+    let reason = "this process lacks CAP_BPF; run the agent as root or give it these";
+    assert_eq!(got["bpf"]["network"], json!({"supported": false, "reason": reason, "remedy": root}));
+    let sources = ["cpu", "run_queue", "memory", "network"].map(|name| got["accounting"][name].as_str());
+    assert_eq!(sources, [Some("proc"), Some("none"), Some("proc"), Some("none")]);
+    let network =
+        json!({"area": "measure", "name": "network", "state": "missing", "says": reason, "remedy": root});
+    let missing = got["missing"].as_array().expect("a list");
+    assert!(missing.contains(&network), "{missing:?}");
+    let doctor = document(&scene, "/doctor");
+    assert_eq!(doctor["by"], "agent");
+    let mut all = doctor["findings"].as_array().expect("a list").clone();
+    assert!(all.iter().any(|it| it["area"] == "enforce" && it["name"] == "cpu" && it["state"] == "ok"));
+    all.retain(|it| it["state"] != "ok");
+    assert_eq!(&all, missing);
     scene.enforcement = Enforcement { memory: Enforced::Yes, ..scene.enforcement };
     assert_eq!(ours(&scene)["accounting"]["memory"], "cgroup");
 }

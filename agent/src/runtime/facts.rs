@@ -25,6 +25,7 @@ impl Agent {
                 enforcement: self.containerizer.enforcement(),
                 cgroup_root: self.containerizer.cgroup_root(),
                 bpf: &self.support,
+                machine: &self.found,
                 figures: &|container_id| self.figures(container_id),
                 device_name,
                 node: &machine,

@@ -55,6 +55,8 @@ pub(crate) struct Agent {
     pub(crate) started: UnixTime,
     pub(crate) containerizer: Containerizer,
     pub(crate) support: Support,
+    /// The machine as it was at the start.
+    found: crate::doctor::Machine,
     node: RefCell<Node>,
     clock: Clock,
     store: OnceCell<Store>,

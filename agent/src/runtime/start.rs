@@ -117,6 +117,7 @@ impl Parts {
             started: wall(),
             containerizer,
             support,
+            found: crate::doctor::look(),
             node: RefCell::new(node),
             clock,
             store: OnceCell::new(),

@@ -10,3 +10,11 @@ mod plain;
 mod proc;
 mod ring;
 pub mod sources;
+
+/// Whether this process may use io_uring.
+///
+/// # Errors
+/// Why not: an old kernel, or forbidden (`kernel.io_uring_disabled`, a container runtime's seccomp filter).
+pub fn io_uring() -> std::io::Result<()> {
+    io_uring::IoUring::new(1).map(drop)
+}

@@ -14,7 +14,6 @@ mod traffic;
 mod workload;
 
 mod bpf_cpu;
-mod bpf_io;
 mod bpf_life;
 mod bpf_memory;
 mod bpf_net;

@@ -105,3 +105,34 @@ async fn errors_name_the_master_and_what_to_do() {
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && told.contains("--cpus"), "{told}");
 }
+
+/// What a machine lacks is its own affair: that the three ways tell of the same machine, and how they end, is ours.
+#[tokio::test]
+async fn the_doctor_tells_of_this_machine_and_of_agents() {
+    let Some((target, _)) = Target::start_own("the_doctor_tells_of_this_machine_and_of_agents").await else {
+        return;
+    };
+    let agent = target.cluster.as_ref().unwrap().agent(0).to_string();
+    let told = async |args: &[&str]| {
+        let output = ingot(&target, &[&["doctor"], args].concat()).await;
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+            panic!("{error}: {}", printed(&output));
+        });
+        (report, output.status.code())
+    };
+    let (probed, code) = told(&["--json"]).await;
+    let (found, same) = told(&["--json", "--agent", &agent]).await;
+    let (all, _) = told(&["--json", "--all"]).await;
+    assert_eq!((&probed["by"], &found["by"], &all[0]), (&"probe".into(), &"agent".into(), &found));
+    let of = |report: &Value, area: &str| {
+        let findings = report["findings"].as_array().unwrap().iter();
+        findings.filter(|it| it["area"] == area).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(of(&probed, "enforce"), of(&found, "enforce"), "trying and doing come to the same");
+    let is_missing = probed["findings"].as_array().unwrap().iter().any(|it| it["state"] == "missing");
+    assert_eq!((code, same), if is_missing { (Some(3), Some(3)) } else { (Some(0), Some(0)) });
+    let text = out(&ingot(&target, &["doctor"]).await);
+    assert!(text.contains("THE MACHINE") && text.contains("CONTAINERS ARE HELD TO"), "{text}");
+    let output = ingot(&target, &["doctor", "--agent", "127.0.0.1:1"]).await;
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+}
