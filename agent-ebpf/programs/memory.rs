@@ -14,7 +14,10 @@
 //! so that the shortest process has its true peak. Where remainders cannot be read (probe.rs) the shared counts alone are used.
 //!
 //! The change since the process was last looked at goes into the container's one shared sum; the peak is the highest that
-//! sum has been. Pages that two processes map count for both, as in `ps`. Pages that a process has when it comes in from
+//! sum has been. Anonymous pages and shared memory are summed beside it. Pages that two processes map count for both, as in
+//! `ps`: so does all that a child shares with its parent after a fork, until it becomes another program. No hook tells when
+//! a shared page is copied (no counter of the kernel moves), so without a memory controller nobody can count it once but
+//! by walking page tables (`smaps_rollup`). Pages that a process has when it comes in from
 //! outside (a launcher forks, enters the cgroup, execs) are not the container's: only what it adds counts, until it execs.
 //!
 //! The process is `mm->owner`, whose storage says whose container it is; so reclaim by kswapd or writes by a debugger are
@@ -55,6 +58,8 @@ type Mm = *const u8;
 /// `MM_FILEPAGES`, `MM_ANONPAGES`, `MM_SHMEMPAGES` of include/linux/mm_types_task.h (v6.1); 2 is swapped-out pages.
 const RESIDENT: [u32; 3] = [0, 1, 3];
 const SWAPPED: u32 = 2;
+/// The lower half of a split.
+const HALF: u64 = 0xffff_ffff;
 /// Before 6.2 the counters are plain words, of a type through which the verifier of that time allows no direct load.
 const PLAIN_STRIDE: u32 = 8;
 
@@ -76,11 +81,11 @@ pub(crate) fn resident(ctx: BtfTracePointContext) -> i32 {
     if followed.released != 0 || unsafe { load!(owner, TASK_MM, Mm) } != mm {
         return 0;
     }
-    let seen = shared_counts(mm);
+    let shared = shared_counts(mm);
+    let seen = mixed(shared);
     if seen != followed.pages_seen {
         followed.pages_seen = seen;
-        let pages = exact(mm, seen);
-        set(followed, pages);
+        set(followed, exact(mm, shared));
     }
     0
 }
@@ -126,7 +131,8 @@ pub(crate) fn release(task: Task, followed: &mut Followed) {
     settle(task, followed);
     if let Some(mm) = owned(task) {
         // SAFETY: see `load!`.
-        let peak = unsafe { load!(mm, MM_HIWATER_RSS, u64) }.saturating_sub(followed.pages_brought);
+        let peak =
+            unsafe { load!(mm, MM_HIWATER_RSS, u64) }.saturating_sub(u64::from(followed.pages_brought));
         if let Some(memory) = MEMORY.get_ptr_mut(followed.container) {
             // SAFETY: a field of a map value.
             unsafe { atomic::raise(&raw mut (*memory).peak_pages, peak) };
@@ -140,11 +146,11 @@ pub(crate) fn release(task: Task, followed: &mut Followed) {
 #[inline(always)]
 pub(crate) fn enter(task: Task, followed: &mut Followed, came_in: bool) {
     let Some(mm) = owned(task) else { return };
-    let seen = shared_counts(mm);
-    let pages = exact(mm, seen);
-    followed.pages_seen = seen;
+    let shared = shared_counts(mm);
+    let pages = exact(mm, shared);
+    followed.pages_seen = mixed(shared);
     if came_in {
-        followed.pages_brought = pages;
+        followed.pages_brought = pages.all() as u32;
     }
     set(followed, pages);
 }
@@ -152,10 +158,12 @@ pub(crate) fn enter(task: Task, followed: &mut Followed, came_in: bool) {
 /// Takes a process's pages out of its container's sum.
 #[inline(always)]
 pub(crate) fn leave(followed: &mut Followed) {
-    // SAFETY: a field of a task's storage.
-    let pages = unsafe { atomic::exchange(&raw mut followed.pages, 0) };
+    // SAFETY: fields of a task's storage.
+    let (pages, split) = unsafe {
+        (atomic::exchange(&raw mut followed.pages, 0), atomic::exchange(&raw mut followed.split, 0))
+    };
     if pages != 0 {
-        add(followed.container, pages.wrapping_neg());
+        add(followed.container, pages.wrapping_neg(), split, 0);
     }
 }
 
@@ -168,14 +176,19 @@ fn owned(task: Task) -> Option<Mm> {
     }
 }
 
-/// Sets the pages of a process. The exchange makes each difference count once, whoever comes first.
+/// Sets the pages of a process. The exchanges make each difference count once, whoever comes first.
 #[inline(always)]
-fn set(followed: &mut Followed, resident: u64) {
-    let pages = resident.saturating_sub(followed.pages_brought);
-    // SAFETY: a field of a task's storage.
-    let old = unsafe { atomic::exchange(&raw mut followed.pages, pages) };
-    if old != pages {
-        add(followed.container, pages.wrapping_sub(old));
+fn set(followed: &mut Followed, resident: Pages) {
+    let pages = resident.all().saturating_sub(u64::from(followed.pages_brought));
+    // What it brought is not told apart; it gives up its own parts first.
+    let anon = least(resident.anon, pages);
+    let split = anon << 32 | least(resident.shmem, pages - anon);
+    // SAFETY: fields of a task's storage.
+    let (old, old_split) = unsafe {
+        (atomic::exchange(&raw mut followed.pages, pages), atomic::exchange(&raw mut followed.split, split))
+    };
+    if old != pages || old_split != split {
+        add(followed.container, pages.wrapping_sub(old), old_split, split);
     }
     // An exit on another CPU may have given the pages back between our look at `released` and the exchange.
     // SAFETY: a field of a task's storage, read again on purpose.
@@ -185,34 +198,51 @@ fn set(followed: &mut Followed, resident: u64) {
 }
 
 #[inline(always)]
-fn add(container: u64, change: u64) {
+fn least(one: u64, other: u64) -> u64 {
+    if one < other { one } else { other }
+}
+
+/// Changes a container's sum by so many pages, and its parts from one split to another.
+#[inline(always)]
+fn add(container: u64, change: u64, old: u64, new: u64) {
     let Some(memory) = MEMORY.get_ptr_mut(container) else { return };
+    let (anon, shmem) = ((new >> 32).wrapping_sub(old >> 32), (new & HALF).wrapping_sub(old & HALF));
     // SAFETY: fields of a map value.
     unsafe {
         let pages = atomic::fetch_add(&raw mut (*memory).resident_pages, change).wrapping_add(change);
         if pages.cast_signed() > 0 {
             atomic::raise(&raw mut (*memory).peak_pages, pages);
         }
+        if anon != 0 {
+            atomic::add(&raw mut (*memory).anon_pages, anon);
+        }
+        if shmem != 0 {
+            atomic::add(&raw mut (*memory).shmem_pages, shmem);
+        }
     }
 }
 
-/// Sum of the counters without what the CPUs still hold. May be a little below zero.
+/// The counters without what the CPUs still hold, in the order of [`RESIDENT`]. Each may be a little below zero.
 #[inline(always)]
-fn shared_counts(mm: Mm) -> u64 {
-    let mut sum: u64 = 0;
-    for member in RESIDENT {
+fn shared_counts(mm: Mm) -> [u64; 3] {
+    RESIDENT.map(|member| {
         let at = mm.wrapping_add(counter(member));
-        let count = if RSS_STRIDE.load() == PLAIN_STRIDE {
+        if RSS_STRIDE.load() == PLAIN_STRIDE {
             let at = at.wrapping_add(COUNTER_COUNT.load() as usize).cast::<u64>();
             // SAFETY: the helper fails on an address that cannot be read.
             unsafe { bpf_probe_read_kernel(at) }.unwrap_or(0)
         } else {
             // SAFETY: see `load!`.
             unsafe { load!(at, COUNTER_COUNT, u64) }
-        };
-        sum = sum.wrapping_add(count);
-    }
-    sum
+        }
+    })
+}
+
+/// One number for the three, different when one of them has changed but for changes that make up for each other in odd ways.
+#[inline(always)]
+fn mixed(counts: [u64; 3]) -> u32 {
+    let [file, anon, shmem] = counts.map(|it| it as u32);
+    file.wrapping_add(anon.wrapping_mul(0x9e37)).wrapping_add(shmem.wrapping_mul(0x85eb_ca6b))
 }
 
 /// Offset of a counter in the memory's struct.
@@ -221,14 +251,36 @@ fn counter(member: u32) -> usize {
     (MM_RSS_STAT.load() + member * RSS_STRIDE.load()) as usize
 }
 
-/// `shared` plus what every CPU still holds; pages, never below zero.
+/// Resident pages of a process; none of them below zero.
+#[derive(Clone, Copy)]
+struct Pages {
+    file: u64,
+    anon: u64,
+    shmem: u64,
+}
+
+impl Pages {
+    /// What one counter is below zero, another is too high.
+    #[inline(always)]
+    fn of([file, anon, shmem]: [u64; 3]) -> Self {
+        let of = |pages: u64| if pages.cast_signed() < 0 { 0 } else { pages };
+        Self { file: of(file), anon: of(anon), shmem: of(shmem) }
+    }
+
+    #[inline(always)]
+    fn all(self) -> u64 {
+        self.file + self.anon + self.shmem
+    }
+}
+
+/// `shared` plus what every CPU still holds.
 #[inline(always)]
-fn exact(mm: Mm, shared: u64) -> u64 {
-    let mut sum = shared.cast_signed();
+fn exact(mm: Mm, shared: [u64; 3]) -> Pages {
     // Before 6.2 there are none, nor the fields that lead to them: the verifier must not see the loads.
     if CPUS.load() == 0 {
-        return if sum < 0 { 0 } else { sum.cast_unsigned() };
+        return Pages::of(shared);
     }
+    let mut sums = shared;
     // SAFETY: see `load!`. Numbers to the verifier, not pointers: what they lead to is read by the checked helper.
     let remainders =
         RESIDENT.map(|member| unsafe { load!(mm.add(counter(member)), COUNTER_REMAINDERS, u64) });
@@ -240,11 +292,12 @@ fn exact(mm: Mm, shared: u64) -> u64 {
         if offset == 0 {
             continue;
         }
-        for remainder in remainders {
+        for (sum, remainder) in sums.iter_mut().zip(remainders) {
             let at = remainder.wrapping_add(offset) as *const i32;
             // SAFETY: the helper fails on an address that cannot be read.
-            sum += i64::from(unsafe { bpf_probe_read_kernel(at) }.unwrap_or(0));
+            let held = i64::from(unsafe { bpf_probe_read_kernel(at) }.unwrap_or(0));
+            *sum = sum.wrapping_add(held.cast_unsigned());
         }
     }
-    if sum < 0 { 0 } else { sum.cast_unsigned() }
+    Pages::of(sums)
 }

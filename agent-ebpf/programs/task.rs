@@ -40,7 +40,7 @@ offsets! {
     TASK_FLAGS, TASK_COMM, TASK_PID, TASK_TGID, TASK_MM, TASK_CGROUPS,
     TASK_EXEC_RUNTIME, TASK_UTIME, TASK_STIME, TASK_NVCSW, TASK_NIVCSW, TASK_MIN_FLT, TASK_MAJ_FLT,
     TASK_PCOUNT, TASK_RUN_DELAY,
-    CSET_DEFAULT_CGROUP, CGROUP_LEVEL, CGROUP_PARENT, CGROUP_ANCESTORS, CGROUP_KN, CSS_CGROUP, KERNFS_ID,
+    CSET_DEFAULT_CGROUP, CGROUP_LEVEL, CGROUP_PARENT, CGROUP_ANCESTORS, CGROUP_KN, CSS_CGROUP, KERNFS_ID, CGROUP_ROOT,
 }
 
 /// Depth of a container's directory in the cgroup v2 hierarchy; what lies deeper counts for the container.
@@ -73,15 +73,18 @@ pub(crate) struct Followed {
     pub(crate) seen: Seen,
     /// Who took its CPU when it last left one (waits.rs).
     pub(crate) taker: u64,
-    /// The run queue that it then stood in, and that queue's time under a limit: the lower 32 bits of both.
-    pub(crate) queue: u32,
+    /// The CPU that it left then, and its queue's time under a limit there: the lower 32 bits.
+    pub(crate) left: u32,
     pub(crate) limited: u32,
     /// Resident pages that are counted for it in the container's sum. Written by exchange only.
     pub(crate) pages: u64,
-    /// Sum of its memory counters, remainders left out, when `pages` was last made; a change says it is time again.
-    pub(crate) pages_seen: u64,
+    /// How many of those are anonymous (upper half) and shared memory (lower half). Written by exchange only.
+    pub(crate) split: u64,
+    /// Its memory counters, remainders left out, mixed into one number when `pages` was last made; a change says it is time
+    /// again.
+    pub(crate) pages_seen: u32,
     /// Pages that its memory already had when it came in from outside; they are another's, and not counted.
-    pub(crate) pages_brought: u64,
+    pub(crate) pages_brought: u32,
     /// Not 0 once its pages have been given back for good.
     pub(crate) released: u64,
     /// Not 0 once its process has been reported as ended.
@@ -205,7 +208,18 @@ pub(crate) fn container_of(task: Task) -> u64 {
     // SAFETY: see `load!`. A cgroup keeps its ancestors alive, and a task its cgroup.
     unsafe {
         let cset = load!(task, TASK_CGROUPS, *const u8);
-        let mut cgroup = load!(cset, CSET_DEFAULT_CGROUP, *const u8);
+        container_at(load!(cset, CSET_DEFAULT_CGROUP, *const u8))
+    }
+}
+
+/// The same of a cgroup of the v2 hierarchy.
+///
+/// # Safety
+/// `cgroup` is a cgroup.
+#[inline(always)]
+pub(crate) unsafe fn container_at(mut cgroup: *const u8) -> u64 {
+    // SAFETY: see `load!`.
+    unsafe {
         let (mut level, wanted) = (load!(cgroup, CGROUP_LEVEL, u32), CONTAINER_LEVEL.load());
         for _ in 0..NESTED_MAX {
             if level <= wanted {

@@ -27,7 +27,7 @@
 use agent_ebpf::{Histogram, PAIRS_MAX, Pair, Taken, WaitCounters, taker};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::btf_maps::{Array, HashMap};
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id};
 use aya_ebpf::macros::{btf_map, raw_tracepoint};
 use aya_ebpf::programs::RawTracePointContext;
 
@@ -92,7 +92,7 @@ pub(crate) fn leave(task: Task, next: Task, followed: &mut Followed, runnable: b
         return;
     }
     followed.taker = if is_limited(task) { taker::LIMIT } else { who(next) };
-    (followed.queue, followed.limited) = mark(task);
+    (followed.left, followed.limited) = mark(task);
 }
 
 /// Whose thread it is.
@@ -131,25 +131,24 @@ fn is_limited(task: Task) -> bool {
     }
 }
 
-/// Whether the queue that it waits in, if it is still the same one, has been under a limit since it left. A queue under a
-/// limit is not balanced away, so one that has changed was not.
+/// Whether the queue that it waited in, if that is still the same one, has been under a limit since it left. From a queue
+/// under a limit nothing is balanced away, so one that runs on another CPU did not wait in such.
 #[inline(always)]
 fn was_limited(task: Task, followed: &Followed) -> bool {
-    let (queue, limited) = mark(task);
-    queue == followed.queue && limited != followed.limited
+    let (cpu, limited) = mark(task);
+    cpu == followed.left && limited != followed.limited
 }
 
-/// Its run queue, and how long that has been under a limit in all.
+/// The CPU that it runs on, which names its queue there, and how long that queue has been under a limit in all.
 #[inline(always)]
 fn mark(task: Task) -> (u32, u32) {
     if TASK_THROTTLED.load() != 0 || TASK_CFS_RQ.load() == 0 || CFS_THROTTLED_TIME.load() == 0 {
         return (0, 0);
     }
-    // SAFETY: see `load!`. The queue's address is taken as a number of its own.
+    // SAFETY: see `load!`; the helper takes no pointer.
     unsafe {
-        let address = load!(task, TASK_CFS_RQ, u64);
         let queue = load!(task, TASK_CFS_RQ, *const u8);
-        (address as u32, load!(queue, CFS_THROTTLED_TIME, u64) as u32)
+        (bpf_get_smp_processor_id(), load!(queue, CFS_THROTTLED_TIME, u64) as u32)
     }
 }
 

@@ -60,5 +60,16 @@ fields! {
     MM_HIWATER_RSS: "mm_struct", "hiwater_rss";
     COUNTER_COUNT: "percpu_counter", "count";
     COUNTER_REMAINDERS: "percpu_counter", "counters";
+    CGROUP_ROOT: "cgroup", "root";
+    REQUEST_FLAGS: "request", "cmd_flags";
+    REQUEST_BYTES: "request", "__data_len";
+    REQUEST_BIO: "request", "bio";
+    REQUEST_QUEUE: "request", "q";
+    QUEUE_DISK: "request_queue", "disk";
+    DISK_MAJOR: "gendisk", "major";
+    DISK_MINOR: "gendisk", "first_minor";
+    BIO_GROUP: "bio", "bi_blkg";
+    GROUP_BLKCG: "blkcg_gq", "blkcg";
+    BLKCG_CGROUP: "blkcg", "css.cgroup";
     BPF_ARRAY_PPTRS: "bpf_array", "pptrs";
 }

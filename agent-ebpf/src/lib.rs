@@ -41,6 +41,7 @@ macro_rules! words {
 mod event;
 pub mod field;
 mod histogram;
+pub mod io;
 pub mod net;
 
 pub use event::{EVENT_BYTES, Event, EventKind};
@@ -60,6 +61,10 @@ pub mod map {
     /// cgroup id -> [`SocketCounters`](super::net::SocketCounters), one copy a CPU: the kernel keeps one for each cgroup that
     /// a program of sockets is attached to, and frees it with the cgroup.
     pub const SOCKETS: &str = "SOCKETS";
+    /// [`DeviceKey`](super::io::DeviceKey) -> [`DeviceCounters`](super::io::DeviceCounters), one copy a CPU.
+    pub const DEVICES: &str = "DEVICES";
+    /// One word: completions of requests that found no room in DEVICES.
+    pub const IO_LOST: &str = "IO_LOST";
     /// Ring buffer of [`Event`](super::Event).
     pub const EVENTS: &str = "EVENTS";
     /// One word a CPU: where the word itself lies in that CPU's memory (see `programs/memory.rs`).
@@ -211,6 +216,10 @@ words! {
         resident_pages,
         /// Highest `resident_pages` seen, and no less than any one process's own high-water mark.
         peak_pages,
+        /// Those of the `resident_pages` that no file is behind.
+        anon_pages,
+        /// Those that are shared memory or of a tmpfs.
+        shmem_pages,
     }
 }
 
@@ -248,10 +257,17 @@ impl Memory {
     pub fn resident(&self) -> u64 {
         u64::try_from(self.resident_pages.cast_signed()).unwrap_or(0)
     }
+
+    /// The anonymous ones among them, and the shared memory.
+    pub fn parts(&self) -> (u64, u64) {
+        let anon = u64::try_from(self.anon_pages.cast_signed()).unwrap_or(0).min(self.resident());
+        let shmem = u64::try_from(self.shmem_pages.cast_signed()).unwrap_or(0).min(self.resident() - anon);
+        (anon, shmem)
+    }
 }
 
 const _: () = assert!(size_of::<Counters>() == 400 && size_of::<Counters>() == 8 * Counters::WORDS);
-const _: () = assert!(size_of::<Memory>() == 16);
+const _: () = assert!(size_of::<Memory>() == 32);
 // The kernel wants a ring buffer to be a power of two of whole pages; 64 KiB pages are the largest there are.
 const _: () = assert!(EVENTS_BYTES.is_power_of_two() && EVENTS_BYTES >= 64 * 1024);
 
@@ -278,7 +294,14 @@ mod tests {
 
     #[test]
     fn resident_pages_are_never_negative() {
-        assert_eq!(Memory { resident_pages: u64::MAX, peak_pages: 3 }.resident(), 0);
-        assert_eq!(Memory { resident_pages: 7, peak_pages: 7 }.resident(), 7);
+        let of = |resident_pages, anon_pages, shmem_pages| {
+            let memory = Memory { resident_pages, peak_pages: 7, anon_pages, shmem_pages };
+            (memory.resident(), memory.parts())
+        };
+        assert_eq!(of(u64::MAX, 3, 4), (0, (0, 0)));
+        assert_eq!(of(7, 4, 2), (7, (4, 2)));
+        // Read in the midst of a change.
+        assert_eq!(of(7, 5, 3), (7, (5, 2)));
+        assert_eq!(of(7, u64::MAX, 3), (7, (0, 3)));
     }
 }

@@ -129,7 +129,10 @@ fn memory(usage: &mut Usage, kernel: &KernelSample, files: &FileSample) {
         }
         // Resident pages are mapped by somebody. What else the page cache holds is not among them, and which of them were
         // not used lately the kernel tells nobody: all of them count as needed.
-        None => 0,
+        None => {
+            resident_parts(usage, kernel);
+            0
+        }
     };
     usage.memory_working_set_bytes = usage.memory_current_bytes.saturating_sub(inactive);
     if let Some(swap) = files.memory_swap_bytes {
@@ -138,6 +141,14 @@ fn memory(usage: &mut Usage, kernel: &KernelSample, files: &FileSample) {
     // Both count the same kills, and each may have missed the container's beginning.
     let counted = kernel.life.map_or(0, |life| life.oom_kills);
     raise(&mut usage.oom_kills, counted.max(files.oom_kills_count.unwrap_or(0)));
+}
+
+/// As `memory.stat` divides them: shared memory counts among the files.
+fn resident_parts(usage: &mut Usage, kernel: &KernelSample) {
+    let Some(resident) = kernel.memory.filter(|_| usage.sources.memory == Source::Bpf) else { return };
+    usage.memory_anon_bytes = resident.anon_bytes;
+    usage.memory_file_bytes = resident.current_bytes.saturating_sub(resident.anon_bytes);
+    usage.memory_shmem_bytes = resident.shmem_bytes;
 }
 
 fn faults(usage: &mut Usage, counters: Option<&CpuCounters>, files: &FileSample) {
@@ -247,7 +258,9 @@ mod tests {
     }
 
     fn memory_by_programs(current_bytes: u64, peak_bytes: u64) -> KernelSample {
-        KernelSample { memory: Some(ResidentMemory { current_bytes, peak_bytes }), ..KernelSample::default() }
+        let anon_bytes = current_bytes / 2;
+        let memory = ResidentMemory { current_bytes, peak_bytes, anon_bytes, shmem_bytes: current_bytes / 4 };
+        KernelSample { memory: Some(memory), ..KernelSample::default() }
     }
 
     /// TCP by IPv4 in, UDP by IPv6 out.
@@ -337,7 +350,10 @@ mod tests {
         assert_eq!((usage.memory_anon_bytes, usage.memory_file_bytes), (MIB, 8 * MIB));
         assert_eq!(usage.memory_working_set_bytes, 7 * MIB);
         (files.memory_current_bytes, files.memory_peak_bytes, files.memory_stat) = (None, None, None);
-        assert_eq!(of(combine(&Usage::default(), Some(&programs), &files)), (5, 6, Source::Bpf));
+        let resident = combine(&Usage::default(), Some(&programs), &files);
+        assert_eq!(of(resident), (5, 6, Source::Bpf));
+        assert_eq!(resident.memory_anon_bytes + resident.memory_file_bytes, 5 * MIB);
+        assert_eq!((resident.memory_anon_bytes * 2, resident.memory_shmem_bytes * 4), (5 * MIB, 5 * MIB));
         assert_eq!(of(combine(&Usage::default(), None, &files)), (3, 4, Source::Proc));
     }
 
@@ -377,6 +393,7 @@ mod tests {
             it.map(|(current_bytes, more)| ResidentMemory {
                 current_bytes,
                 peak_bytes: current_bytes.saturating_add(more),
+                ..ResidentMemory::default()
             })
         });
         let network = proptest::option::of([word(), word(), word(), word()].prop_map(packets));

@@ -12,6 +12,10 @@ pub struct ResidentMemory {
     pub current_bytes: u64,
     /// Never below `current_bytes`.
     pub peak_bytes: u64,
+    /// What of it no file is behind.
+    pub anon_bytes: u64,
+    /// What of it is shared memory or of a tmpfs. The rest is of files.
+    pub shmem_bytes: u64,
 }
 
 /// Waiting for a CPU.

@@ -103,7 +103,7 @@ impl ContainerMaps {
         Ok(Some((sum, Memory::from_words(memory))))
     }
 
-    /// The same of all containers, by a system call for some hundred of them.
+    /// The same of all containers, by their ids; one system call for some hundred of them.
     pub(super) fn read_all(&mut self) -> Result<Vec<(u64, Counters, Memory)>, CountersError> {
         let read = |name| move |source| CountersError::ReadAll { name, source };
         let mut memory = BTreeMap::new();
@@ -127,6 +127,7 @@ impl ContainerMaps {
                 all.push((key[0], sum, *memory));
             })
             .map_err(read(map::CONTAINERS))?;
+        all.sort_unstable_by_key(|(id, ..)| *id);
         Ok(all)
     }
 

@@ -74,6 +74,17 @@ const RESIDENT: &[&str] = &[
     field::COUNTER_COUNT,
     field::COUNTER_REMAINDERS,
 ];
+/// Without those of block cgroups: where a kernel has none, the task that brings a request says whose it is.
+const REQUEST: &[&str] = &[
+    field::CGROUP_ROOT,
+    field::REQUEST_FLAGS,
+    field::REQUEST_BYTES,
+    field::REQUEST_BIO,
+    field::REQUEST_QUEUE,
+    field::QUEUE_DISK,
+    field::DISK_MAJOR,
+    field::DISK_MINOR,
+];
 const NAMES: &[&str] = &[field::TASK_PID, field::TASK_TGID, field::TASK_COMM];
 const ENDS: &[&str] = &[
     field::TASK_EXIT_CODE,
@@ -162,6 +173,31 @@ const PROGRAMS: &[Spec] = &[
     },
     Spec { name: "ingress", hook: Hook::Packets, fields: &[], figures: &[Figure::Network] },
     Spec { name: "egress", hook: Hook::Packets, fields: &[], figures: &[Figure::Network] },
+    Spec {
+        name: "io_insert",
+        hook: Hook::Tracepoint("block_rq_insert"),
+        fields: &[CGROUP, REQUEST],
+        figures: &[Figure::Io],
+    },
+    Spec {
+        name: "io_requeue",
+        hook: Hook::Tracepoint("block_rq_requeue"),
+        fields: &[],
+        figures: &[Figure::Io],
+    },
+    Spec { name: "io_merge", hook: Hook::Tracepoint("block_rq_merge"), fields: &[], figures: &[Figure::Io] },
+    Spec {
+        name: "io_complete",
+        hook: Hook::Tracepoint("block_rq_complete"),
+        fields: &[REQUEST],
+        figures: &[Figure::Io],
+    },
+    Spec {
+        name: "io_issue",
+        hook: Hook::Tracepoint("block_rq_issue"),
+        fields: &[CGROUP, REQUEST],
+        figures: &[Figure::Io],
+    },
     Spec { name: "tcp", hook: Hook::Connections, fields: &[], figures: &[Figure::Tcp] },
 ];
 

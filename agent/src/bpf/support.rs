@@ -27,6 +27,8 @@ pub enum Figure {
     Network,
     /// Connections, retransmits and round-trip times of a container.
     Tcp,
+    /// Bytes, operations and latency of a container on each block device.
+    Io,
     /// Events: a process began, became another program, ended.
     Life,
     /// Events and counts of the OOM killer's choices.
@@ -34,7 +36,7 @@ pub enum Figure {
 }
 
 impl Figure {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Cpu,
         Self::CpuRunning,
         Self::RunQueue,
@@ -43,6 +45,7 @@ impl Figure {
         Self::MemoryExact,
         Self::Network,
         Self::Tcp,
+        Self::Io,
         Self::Life,
         Self::Oom,
     ];
@@ -58,6 +61,7 @@ impl Figure {
             Self::MemoryExact => "memory_exact",
             Self::Network => "network",
             Self::Tcp => "tcp",
+            Self::Io => "io",
             Self::Life => "life",
             Self::Oom => "oom",
         }
@@ -172,7 +176,7 @@ mod tests {
         assert!(support.has(Figure::Cpu) && !support.has(Figure::Memory));
         assert_eq!(
             support.to_string(),
-            "BPF: cpu, cpu_running, run_queue, own_limit, network, tcp, life, oom; without memory, memory_exact: \
+            "BPF: cpu, cpu_running, run_queue, own_limit, network, tcp, io, life, oom; without memory, memory_exact: \
              this kernel has no field mm_struct.owner"
         );
     }

@@ -33,14 +33,19 @@ impl Agent {
         self.machine.set(*sampler.node());
         let now = self.now().unix;
         let containers = self.containers.borrow();
-        let bpf = self.bpf.borrow();
+        let kernels = self.bpf.borrow_mut().read_all().unwrap_or_else(|error| {
+            increment(&self.counts.refresh_errors);
+            tracing::debug!(%error, "BPF figures cannot be read");
+            Vec::new()
+        });
         let names: BTreeMap<u64, ContainerId> =
             containers.iter().filter_map(|(name, it)| Some((it.cgroup_id.get()?, name.clone()))).collect();
         for (container_id, sample) in sampler.samples() {
             let Some(container) = containers.get(container_id) else { continue };
             let id = container.cgroup_id.get();
-            let kernel = id.and_then(|id| bpf.read(id).ok()?);
-            container.account.borrow_mut().look(id, kernel.as_ref(), sample, &|id| names.get(&id).cloned());
+            let at = id.and_then(|id| kernels.binary_search_by_key(&id, |(of, _)| *of).ok());
+            let kernel = at.map(|at| &kernels[at].1);
+            container.account.borrow_mut().look(id, kernel, sample, &|id| names.get(&id).cloned());
             container.looked.set(Some(now));
         }
     }

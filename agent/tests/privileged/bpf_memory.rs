@@ -45,6 +45,7 @@ fn resident_memory_follows_growth_fork_and_unmap() {
         // What other processes of the machine do moves pages of files in and out; a few pages either way.
         assert!(memory.current_bytes.abs_diff(kernel) <= MIB / 4, "{step}: {memory:?}, {kernel} in /proc");
         assert!(memory.peak_bytes >= memory.current_bytes);
+        assert_near(memory.anon_bytes, container.status_bytes("RssAnon:"), "anonymous");
         inmate.go_on();
     }
     let peak: u64 = inmate.heard("peak ").parse().unwrap();
@@ -55,6 +56,28 @@ fn resident_memory_follows_growth_fork_and_unmap() {
     // The peak of the sum is the grown process and its child together: a /bin/cat of some MiB.
     assert!(memory.peak_bytes >= peak, "{} of {peak}", memory.peak_bytes);
     assert!(memory.peak_bytes <= peak + 8 * MIB, "{} of {peak}", memory.peak_bytes);
+}
+
+/// What no file is behind, what is shared memory, and the rest, as /proc tells them apart.
+#[test]
+fn shared_memory_is_told_apart() {
+    let figures = [Figure::Memory, Figure::MemoryExact];
+    let Some(mut meter) = Meter::open("shared_memory_is_told_apart", &figures) else { return };
+    let container = meter.container("shared");
+    let mut inmate = container.workload("shared 32");
+    inmate.heard("shared");
+    meter.bpf.refresh().unwrap();
+    let memory = meter.bpf.read(container.id).unwrap().unwrap().memory.unwrap();
+    let kernel = ["RssAnon:", "RssShmem:", "RssFile:"].map(|it| container.status_bytes(it));
+    let file_bytes = memory.current_bytes - memory.anon_bytes - memory.shmem_bytes;
+    for (counted, kernel) in [memory.anon_bytes, memory.shmem_bytes, file_bytes].into_iter().zip(kernel) {
+        println!("counted {counted}, /proc {kernel}");
+        assert!(counted.abs_diff(kernel) <= MIB / 4, "{memory:?}, {kernel:?} in /proc");
+    }
+    assert!(memory.shmem_bytes >= 32 * MIB);
+    inmate.end();
+    let memory = meter.bpf.remove_container(container.id).unwrap().unwrap().memory.unwrap();
+    assert_eq!((memory.current_bytes, memory.anon_bytes, memory.shmem_bytes), (0, 0, 0));
 }
 
 /// It maps some hundred pages and is gone before anyone could look at it.

@@ -14,6 +14,7 @@ mod traffic;
 mod workload;
 
 mod bpf_cpu;
+mod bpf_io;
 mod bpf_life;
 mod bpf_memory;
 mod bpf_net;

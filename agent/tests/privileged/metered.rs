@@ -141,8 +141,13 @@ impl Cgroup {
 
     /// The sum of `VmRSS` over its processes, bytes: what the kernel says is resident.
     pub(crate) fn resident_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The sum of a figure of `/proc/PID/status` over its processes, bytes.
+    pub(crate) fn status_bytes(&self, field: &str) -> u64 {
         let processes = fs::read_to_string(self.path.join("cgroup.procs")).unwrap();
-        processes.lines().filter_map(|pid| status_bytes(&format!("/proc/{pid}/status"), "VmRSS:")).sum()
+        processes.lines().filter_map(|pid| status_bytes(&format!("/proc/{pid}/status"), field)).sum()
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{BufRead, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::{metered, traffic};
+use crate::{bpf_io, metered, traffic};
 
 /// `name argument…`, by blanks.
 pub(crate) const VARIABLE: &str = "INGOT_TEST_WORKLOAD";
@@ -40,8 +40,10 @@ fn workload() {
         "ring" => ring(number(1)),
         "forks" => forks(number(1)),
         "greed" => drop(std::hint::black_box(vec![1_u8; (number(1) as usize) << 20])),
+        "shared" => shared(number(1) as usize),
         "memory" => memory(number(1) as usize),
         "inside" | "udp" | "flood" | "tcp" | "connect" | "serve" => traffic::workload(&words),
+        "direct" | "cached" => bpf_io::workload(&words),
         "ordinary" => ordinary(words[1]),
         "namespace" => namespace(words[1]),
         other => panic!("no workload {other}"),
@@ -133,6 +135,22 @@ fn forks(count: u64) {
     for _ in 0..count {
         assert!(Command::new("/bin/true").status().unwrap().success());
     }
+}
+
+/// Memory that is to be shared with children, written to, and there until the end.
+#[expect(unsafe_code, reason = "nix's mmap is as unsafe")]
+fn shared(mib: usize) {
+    let bytes = mib << 20;
+    // SAFETY: a mapping of its own, at an address that the kernel chooses; written within its length.
+    unsafe {
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        let at = libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+        assert_ne!(at, libc::MAP_FAILED);
+        at.cast::<u8>().write_bytes(1, bytes);
+    }
+    println!("\nshared");
+    std::io::stdout().flush().unwrap();
+    std::io::stdin().lock().read_line(&mut String::new()).unwrap();
 }
 
 /// Grows, forks, lets the child go, shrinks; between the steps it says where it is and waits.
