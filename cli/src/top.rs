@@ -20,6 +20,13 @@ mod state;
 mod terminal;
 mod units;
 
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod frames;
+#[cfg(test)]
+mod tests;
+
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -45,6 +52,9 @@ pub(crate) struct Args {
     /// Order by the column with this title, such as MEM or RX/s.
     #[arg(long, value_name = "COLUMN")]
     sort: Option<String>,
+    /// Look closely at the task with this id.
+    #[arg(long, value_name = "ID")]
+    task: Option<String>,
     /// Look at this many tasks, the newest.
     #[arg(long, default_value_t = 20_000)]
     limit: usize,
@@ -83,6 +93,7 @@ pub(crate) async fn run(cluster: &Cluster, args: &Args) -> Result<ExitCode> {
         Shown::Tasks => View::Tasks,
     };
     let mut state = state::State::new(cluster.master.to_string(), args.interval, view, args.filter.clone());
+    state.wanted.clone_from(&args.task);
     if let Some(title) = &args.sort {
         state.sort_by_title(title).map_err(anyhow::Error::msg)?;
     }

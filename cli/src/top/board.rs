@@ -166,11 +166,11 @@ impl Board {
                 row.inherit(&mut of_frameworks)
             })
             .collect();
-        self.sum_up();
+        self.sum_up(span.is_some());
     }
 
-    /// Sums of nodes, frameworks and the cluster out of their tasks'.
-    fn sum_up(&mut self) {
+    /// Sums of nodes, frameworks and the cluster out of their tasks'. Before there are rates, nobody's is known.
+    fn sum_up(&mut self, has_rates: bool) {
         let mut nodes = vec![Sum::default(); self.nodes.len()];
         let mut frameworks = vec![Sum::default(); self.frameworks.len()];
         let mut counts = (vec![0_u32; self.nodes.len()], vec![0_u32; self.frameworks.len()]);
@@ -196,11 +196,11 @@ impl Board {
         }
         let mut all = Sum::default();
         for (row, (sum, count)) in self.nodes.iter_mut().zip(nodes.iter().zip(counts.0)) {
-            row.gather(sum, count);
+            row.gather(sum, count, has_rates);
             all.add(&row.numbers);
         }
         for (row, (sum, count)) in self.frameworks.iter_mut().zip(frameworks.iter().zip(counts.1)) {
-            row.gather(sum, count);
+            row.gather(sum, count, has_rates);
         }
         let totals = &mut self.totals;
         totals.tasks_alive = self.tasks.iter().filter(|row| row.is_alive).count();
@@ -271,7 +271,7 @@ impl Row {
     }
 
     /// Its parts' sum, besides what it knows of itself.
-    fn gather(&mut self, sum: &Sum, tasks: u32) {
+    fn gather(&mut self, sum: &Sum, tasks: u32, has_rates: bool) {
         let own = self.numbers;
         self.numbers = sum.numbers();
         for figure in [Figure::CpuAsked, Figure::CpuTotal, Figure::MemoryAsked, Figure::MemoryTotal] {
@@ -280,9 +280,8 @@ impl Row {
         self.numbers.set(Figure::Tasks, Some(f64::from(tasks)));
         if tasks == 0 {
             // Nothing runs there: that uses nothing, which is known.
-            for figure in [Figure::Cpu, Figure::Memory] {
-                self.numbers.set(figure, Some(0.0));
-            }
+            self.numbers.set(Figure::Cpu, has_rates.then_some(0.0));
+            self.numbers.set(Figure::Memory, Some(0.0));
         }
         self.cpu.push(self.numbers.get(Figure::Cpu));
     }

@@ -182,8 +182,14 @@ pub(super) const fn of(view: View) -> &'static [Column] {
     }
 }
 
-/// The columns that `width` characters have room for, each with its width; the one that is sorted by is among them.
-pub(super) fn fit(all: &'static [Column], width: u16, sorted: usize) -> Vec<(usize, u16)> {
+/// The columns that `width` characters have room for, each with its width; the one that is sorted by is among them. A
+/// column of texts does not become wider than its `longest`.
+pub(super) fn fit(
+    all: &'static [Column],
+    width: u16,
+    sorted: usize,
+    longest: impl Fn(Content) -> u16,
+) -> Vec<(usize, u16)> {
     let mut by_rank: Vec<usize> = (0..all.len()).collect();
     by_rank.sort_by_key(|at| (all[*at].rank != 0, *at != sorted, all[*at].rank));
     let mut left = width + GAP;
@@ -205,7 +211,14 @@ pub(super) fn fit(all: &'static [Column], width: u16, sorted: usize) -> Vec<(usi
     let mut fitted: Vec<(usize, u16)> = kept.iter().map(|at| (*at, all[*at].width)).collect();
     // What is left goes to the texts, the first first.
     for (at, width) in &mut fitted {
-        let more = left.min(all[*at].width_max - *width);
+        let column = &all[*at];
+        let wanted = match column.content {
+            Content::Name | Content::Host | Content::Framework => {
+                column.width_max.min(longest(column.content))
+            }
+            Content::State | Content::Number(_) | Content::Trend | Content::Sources => column.width_max,
+        };
+        let more = left.min(wanted.saturating_sub(*width));
         *width += more;
         left -= more;
     }
@@ -253,7 +266,7 @@ mod tests {
             let all = of(view);
             for width in 0..=300 {
                 for sorted in 0..all.len() {
-                    let fitted = fit(all, width, sorted);
+                    let fitted = fit(all, width, sorted, |_| 30);
                     let total: u16 = fitted.iter().map(|(_, width)| width + GAP).sum();
                     assert!(total <= width + GAP, "{view:?} {width}: {fitted:?}");
                     let sorted_fits = all[0].width + all[sorted].width + GAP <= width;
@@ -263,7 +276,7 @@ mod tests {
                     );
                 }
             }
-            assert_eq!(fit(all, 300, 0).len(), all.len());
+            assert_eq!(fit(all, 300, 0, |_| 30).len(), all.len());
         }
     }
 }

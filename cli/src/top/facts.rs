@@ -71,9 +71,9 @@ impl Facts<'_> {
     /// Pressure: the share of the time in which some (s) or all (f, full) of its threads waited.
     fn pressure(&self) -> Vec<Fact> {
         let fact = |label, text| self.fact(Group::Pressure, label, text);
-        let pair = |some: Of, full: Of| both(self.share(some), self.share(full));
+        let pair = |some: Of, full: Of| both(self.part(some), self.part(full));
         vec![
-            fact("pressure cpu %", self.share(|it| it.pressure_cpu_some_ns)),
+            fact("pressure cpu %", self.part(|it| it.pressure_cpu_some_ns)),
             fact(
                 "pressure mem % s/f",
                 pair(|it| it.pressure_memory_some_ns, |it| it.pressure_memory_full_ns),
@@ -136,6 +136,12 @@ impl Facts<'_> {
     /// Nanoseconds as a share of the time that passed.
     fn share(&self, figure: Of) -> String {
         self.rate(figure).map_or("-".to_owned(), |ns| percent(ns / 1e9))
+    }
+
+    /// The same of what cannot be more than all of the time: pressure is read less often than the rest, so that what came
+    /// in a longer while may stand in a short one.
+    fn part(&self, figure: Of) -> String {
+        self.rate(figure).map_or("-".to_owned(), |ns| percent((ns / 1e9).min(1.0)))
     }
 }
 

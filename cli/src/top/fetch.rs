@@ -102,7 +102,7 @@ impl Source {
 }
 
 /// Asks a container's agent, over the connection that is there if it is the same agent's.
-async fn look(watch: &Watch, known: &mut Option<(Box<str>, Operator)>) -> Result<Insight> {
+pub(super) async fn look(watch: &Watch, known: &mut Option<(Box<str>, Operator)>) -> Result<Insight> {
     if known.as_ref().is_none_or(|(agent, _)| *agent != watch.agent) {
         *known = Some((watch.agent.clone(), Operator::new(watch.agent.parse()?)));
     }

@@ -172,9 +172,9 @@ impl Preemption {
     fn named(self) -> Preempter {
         let tasks: Vec<&str> = self.tasks.iter().map(|it| &*it.id).collect();
         let name = match (&*self.kind, tasks.is_empty()) {
-            ("itself", _) => "its own threads".to_owned(),
-            ("agent", _) => "the agent and what it runs".to_owned(),
-            ("system", _) => "the system and the kernel".to_owned(),
+            ("itself", _) => "own threads".to_owned(),
+            ("agent", _) => "the agent".to_owned(),
+            ("system", _) => "the system".to_owned(),
             (_, false) => match self.framework_name {
                 Some(framework) => format!("{} ({framework})", tasks.join(", ")),
                 None => tasks.join(", "),
@@ -205,7 +205,7 @@ mod tests {
         assert_eq!(names, ["waits for a CPU", "answers of sda", "answers of 8:1"]);
         assert_eq!(insight.distributions[0].latency.buckets[..3], [0, 3, 1]);
         let names: Vec<&str> = insight.preempters.iter().map(|it| &*it.name).collect();
-        assert_eq!(names, ["noisy (cron)", "the system and the kernel", "e"], "the longest wait first");
+        assert_eq!(names, ["noisy (cron)", "the system", "e"], "the longest wait first");
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! One list: which rows it shows, in what order, and which of them is selected.
 
-use std::cmp::Ordering;
-
 use super::board::{Board, Key, Row, View};
 use super::columns::{self, Content};
 
@@ -20,13 +18,24 @@ pub(super) struct List {
     key: Option<Key>,
     /// The first row on the screen; place in `order`.
     pub(super) top: usize,
+    /// Characters of the longest name, host and framework.
+    longest: [u16; 3],
 }
 
 impl List {
     pub(super) fn new(view: View) -> Self {
         let is_cpu = |it: &columns::Column| it.key == Some('C');
         let sorted = columns::of(view).iter().position(is_cpu).expect("every list has a CPU column");
-        Self { view, sorted, is_reversed: false, order: Vec::new(), selected: 0, key: None, top: 0 }
+        Self {
+            view,
+            sorted,
+            is_reversed: false,
+            order: Vec::new(),
+            selected: 0,
+            key: None,
+            top: 0,
+            longest: [0; 3],
+        }
     }
 
     /// Filters and sorts anew, and finds the selected row again. One that is gone leaves its place to the next.
@@ -35,6 +44,7 @@ impl List {
         let matches = Filter::new(board, filter);
         let kept = (0..rows.len()).filter(|at| (with_ended || rows[*at].is_alive) && matches.row(&rows[*at]));
         self.order = kept.map(|at| at as u32).collect();
+        self.measure(board);
         self.sort(board);
         let found = self.key.as_ref().and_then(|key| {
             let at = board.find(self.view, key)? as u32;
@@ -47,30 +57,63 @@ impl List {
         }
     }
 
+    /// Of all rows, not only those on the screen: columns stand still while one scrolls.
+    fn measure(&mut self, board: &Board) {
+        let rows = board.rows(self.view);
+        let shown = self.order.iter().map(|at| &rows[*at as usize]);
+        let most =
+            |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or_default().min(999) as u16;
+        let names: u16 = most(&mut shown.map(|row| text_of(board, self.view, row, Content::Name).len()));
+        let of = |rows: &[Row]| most(&mut rows.iter().map(|row| row.name.len()));
+        self.longest = [names, of(&board.nodes), of(&board.frameworks)];
+    }
+
+    pub(super) fn longest(&self, content: Content) -> u16 {
+        let [names, nodes, frameworks] = self.longest;
+        match content {
+            Content::Host => nodes,
+            Content::Framework => frameworks,
+            _ => names,
+        }
+    }
+
+    /// Sorts by keys that stand beside the places: sorting then touches nothing else. Equals stay in the rows' own order.
     fn sort(&mut self, board: &Board) {
         let rows = board.rows(self.view);
-        let content = columns::of(self.view)[self.sorted].content;
-        match content {
+        let order = &self.order;
+        let by = |key: &dyn Fn(&Row) -> u32| {
+            order.iter().map(|at| (key(&rows[*at as usize]), *at)).collect::<Vec<_>>()
+        };
+        let mut keyed = match columns::of(self.view)[self.sorted].content {
+            // Descending; what is not known comes last. Numbers are not negative, and so in the order of their bits.
             Content::Number(figure) => {
-                // The keys beside the places: sorting then touches nothing else. What is not known comes last.
-                let key = |at: &u32| rows[*at as usize].numbers.get(figure).unwrap_or(-1.0);
-                let mut keyed: Vec<(f32, u32)> = self.order.iter().map(|at| (key(at), *at)).collect();
-                let descending = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-                if self.is_reversed {
-                    keyed.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-                } else {
-                    keyed.sort_unstable_by(descending);
-                }
-                self.order = keyed.into_iter().map(|(_, at)| at).collect();
+                by(&|row| row.numbers.get(figure).map_or(u32::MAX, |it| !(it.max(0.0).to_bits() + 1)))
             }
-            _ => {
-                let text = |at: u32| text_of(board, self.view, &rows[at as usize], content);
-                let is_reversed = self.is_reversed;
-                self.order.sort_by(|a, b| {
-                    let order = text(*a).cmp(text(*b));
-                    if is_reversed { order.reverse() } else { order }.then(Ordering::Equal)
-                });
+            Content::Host => {
+                let ranks = ranks(&board.nodes);
+                by(&|row| row.node.map_or(u32::MAX, |at| ranks[at as usize]))
             }
+            Content::Framework => {
+                let ranks = ranks(&board.frameworks);
+                by(&|row| row.framework.map_or(u32::MAX, |at| ranks[at as usize]))
+            }
+            Content::Name | Content::State | Content::Trend | Content::Sources => {
+                return self.sort_by_text(board);
+            }
+        };
+        keyed.sort_unstable_by(|a, b| {
+            if self.is_reversed { b.0.cmp(&a.0) } else { a.0.cmp(&b.0) }.then(a.1.cmp(&b.1))
+        });
+        self.order = keyed.into_iter().map(|(_, at)| at).collect();
+    }
+
+    fn sort_by_text(&mut self, board: &Board) {
+        let (rows, content) = (board.rows(self.view), columns::of(self.view)[self.sorted].content);
+        let text = |at: &u32| text_of(board, self.view, &rows[*at as usize], content);
+        if self.is_reversed {
+            self.order.sort_by(|a, b| text(b).cmp(text(a)));
+        } else {
+            self.order.sort_by(|a, b| text(a).cmp(text(b)));
         }
     }
 
@@ -125,6 +168,17 @@ pub(super) fn text_of<'a>(board: &'a Board, view: View, row: &'a Row, content: C
         Content::Framework => board.framework_of(row).map_or("-", |it| &it.name),
         Content::Number(_) | Content::Trend | Content::Sources => "",
     }
+}
+
+/// The place of each row in the order of the names; the same for the same name.
+fn ranks(rows: &[Row]) -> Vec<u32> {
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by(|a, b| rows[*a].name.cmp(&rows[*b].name));
+    let mut ranks = vec![0; rows.len()];
+    for pair in order.windows(2) {
+        ranks[pair[1]] = ranks[pair[0]] + u32::from(rows[pair[0]].name != rows[pair[1]].name);
+    }
+    ranks
 }
 
 /// Rows that hold a text, in any mix of capital and small letters: in their id, name or state, or in their node's or

@@ -5,12 +5,12 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
 use super::draw::{Glyphs, draw};
-use super::fetch::Source;
+use super::fetch::{Source, look};
 use super::input::Input;
 use super::layout::Layout;
 use super::state::State;
@@ -38,7 +38,7 @@ pub(super) async fn run(
     let height = args.rows.saturating_add(AROUND);
     let told = std::env::var("COLUMNS").ok().and_then(|it| it.parse().ok());
     let width = told.or_else(terminal_width).unwrap_or(WIDTH).clamp(20, 1_000);
-    let mut effects = Vec::new();
+    let (mut effects, mut known) = (Vec::new(), None);
     state.handle(Input::Resized { width, height }, &mut effects);
     // Rates are between two looks.
     for look in 0..2 {
@@ -47,6 +47,13 @@ pub(super) async fn run(
         }
         let reading = source.read(&mut operator).await?;
         state.handle(Input::Reading(Box::new(reading)), &mut effects);
+        if let Some(id) = &state.wanted {
+            bail!("{} knows no task `{id}` (see: ingot tasks)", cluster.master);
+        }
+        if let Some(watch) = state.detail.as_ref().and_then(|it| it.watch.clone()) {
+            let said = look(&watch, &mut known).await.map(Box::new).map_err(|error| format!("{error:#}"));
+            state.handle(Input::Insight(watch, said), &mut effects);
+        }
     }
     let mut buffer = Buffer::empty(Rect { x: 0, y: 0, width, height });
     draw(&state, source.now(), glyphs, &mut buffer);

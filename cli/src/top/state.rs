@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) is_paused: bool,
     /// The help is shown from this line on.
     pub(super) help: Option<u16>,
+    /// The id of a task that is to be looked at closely once it is there.
+    pub(super) wanted: Option<String>,
     /// The task that is looked at closely.
     pub(super) detail: Option<Detail>,
     pub(super) freshness: Freshness,
@@ -67,6 +69,7 @@ impl State {
             with_ended: false,
             is_paused: false,
             help: None,
+            wanted: None,
             detail: None,
             freshness: Freshness::Waiting(None),
             width: 80,
@@ -112,13 +115,13 @@ impl State {
             Input::Resized { width, height } => {
                 (self.width, self.height) = (width, height);
                 self.scroll();
-                effects.push(Effect::Repaint);
             }
             Input::Reading(reading) => {
                 self.freshness = Freshness::Fresh;
                 if !self.is_paused {
                     self.board.take(*reading);
                     self.arrange();
+                    self.open_wanted(effects);
                     self.watch(effects);
                 }
             }
@@ -181,8 +184,7 @@ impl State {
                 self.is_typing = false;
                 self.filter.clear();
             }
-            Key::Up | Key::Down | Key::PageUp | Key::PageDown | Key::Home | Key::End => self.step(key),
-            _ => return,
+            _ => return self.step(key),
         }
         self.arrange();
     }
@@ -289,6 +291,10 @@ impl State {
         }
         let (list, board) = (&mut self.lists[View::Tasks as usize], &self.board);
         list.select(board, list.selected); // Leaving it leads back to this row.
+        self.open_key(key, effects);
+    }
+
+    fn open_key(&mut self, key: RowKey, effects: &mut Vec<Effect>) {
         let old = self.detail.take();
         let (is_recent, distribution) = old.map_or((false, 0), |it| (it.is_recent, it.distribution));
         self.detail = Some(Detail {
@@ -303,6 +309,19 @@ impl State {
         });
         effects.push(Effect::Watch(None));
         self.watch(effects);
+    }
+
+    /// Opens the task that is to be looked at from the beginning, as soon as it is there.
+    fn open_wanted(&mut self, effects: &mut Vec<Effect>) {
+        let Some(wanted) = &self.wanted else { return };
+        let named = |at: &usize| *self.board.tasks[*at].id == **wanted;
+        let all = || (0..self.board.tasks.len()).filter(named);
+        // The same id in two frameworks: one that runs.
+        if let Some(at) = all().find(|at| self.board.tasks[*at].is_alive).or_else(|| all().next()) {
+            let key = self.board.key(View::Tasks, at);
+            self.wanted = None;
+            self.open_key(key, effects);
+        }
     }
 
     /// Asks for the looked-at task's container, when it is known or has become another.

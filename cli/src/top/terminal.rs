@@ -7,8 +7,8 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::terminal::{
-    BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
-    disable_raw_mode, enable_raw_mode,
+    BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
+    LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use ratatui::crossterm::{cursor, execute, queue};
 use tokio::sync::mpsc::UnboundedSender;
@@ -49,9 +49,12 @@ impl Screen {
         give_back();
     }
 
-    /// Draws all of the next picture, not only what changed.
+    /// Draws all of the next picture, not only what changed. `Terminal::clear` would ask the terminal where its cursor is,
+    /// and wait seconds for an answer that the keyboard's thread has got.
     pub(super) fn repaint(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        execute!(stdout(), Clear(ClearType::All))?;
+        self.terminal = Terminal::new(CrosstermBackend::new(stdout()))?;
+        Ok(())
     }
 
     /// Shows a picture in one piece, where the terminal can do that.

@@ -14,5 +14,6 @@ mod metrics;
 mod pymesos;
 mod restart;
 mod support;
+mod top;
 mod up;
 mod wordcount;

@@ -74,7 +74,7 @@ fn head(pen: &mut Pen<'_>, area: Rect, state: &State, detail: &Detail) {
     pen.put(area, 0, 2, "CPU", STRONG);
     header::line(pen, area, (4, 2, crate::top::board::ROW_HISTORY as u16), &row.cpu, None);
     let text = format!(
-        "{} cores of {} asked, {} of {} asked",
+        "{} of {} cores, {} of {}",
         shown(Figure::Cpu),
         shown(Figure::CpuAsked),
         shown(Figure::Memory),

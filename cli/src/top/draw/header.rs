@@ -14,24 +14,13 @@ use crate::top::state::State;
 use crate::top::units;
 
 pub(super) fn title(pen: &mut Pen<'_>, area: Rect, state: &State, now: Duration) {
-    let x = pen.put(area, 0, 0, "ingot top ", STRONG);
+    let x = pen.put(area, 0, 0, "ingot top  ", STRONG);
     let board = &state.board;
-    let name = if board.cluster.is_empty() { String::new() } else { format!("{} ", board.cluster) };
-    let totals = &board.totals;
-    let counts = match board.at {
-        Some(_) => format!(
-            "- {} of {} nodes, {} frameworks, {} tasks{}  ",
-            totals.nodes_active,
-            board.nodes.len(),
-            board.frameworks.iter().filter(|it| it.is_alive).count(),
-            totals.tasks_alive,
-            if board.is_cut { " (the newest)" } else { "" },
-        ),
-        None => " ".to_owned(),
-    };
-    let x = pen.put(area, x, 0, &format!("{name}{} {counts}", state.master), PLAIN);
+    let name = if board.cluster.is_empty() { String::new() } else { format!("{} at ", board.cluster) };
+    let x = 2 + pen.put(area, x, 0, &format!("{name}{}", state.master), PLAIN);
     let age = |since: Duration| units::ago(now.saturating_sub(since));
-    match (&state.freshness, state.stale_since(now)) {
+    // What is wrong comes before what is usual: it has to be seen on a narrow screen too.
+    let x = match (&state.freshness, state.stale_since(now)) {
         (Freshness::Waiting(None), _) => pen.put(area, x, 0, "asking ...", FAINT),
         (Freshness::Waiting(Some(why)), _) => pen.put(area, x, 0, why, ALARM),
         (Freshness::Stale { why, .. }, Some(since)) => {
@@ -41,6 +30,17 @@ pub(super) fn title(pen: &mut Pen<'_>, area: Rect, state: &State, now: Duration)
         _ if state.is_paused => pen.put(area, x, 0, "PAUSED", WARNING),
         _ => pen.put(area, x, 0, &format!("every {} s", state.interval.as_secs_f64()), FAINT),
     };
+    if board.at.is_some() {
+        let counts = format!(
+            "{}{} tasks  {}/{} nodes  {} frameworks",
+            if board.is_cut { "the newest " } else { "" },
+            board.totals.tasks_alive,
+            board.totals.nodes_active,
+            board.nodes.len(),
+            board.frameworks.iter().filter(|it| it.is_alive).count(),
+        );
+        pen.put(area, x + 2, 0, &counts, PLAIN);
+    }
 }
 
 /// Three lines: each what is used as a sparkline, and in numbers.
@@ -64,7 +64,11 @@ pub(super) fn totals(pen: &mut Pen<'_>, area: Rect, state: &State) {
         format!("{}/s in, {}/s out", shown(Figure::NetRx), shown(Figure::NetTx)),
     ];
     // The numbers have their room first; the lines get what is left.
-    let width = area.width.saturating_sub(48).min(super::super::board::TOTAL_HISTORY as u16);
+    let with_io = area.width >= 110;
+    let width = area
+        .width
+        .saturating_sub(if with_io { 68 } else { 48 })
+        .min(super::super::board::TOTAL_HISTORY as u16);
     let heights = [(&totals.cpu, full(Figure::CpuTotal)), (&totals.memory, full(Figure::MemoryTotal))];
     for (y, ((values, full), label)) in (0..).zip(heights.into_iter().zip(["CPU", "MEM"])) {
         pen.put(area, 0, y, label, STRONG);
@@ -77,7 +81,7 @@ pub(super) fn totals(pen: &mut Pen<'_>, area: Rect, state: &State) {
     pen.put(area, half + 5, 2, "IO", STRONG);
     line(pen, area, (half + 8, 2, width.saturating_sub(half + 4)), &totals.io, None);
     let io = format!("IO {}/s read, {}/s written", shown(Figure::IoRead), shown(Figure::IoWrite));
-    let text = if area.width >= 100 { format!("{}; {io}", texts[2]) } else { texts[2].clone() };
+    let text = if with_io { format!("{}; {io}", texts[2]) } else { texts[2].clone() };
     pen.put(area, width + 6, 2, &text, PLAIN);
 }
 
@@ -130,9 +134,9 @@ pub(super) fn hints(pen: &mut Pen<'_>, area: Rect, state: &State) {
         (_, Some(_), _) => "esc back  up/down task  t recent/all  d distribution  ? help  q quit",
         (_, _, true) => "type to filter  enter keep  esc clear",
         _ if state.view == View::Tasks => {
-            "tab list  enter open  / filter  < > r order  a ended  space pause  ? help  q quit"
+            "tab list  enter open  / filter  < > order  a ended  space pause  ? help  q quit"
         }
-        _ => "tab list  enter tasks  / filter  < > r order  a all  space pause  ? help  q quit",
+        _ => "tab list  enter tasks  / filter  < > order  a all  space pause  ? help  q quit",
     };
     pen.put(area, 0, 0, text, FAINT);
 }

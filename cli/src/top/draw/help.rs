@@ -12,7 +12,7 @@ const KEYS: &[(&str, &str)] = &[
     ("enter", "of a task: all of its figures; of a node or framework: its tasks"),
     ("< >", "order by the column beside; by the one of a letter (below)"),
     ("r", "the other way around; so does a column's letter once more"),
-    ("/", "only rows with a text in their id, name, state, node or framework"),
+    ("/", "only rows whose id, name, state, node or framework holds a text"),
     ("a", "what has ended, or is away, too"),
     ("space", "pause; ctrl-z stops, ctrl-l redraws, q quits"),
 ];

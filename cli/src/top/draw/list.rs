@@ -16,7 +16,7 @@ use crate::top::state::State;
 pub(super) fn draw(pen: &mut Pen<'_>, heads: Rect, rows: Rect, state: &State) -> usize {
     let list = state.list();
     let all = columns::of(state.view);
-    let fitted = columns::fit(all, rows.width, list.sorted);
+    let fitted = columns::fit(all, rows.width, list.sorted, |it| list.longest(it));
     pen.band(heads, 0, HEAD);
     let mut x = 0;
     for (at, width) in &fitted {

@@ -13,8 +13,7 @@ pub(super) fn distribution(pen: &mut Pen<'_>, area: Rect, shown: &Insight, which
     pen.band(area, 0, HEAD);
     if all.is_empty() {
         pen.put(area, 1, 0, "waits for a CPU", HEAD);
-        pen.put(area, 1, 2, "nobody measures them here (ingot doctor", FAINT);
-        pen.put(area, 1, 3, "tells why)", FAINT);
+        pen.put(area, 1, 2, "nobody measures them here", FAINT);
         return;
     }
     let at = which % all.len();
@@ -29,12 +28,12 @@ pub(super) fn distribution(pen: &mut Pen<'_>, area: Rect, shown: &Insight, which
     let quantile =
         |per_mille| latency.quantile_ns(per_mille).map_or("-".to_owned(), |ns| duration(ns as f64));
     let text = format!(
-        "{}  mean {}  p50 {}  p99 {}  p99.9 {}",
+        "{}  p50 {}  p99 {}  p99.9 {}  mean {}",
         count(total as f64),
-        duration(sum_ns as f64 / total as f64),
         quantile(500),
         quantile(990),
-        quantile(999)
+        quantile(999),
+        duration(sum_ns as f64 / total as f64),
     );
     pen.put(area, 1, 1, &text, PLAIN);
     let bars = bars(latency, usize::from(area.height.saturating_sub(2)));
