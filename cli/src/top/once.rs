@@ -41,8 +41,8 @@ pub(super) async fn run(
     let (mut effects, mut known) = (Vec::new(), None);
     state.handle(Input::Resized { width, height }, &mut effects);
     // Rates are between two looks.
-    for look in 0..2 {
-        if look > 0 {
+    for number in 0..2 {
+        if number > 0 {
             tokio::time::sleep(args.interval).await;
         }
         let reading = source.read(&mut operator).await?;

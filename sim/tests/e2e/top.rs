@@ -12,7 +12,7 @@ async fn top(target: &Target, args: &[&str]) -> Output {
 
 /// What stands in a row under a head, right-aligned; `None` without the row.
 fn cell<'t>(text: &'t str, row: &str, head: &str) -> Option<&'t str> {
-    let heads = text.lines().find(|it| it.contains(" CPU "))?;
+    let heads = text.lines().find(|it| it.starts_with("TASK ") || it.starts_with("NODE "))?;
     let end = heads.find(&format!(" {head} "))? + 1 + head.len();
     let line = text.lines().find(|it| it.starts_with(row))?;
     line.get(..end)?.split(' ').next_back()
