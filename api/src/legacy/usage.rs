@@ -1,24 +1,65 @@
 //! What was measured of a container, as documents show it under the one key that is not Mesos': `"ingot": {"usage": {...}}`.
 
-use model::usage::{Group, Usage};
+use model::usage::{Group, NodeUsage, Usage};
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
-/// `{"usage": {...}}`
+/// `{"usage": {...}, "timestamp": 1700000000.5}`
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Measured {
     usage: Figures,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timestamp: Option<f64>,
 }
 
 impl Measured {
     /// Every figure. `is_final`: the container has ended, there will be no later figures.
     pub fn of(usage: &Usage, is_final: bool) -> Self {
-        Self { usage: Figures { usage: *usage, is_final, extent: Extent::All } }
+        Self { usage: Figures { usage: *usage, is_final, extent: Extent::All }, timestamp: None }
     }
 
     /// The figures that were there from the first release on: for documents that show a whole cluster, where all of them
     /// would be ten times the rest.
     pub fn brief(usage: &Usage, is_final: bool) -> Self {
-        Self { usage: Figures { usage: *usage, is_final, extent: Extent::Brief } }
+        Self { usage: Figures { usage: *usage, is_final, extent: Extent::Brief }, timestamp: None }
+    }
+}
+
+impl Measured {
+    /// With the time at which it was so, seconds since 1970 by the agent's clock: rates are between two of these.
+    pub fn at(self, timestamp: Option<f64>) -> Self {
+        Self { timestamp, ..self }
+    }
+}
+
+/// What a whole node used and has: `{"node": {...}, "timestamp": 1700000000.5}`, the figures under their names in
+/// [`NodeUsage::FIGURES`] but for those that nobody tells, and the source of each group under `source`.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct MeasuredNode {
+    node: NodeFigures,
+    timestamp: f64,
+}
+
+impl MeasuredNode {
+    /// `timestamp`: as of [`Measured::at`].
+    pub fn of(usage: &NodeUsage, timestamp: f64) -> Self {
+        Self { node: NodeFigures(*usage), timestamp }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct NodeFigures(NodeUsage);
+
+impl Serialize for NodeFigures {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(usage) = self;
+        let mut out = serializer.serialize_map(None)?;
+        for (figure, value) in NodeUsage::FIGURES.iter().zip(usage.to_words()) {
+            if usage.sources.of(figure.group) != model::usage::Source::None {
+                out.serialize_entry(figure.name, &value)?;
+            }
+        }
+        out.serialize_entry("source", &Sources(usage.sources))?;
+        out.end()
     }
 }
 
@@ -119,6 +160,19 @@ mod tests {
         for (name, value) in first["usage"].as_object().expect("an object") {
             assert_eq!(&all[name], value, "{name}");
         }
+    }
+
+    #[test]
+    fn a_node_s_figures_are_shown_with_their_time() {
+        let sources = Sources { memory: Source::Proc, ..Sources::default() };
+        let usage = NodeUsage { cpu_ns: 3, memory_total_bytes: 7, sources, ..NodeUsage::default() };
+        let shown = serde_json::to_value(MeasuredNode::of(&usage, 1.5)).expect("numbers and texts");
+        assert_eq!((&shown["node"]["memory_total_bytes"], &shown["timestamp"]), (&json!(7), &json!(1.5)));
+        assert_eq!(
+            (&shown["node"]["cpu_ns"], &shown["node"]["source"]["cpu"]),
+            (&Value::Null, &json!("none"))
+        );
+        assert_eq!(written(Measured::of(&Usage::default(), false).at(Some(2.5)))["timestamp"], 2.5);
     }
 
     #[test]

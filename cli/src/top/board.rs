@@ -1,11 +1,13 @@
 //! Everything that can be shown in a list, kept from reading to reading: rows, their rates and their recent past.
 
 use std::collections::BTreeSet;
+use std::iter::Peekable;
 use std::time::Duration;
+use std::vec::IntoIter;
 
 use model::usage::Sources;
 
-use super::counters::Counters;
+use super::counters::{Counters, NodeCounters};
 use super::history::History;
 use super::numbers::{Figure, Numbers, Sum};
 use super::reading::{Reading, Task, TaskState};
@@ -57,7 +59,18 @@ pub(super) struct Row {
     pub(super) cpu: History<ROW_HISTORY>,
     /// What the newest rates were computed from.
     counters: Option<Counters>,
+    node_counters: Option<NodeCounters>,
 }
+
+/// What a node or framework knows of itself; the rest is the sum of its tasks.
+const OWN: [Figure; 6] = [
+    Figure::CpuAsked,
+    Figure::CpuTotal,
+    Figure::Busy,
+    Figure::MemoryAsked,
+    Figure::MemoryTotal,
+    Figure::MemoryFree,
+];
 
 /// Names a row, whatever became of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -153,7 +166,8 @@ impl Board {
                 row.numbers.asked(node.allocated);
                 row.numbers.set(Figure::CpuTotal, Some(node.total.cpus));
                 row.numbers.set(Figure::MemoryTotal, Some(node.total.memory_bytes));
-                row.inherit(&mut of_nodes)
+                row.node_counters = node.counters;
+                row.inherit(&mut of_nodes, span)
             })
             .collect();
         let mut of_frameworks = before.frameworks.into_iter().peekable();
@@ -163,7 +177,7 @@ impl Board {
                 let mut row = Row::new(framework.id, framework.name, framework.state);
                 row.is_alive = framework.state != "over";
                 row.numbers.asked(framework.allocated);
-                row.inherit(&mut of_frameworks)
+                row.inherit(&mut of_frameworks, span)
             })
             .collect();
         self.sum_up(span.is_some());
@@ -230,7 +244,15 @@ fn task_row(task: Task, same: Option<Row>, span: Option<Duration>) -> Row {
     let earlier = same.as_ref().and_then(|same| same.counters.as_ref().zip(span));
     // What an ended task used is no rate any more.
     if let Some(counters) = counters.filter(|_| row.is_alive) {
-        row.numbers.measure(&counters, earlier);
+        // The same report once more: nothing is known of the time since.
+        let same_report = same.as_ref().filter(|same| {
+            let before = same.counters.as_ref().and_then(|it| it.at);
+            before.is_some() && before == counters.at
+        });
+        match same_report {
+            Some(same) => row.numbers.keep(&same.numbers),
+            None => row.numbers.measure(&counters, earlier),
+        }
         row.sources = counters.usage.sources;
         row.counters = Some(counters);
     }
@@ -257,15 +279,21 @@ impl Row {
             sources: Sources::default(),
             cpu: History::default(),
             counters: None,
+            node_counters: None,
         }
     }
 
     /// Takes over the past of the row with the same id; `old` is in the order of ids and is asked in that order.
-    fn inherit(mut self, old: &mut std::iter::Peekable<std::vec::IntoIter<Self>>) -> Self {
+    fn inherit(mut self, old: &mut Peekable<IntoIter<Self>>, span: Option<Duration>) -> Self {
+        let mut earlier = None;
         while let Some(row) = old.next_if(|row| row.id <= self.id) {
             if row.id == self.id {
                 self.cpu = row.cpu;
+                earlier = row.node_counters;
             }
+        }
+        if let Some(counters) = &self.node_counters {
+            self.numbers.measure_node(counters, earlier.as_ref().zip(span));
         }
         self
     }
@@ -274,7 +302,7 @@ impl Row {
     fn gather(&mut self, sum: &Sum, tasks: u32, has_rates: bool) {
         let own = self.numbers;
         self.numbers = sum.numbers();
-        for figure in [Figure::CpuAsked, Figure::CpuTotal, Figure::MemoryAsked, Figure::MemoryTotal] {
+        for figure in OWN {
             self.numbers.set(figure, own.get(figure).map(f64::from));
         }
         self.numbers.set(Figure::Tasks, Some(f64::from(tasks)));

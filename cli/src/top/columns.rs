@@ -46,8 +46,8 @@ impl Column {
 
 const fn number(title: &'static str, key: char, figure: Figure, rank: u8, help: &'static str) -> Column {
     let width = match figure {
-        Figure::Cpu | Figure::CpuAsked | Figure::CpuTotal => CORES_WIDTH,
-        Figure::Memory | Figure::MemoryAsked | Figure::MemoryTotal => BYTES_WIDTH,
+        Figure::Cpu | Figure::CpuAsked | Figure::CpuTotal | Figure::Busy => CORES_WIDTH,
+        Figure::Memory | Figure::MemoryAsked | Figure::MemoryTotal | Figure::MemoryFree => BYTES_WIDTH,
         Figure::NetRx | Figure::NetTx | Figure::IoRead | Figure::IoWrite => BYTES_WIDTH,
         Figure::Wait99 => DURATION_WIDTH,
         Figure::Throttled | Figure::Preempted => PERCENT_WIDTH,
@@ -70,6 +70,10 @@ const fn text(
 const CPU: Column = number("CPU", 'C', Figure::Cpu, 1, "cores in use: on-CPU time, user and system");
 const CPU_ASKED: Column = number("ASKED", 'A', Figure::CpuAsked, 2, "cores asked for");
 const CPU_TOTAL: Column = number("CORES", 'U', Figure::CpuTotal, 3, "cores that the node offers");
+const BUSY: Column =
+    number("BUSY", 'Y', Figure::Busy, 2, "cores that the whole node keeps busy, tasks or not");
+const FREE: Column =
+    number("FREE", 'Q', Figure::MemoryFree, 2, "memory that the whole node could still give out");
 const MEM: Column = number("MEM", 'M', Figure::Memory, 1, "memory in use");
 const MEM_ASKED: Column = number("ASKED", 'B', Figure::MemoryAsked, 2, "memory asked for");
 const MEM_TOTAL: Column = number("TOTAL", 'V', Figure::MemoryTotal, 3, "memory that the node offers");
@@ -136,10 +140,12 @@ const NODES: &[Column] = &[
     CPU,
     CPU_ASKED,
     CPU_TOTAL,
+    BUSY,
     TREND,
     MEM,
     MEM_ASKED,
     MEM_TOTAL,
+    FREE,
     RX,
     TX,
     READ,
@@ -229,8 +235,10 @@ pub(super) fn fit(
 pub(super) fn shown(figure: Figure, value: Option<f32>) -> String {
     let Some(value) = value.map(f64::from) else { return "-".to_owned() };
     match figure {
-        Figure::Cpu | Figure::CpuAsked | Figure::CpuTotal => units::cores(value),
-        Figure::Memory | Figure::MemoryAsked | Figure::MemoryTotal => units::bytes(value),
+        Figure::Cpu | Figure::CpuAsked | Figure::CpuTotal | Figure::Busy => units::cores(value),
+        Figure::Memory | Figure::MemoryAsked | Figure::MemoryTotal | Figure::MemoryFree => {
+            units::bytes(value)
+        }
         Figure::NetRx | Figure::NetTx | Figure::IoRead | Figure::IoWrite => units::bytes(value),
         Figure::Wait99 => units::duration(value),
         Figure::Throttled | Figure::Preempted => units::percent(value),

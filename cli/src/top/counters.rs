@@ -2,14 +2,55 @@
 //! cluster, or an older master, there are fewer or none.
 
 use std::fmt;
+use std::time::Duration;
 
 use model::usage::{Group, Source, Sources, Usage};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-/// Under `ingot`: `{"usage": {...}}`.
+/// Under `ingot`: `{"usage": {...}, "timestamp": 1700000000.5}`.
 #[derive(Debug, Default, serde::Deserialize)]
 pub(super) struct Measured {
-    pub(super) usage: Option<Counters>,
+    usage: Option<Counters>,
+    timestamp: Option<f64>,
+}
+
+impl Measured {
+    pub(super) fn counters(self) -> Option<Counters> {
+        Some(Counters { at: moment(self.timestamp), ..self.usage? })
+    }
+}
+
+/// The same of a node, as far as it is shown.
+#[derive(Debug, Default, serde::Deserialize)]
+pub(super) struct MeasuredNode {
+    node: Option<NodeFigures>,
+    timestamp: Option<f64>,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct NodeFigures {
+    cpu_ns: Option<u64>,
+    memory_available_bytes: Option<u64>,
+}
+
+/// What a whole node used, whoever did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct NodeCounters {
+    pub(super) cpu_ns: Option<u64>,
+    pub(super) memory_available_bytes: Option<u64>,
+    /// When it was so, by its agent's clock.
+    pub(super) at: Option<Duration>,
+}
+
+impl MeasuredNode {
+    pub(super) fn counters(self) -> Option<NodeCounters> {
+        let NodeFigures { cpu_ns, memory_available_bytes } = self.node?;
+        Some(NodeCounters { cpu_ns, memory_available_bytes, at: moment(self.timestamp) })
+    }
+}
+
+fn moment(seconds: Option<f64>) -> Option<Duration> {
+    Duration::try_from_secs_f64(seconds?).ok()
 }
 
 /// A row of figures, and who told each group of them.
@@ -18,6 +59,8 @@ pub(super) struct Counters {
     pub(super) usage: Usage,
     /// No later figures will come: the container is gone.
     pub(super) is_final: bool,
+    /// When it was so, by its agent's clock; an older master does not say.
+    pub(super) at: Option<Duration>,
 }
 
 impl Counters {
@@ -56,7 +99,7 @@ impl<'de> Visitor<'de> for Figures {
                 }
             }
         }
-        Ok(Counters { usage: Usage::from_words(words, sources), is_final })
+        Ok(Counters { usage: Usage::from_words(words, sources), is_final, at: None })
     }
 }
 
@@ -195,10 +238,11 @@ mod tests {
     #[test]
     fn figures_are_read_by_name_in_any_order_and_unknown_ones_passed_over() {
         let text = r#"{"usage": {"net_tx_bytes": 9, "cpu_ns": 5, "cpu_user_ns": 3, "of_tomorrow": {"a": [1]},
-            "mem_current_bytes": 7, "processes": 2.0, "final": true, "source": {"cpu": "bpf", "memory": "cgroup", "x": "y"}}}"#;
+            "mem_current_bytes": 7, "processes": 2.0, "final": true, "source": {"cpu": "bpf", "memory": "cgroup", "x": "y"}}, "timestamp": 2.5}"#;
         let measured: Measured = serde_json::from_str(text).expect("figures");
-        let counters = measured.usage.expect("there");
+        let counters = measured.counters().expect("there");
         let usage = counters.usage;
+        assert_eq!(counters.at, Some(Duration::from_millis(2_500)));
         assert_eq!((usage.net_tx_bytes, usage.cpu_ns, usage.cpu_user_ns), (9, 5, 3));
         assert_eq!((usage.memory_current_bytes, usage.processes, counters.is_final), (7, 2, true));
         assert_eq!(

@@ -174,7 +174,7 @@ mod tests {
             let usage = Usage { cpu_user_ns, memory_peak_bytes: 1 << 20, sources, ..Usage::default() };
             Insight {
                 at: Duration::from_secs(seconds),
-                counters: Counters { usage, is_final: false },
+                counters: Counters { usage, is_final: false, at: None },
                 ..Insight::default()
             }
         };
@@ -192,7 +192,7 @@ mod tests {
     fn nothing_is_wider_than_a_line_of_an_80_column_screen_allows() {
         let usage =
             Usage::from_words([u64::MAX / 3; Usage::WORDS], Sources::from_array([Source::Bpf; Group::COUNT]));
-        let now = Insight { counters: Counters { usage, is_final: false }, ..Insight::default() };
+        let now = Insight { counters: Counters { usage, is_final: false, at: None }, ..Insight::default() };
         for fact in facts(&now, None) {
             assert!(fact.label.len() + 1 + fact.text.len() <= 38, "{fact:?}");
         }

@@ -14,7 +14,8 @@ use super::state::State;
 pub(super) fn documents(second: u64) -> (Value, Value) {
     let node = |id: &str, host: &str, cpus: f64, active: bool| {
         json!({"id": id, "hostname": host, "pid": format!("slave(1)@{host}:5051"), "active": active,
-            "resources": {"cpus": cpus, "mem": 8192.0}, "used_resources": {"cpus": cpus / 2.0, "mem": 2048.0}})
+            "resources": {"cpus": cpus, "mem": 8192.0}, "used_resources": {"cpus": cpus / 2.0, "mem": 2048.0},
+            "ingot": {"node": {"cpu_ns": second * 5_500_000_000, "memory_available_bytes": 3_u64 << 30}, "timestamp": second as f64}})
     };
     let framework = |id: &str, name: &str, active: bool| {
         json!({"id": id, "name": name, "active": active, "connected": active,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use model::usage::{Group, Usage};
 
-use super::counters::Counters;
+use super::counters::{Counters, NodeCounters};
 use super::reading::Amounts;
 
 /// One number of a row.
@@ -17,9 +17,13 @@ pub(super) enum Figure {
     CpuAsked,
     /// Cores that a node has.
     CpuTotal,
+    /// Cores that a whole node keeps busy, tasks or not.
+    Busy,
     Memory,
     MemoryAsked,
     MemoryTotal,
+    /// What a whole node could still give out.
+    MemoryFree,
     /// Bytes a second.
     NetRx,
     NetTx,
@@ -61,6 +65,15 @@ impl Numbers {
         self.set(Figure::MemoryAsked, Some(amounts.memory_bytes));
     }
 
+    /// What was measured stays; what was asked for is new.
+    pub(super) fn keep(&mut self, measured: &Self) {
+        let asked = *self;
+        *self = *measured;
+        for figure in [Figure::CpuAsked, Figure::MemoryAsked] {
+            self.0[figure as usize] = asked.0[figure as usize];
+        }
+    }
+
     /// What a container's counters say, given those of an earlier reading and how long ago that was. Rates that no two
     /// readings tell are `None`; so are all figures whose group nobody measures.
     pub(super) fn measure(&mut self, now: &Counters, earlier: Option<(&Counters, Duration)>) {
@@ -73,6 +86,9 @@ impl Numbers {
         // is one that was never measured.
         let any = Group::ALL.into_iter().any(knows);
         self.set(Figure::Processes, any.then_some(usage.processes as f64));
+        // By the agent's own clock where it is told: reports come once a second, and a look may meet one more or less of them
+        // than the look before.
+        let earlier = earlier.map(|(before, span)| (before, between(before.at, now.at).unwrap_or(span)));
         let earlier = earlier.filter(|(before, span)| !span.is_zero() && before.usage.cpu_ns <= usage.cpu_ns);
         let rate = |group, of: fn(&Usage) -> u64| {
             let (before, span) = earlier?;
@@ -92,6 +108,17 @@ impl Numbers {
         self.set(Figure::Throttled, share(throttled, periods).filter(|_| usage.periods > 0));
         let preempted = rate(Group::RunQueue, |it| it.preempted_ns);
         self.set(Figure::Preempted, share(preempted, preempted.zip(cpu).map(|(taken, had)| taken + had)));
+    }
+
+    /// What a whole node says of itself, with what it said before and how long ago that was.
+    pub(super) fn measure_node(&mut self, now: &NodeCounters, earlier: Option<(&NodeCounters, Duration)>) {
+        self.set(Figure::MemoryFree, now.memory_available_bytes.map(|it| it as f64));
+        let busy = earlier.and_then(|(before, span)| {
+            let span = between(before.at, now.at).unwrap_or(span);
+            let news = now.cpu_ns?.checked_sub(before.cpu_ns?)?;
+            (!span.is_zero()).then(|| news as f64 / 1e9 / span.as_secs_f64())
+        });
+        self.set(Figure::Busy, busy);
     }
 }
 
@@ -134,6 +161,11 @@ impl Sum {
     }
 }
 
+/// From one moment to a later one, where both are told.
+fn between(before: Option<Duration>, now: Option<Duration>) -> Option<Duration> {
+    now?.checked_sub(before?)
+}
+
 fn share(part: Option<f64>, whole: Option<f64>) -> Option<f64> {
     let (part, whole) = part.zip(whole)?;
     Some(if whole > 0.0 { (part / whole).min(1.0) } else { 0.0 })
@@ -156,7 +188,7 @@ mod tests {
             sources,
             ..Usage::default()
         };
-        Counters { usage, is_final: false }
+        Counters { usage, is_final: false, at: None }
     }
 
     #[test]
@@ -169,6 +201,23 @@ mod tests {
         assert_eq!(numbers.get(Figure::Throttled), Some(0.25));
         assert_eq!(numbers.get(Figure::Preempted), Some(0.25));
         assert_eq!(numbers.get(Figure::IoRead), None, "nobody measures it");
+    }
+
+    #[test]
+    fn the_agent_s_clock_counts_where_it_is_told() {
+        let (mut before, mut after) = (counters(0, 0), counters(3_000_000_000, 0));
+        (before.at, after.at) = (Some(Duration::from_secs(70)), Some(Duration::from_secs(73)));
+        let mut numbers = Numbers::default();
+        numbers.measure(&after, Some((&before, Duration::from_secs(2))));
+        assert_eq!(numbers.get(Figure::Cpu), Some(1.0));
+        let node = |cpu_ns, second| NodeCounters {
+            cpu_ns: Some(cpu_ns),
+            memory_available_bytes: Some(5),
+            at: Some(Duration::from_secs(second)),
+        };
+        numbers
+            .measure_node(&node(9_000_000_000, 4), Some((&node(1_000_000_000, 2), Duration::from_secs(3))));
+        assert_eq!((numbers.get(Figure::Busy), numbers.get(Figure::MemoryFree)), (Some(4.0), Some(5.0)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::counters::{Counters, Measured};
+use super::counters::{Counters, Measured, MeasuredNode, NodeCounters};
 
 /// One look at the cluster.
 #[derive(Debug, Default)]
@@ -42,6 +42,7 @@ pub(super) struct Node {
     pub(super) is_active: bool,
     pub(super) total: Amounts,
     pub(super) allocated: Amounts,
+    pub(super) counters: Option<NodeCounters>,
 }
 
 #[derive(Debug)]
@@ -142,6 +143,7 @@ struct NodeDocument<'a> {
     resources: AmountsDocument,
     #[serde(default)]
     used_resources: AmountsDocument,
+    ingot: Option<MeasuredNode>,
 }
 
 #[derive(Deserialize)]
@@ -206,7 +208,7 @@ impl Reading {
     pub(super) fn of(at: Duration, summary: &[u8], tasks: &[u8], limit: usize) -> serde_json::Result<Self> {
         let summary: SummaryDocument<'_> = serde_json::from_slice(summary)?;
         let tasks: TasksDocument<'_> = serde_json::from_slice(tasks)?;
-        let mut nodes: Vec<Node> = summary.slaves.iter().map(NodeDocument::node).collect();
+        let mut nodes: Vec<Node> = summary.slaves.into_iter().map(NodeDocument::node).collect();
         nodes.sort_by(|a, b| a.id.cmp(&b.id));
         let mut frameworks = BTreeMap::new();
         for known in &summary.frameworks {
@@ -233,7 +235,7 @@ impl Reading {
 }
 
 impl NodeDocument<'_> {
-    fn node(&self) -> Node {
+    fn node(self) -> Node {
         Node {
             id: (&*self.id).into(),
             host: (&*self.hostname).into(),
@@ -241,6 +243,7 @@ impl NodeDocument<'_> {
             is_active: self.active,
             total: self.resources.amounts(),
             allocated: self.used_resources.amounts(),
+            counters: self.ingot.and_then(MeasuredNode::counters),
         }
     }
 }
@@ -274,7 +277,7 @@ impl TaskDocument<'_> {
             container: container.map_or_else(Box::default, |it| (&*it.value).into()),
             state: TaskState::of(&self.state),
             asked: self.resources.amounts(),
-            counters: self.ingot.and_then(|it| it.usage),
+            counters: self.ingot.and_then(Measured::counters),
         }
     }
 }

@@ -178,6 +178,7 @@ fn large(second: u64) -> Reading {
             is_active: true,
             total: Default::default(),
             allocated: Default::default(),
+            counters: None,
         })
         .collect();
     large.tasks = (0..100_000_u32)

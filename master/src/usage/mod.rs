@@ -141,12 +141,18 @@ pub struct Table {
 impl Table {
     /// The container's figures, or `None` when the row is another container's by now, or nothing was reported yet.
     pub fn read(&self, row: Row) -> Option<Figures> {
+        Some(self.read_timed(row)?.0)
+    }
+
+    /// The same, and when it was so, by the agent's clock; `None` once the container is over.
+    pub fn read_timed(&self, row: Row) -> Option<(Figures, Option<UnixTime>)> {
         let seen = place::find(self.places.get(row.index as usize)?, |place| match Place::of(place) {
             Place::Nowhere => None,
             Place::Live(bank, at) => self.live.get(bank)?.read(at, row.word()),
             Place::Last(bank, at) => self.last.get(bank)?.read(at, row.word()),
         })?;
-        Some(Figures { usage: Usage::from_words(seen.words, seen.sources), is_final: seen.is_final })
+        let figures = Figures { usage: Usage::from_words(seen.words, seen.sources), is_final: seen.is_final };
+        Some((figures, (seen.timestamp > 0).then_some(UnixTime(seen.timestamp))))
     }
 
     /// What the container used lately; `None` as of [`Self::read`], and when it is over.

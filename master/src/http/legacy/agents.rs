@@ -1,12 +1,14 @@
 //! `/slaves`, and agents in `/state` and `/state-summary`.
 
 use crate::cluster::snapshot::{AgentView, Snapshot};
+use crate::usage::Table;
 use api::convert::{agent, time};
 use api::legacy::Query;
 use api::legacy::amounts::Amounts;
 use api::legacy::attributes::Attributes;
 use api::legacy::each::Each;
 use api::legacy::resources::{by_role, in_full, reserved, unreserved};
+use api::legacy::usage::MeasuredNode;
 use api::v1;
 use model::resources::Resource;
 use model::role::Role;
@@ -68,15 +70,22 @@ impl<'a> Agent<'a> {
     }
 }
 
+/// What a node used and has; `None` until it has reported.
+pub(super) fn measured(view: &AgentView, table: &Table) -> Option<MeasuredNode> {
+    let figures = table.node(view.node?)?;
+    Some(MeasuredNode::of(&figures.usage, time::seconds(figures.timestamp)))
+}
+
 /// `/slaves`; `?slave_id=` narrows it to one.
 pub(super) struct Slaves<'a> {
     agents: Vec<&'a Arc<AgentView>>,
+    table: &'a Table,
 }
 
 impl<'a> Slaves<'a> {
     pub(super) fn of(snapshot: &'a Snapshot, query: &Query) -> Self {
         let admitted = snapshot.agents.iter().filter(|view| query.admits("slave_id", view.id.as_str()));
-        Self { agents: admitted.collect() }
+        Self { agents: admitted.collect(), table: &snapshot.usage }
     }
 }
 
@@ -87,7 +96,7 @@ impl Serialize for Slaves<'_> {
             slaves: A,
             recovered_slaves: [(); 0],
         }
-        let agents = Each(|| self.agents.iter().map(|view| Detailed::of(view)));
+        let agents = Each(|| self.agents.iter().map(|view| Detailed::of(view, self.table)));
         Document { slaves: agents, recovered_slaves: [] }.serialize(serializer)
     }
 }
@@ -105,16 +114,20 @@ struct Detailed<'a> {
     used_resources_full: Vec<&'a Resource>,
     #[serde(serialize_with = "in_full")]
     offered_resources_full: Vec<&'a Resource>,
+    /// Not Mesos'.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ingot: Option<MeasuredNode>,
 }
 
 impl<'a> Detailed<'a> {
-    fn of(view: &'a AgentView) -> Self {
+    fn of(view: &'a AgentView, table: &Table) -> Self {
         Self {
             agent: Agent::of(view),
             reserved_resources_full: reserved(&view.total),
             unreserved_resources_full: unreserved(&view.total).collect(),
             used_resources_full: view.used.iter().collect(),
             offered_resources_full: view.offered.iter().collect(),
+            ingot: measured(view, table),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! `/state-summary`: counts instead of tasks.
 
-use super::agents::Agent;
+use super::agents::{Agent, measured};
 use super::frameworks::Brief;
 use super::tasks::all;
 use crate::cluster::snapshot::Snapshot;
 use api::legacy::each::Each;
+use api::legacy::usage::MeasuredNode;
 use model::id::{AgentId, FrameworkId};
 use model::task::TaskState;
 use serde::{Serialize, Serializer};
@@ -78,6 +79,9 @@ struct AgentSummary<'a> {
     #[serde(flatten)]
     counts: Counts,
     framework_ids: BTreeSet<&'a str>,
+    /// Not Mesos'.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ingot: Option<MeasuredNode>,
 }
 
 #[derive(Serialize)]
@@ -105,7 +109,12 @@ impl Serialize for Summary<'_> {
         let agents = || {
             snapshot.agents.iter().map(|view| {
                 let (counts, framework_ids) = tally.of_agents.get(&view.id).cloned().unwrap_or_default();
-                AgentSummary { agent: Agent::of(view), counts, framework_ids }
+                AgentSummary {
+                    agent: Agent::of(view),
+                    counts,
+                    framework_ids,
+                    ingot: measured(view, &snapshot.usage),
+                }
             })
         };
         let frameworks = || {

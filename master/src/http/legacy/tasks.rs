@@ -5,6 +5,7 @@ use crate::cluster::offers::Offer;
 use crate::cluster::snapshot::{FrameworkView, Snapshot};
 use crate::cluster::tasks::Task;
 use crate::usage::{Figures, Table};
+use api::convert::time;
 use api::json::{self, Value};
 use api::legacy::Query;
 use api::legacy::amounts::Amounts;
@@ -131,7 +132,10 @@ impl<'a> Tasks<'a> {
 
 impl Serialize for Tasks<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let measured = |task| figures(task, self.table).map(|it| Measured::of(&it.usage, it.is_final));
+        let measured = |task: &Task| {
+            let (figures, timestamp) = self.table.read_timed(task.usage?)?;
+            Some(Measured::of(&figures.usage, figures.is_final).at(timestamp.map(time::seconds)))
+        };
         let tasks = Each(|| self.tasks.iter().map(|task| shown(task, measured(task))));
         serializer.collect_map([("tasks", tasks)])
     }
