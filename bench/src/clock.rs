@@ -9,6 +9,17 @@ pub(crate) fn thread_cpu() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("Linux has this clock").into()
 }
 
+/// CPU time that all threads of this process have used, those among them that the kernel made for it.
+pub(crate) fn process_cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).expect("Linux has this clock").into()
+}
+
+/// The same of another process.
+pub(crate) fn cpu_of_process(pid: u32) -> nix::Result<Duration> {
+    let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
+    Ok(clock_gettime(nix::time::clock_getcpuclockid(pid)?)?.into())
+}
+
 pub(crate) fn now() -> Instant {
     Instant::now()
 }

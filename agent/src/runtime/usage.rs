@@ -3,6 +3,7 @@
 use crate::runtime::{Agent, increment};
 use model::id::ContainerId;
 use model::usage::ContainerUsage;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -38,14 +39,15 @@ impl Agent {
             tracing::debug!(%error, "BPF figures cannot be read");
             Vec::new()
         });
-        let names: BTreeMap<u64, ContainerId> =
-            containers.iter().filter_map(|(name, it)| Some((it.cgroup_id.get()?, name.clone()))).collect();
+        // Made when somebody has taken a container's CPU: mostly not at all.
+        let names = OnceCell::new();
+        let ids = || containers.iter().filter_map(|(name, it)| Some((it.cgroup_id.get()?, name.clone())));
+        let name = |id: u64| names.get_or_init(|| ids().collect::<BTreeMap<_, _>>()).get(&id).cloned();
         for (container_id, sample) in sampler.samples() {
             let Some(container) = containers.get(container_id) else { continue };
             let id = container.cgroup_id.get();
             let at = id.and_then(|id| kernels.binary_search_by_key(&id, |(of, _)| *of).ok());
-            let kernel = at.map(|at| &kernels[at].1);
-            container.account.borrow_mut().look(id, kernel, sample, &|id| names.get(&id).cloned());
+            container.account.borrow_mut().look(id, at.map(|at| &kernels[at].1), sample, &name);
             container.looked.set(Some(now));
         }
     }

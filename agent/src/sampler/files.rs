@@ -65,7 +65,7 @@ pub(super) const FILES: [CgroupFile; 12] = [
             Some(match (counted.cpu, on.cpu) {
                 (false, _) => 1,
                 (true, true) => 4,
-                (true, false) => 16,
+                (true, false) => 64,
             })
         },
         because: "programs count CPU time; the file tells of limits met, in totals, where there can be limits, and \
@@ -89,7 +89,7 @@ pub(super) const FILES: [CgroupFile; 12] = [
         name: "memory.peak",
         kind: Kind::MemoryPeak,
         room: Room::Line,
-        period: |_, _| Some(16),
+        period: |_, _| Some(32),
         because: "it never falls: a peak between two readings is seen at the next, none is lost",
     },
     CgroupFile {

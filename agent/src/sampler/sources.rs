@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use model::id::ContainerId;
 use model::usage::NodeUsage;
@@ -59,11 +59,11 @@ pub enum Target<'a> {
     Processes(&'a Mark),
 }
 
-/// Whose text a request brings.
+/// Whose text a request brings: a container's and a file's place.
 #[derive(Clone, Copy, Debug)]
-enum Owner {
-    Node(usize),
-    Container { at: usize, file: usize },
+struct Owner {
+    at: usize,
+    file: usize,
 }
 
 #[derive(Debug)]
@@ -92,8 +92,8 @@ impl Sampler {
         Self::with(Engine::plain(), counted)
     }
 
-    fn with(mut engine: Engine, counted: Counted) -> Self {
-        let node = Node::open(&mut engine);
+    fn with(engine: Engine, counted: Counted) -> Self {
+        let node = Node::open();
         Self {
             engine,
             counted,
@@ -170,8 +170,22 @@ impl Sampler {
         self.looks += 1;
         let turn = self.looks;
         let all: Vec<usize> = self.places.values().copied().collect();
-        self.read(&all, true, |at, file, period| (turn + at as u64 + file as u64).is_multiple_of(period))
-            .await;
+        self.node.read();
+        self.read(&all, |at, file, period| is_turn(turn, at, file, period)).await;
+    }
+
+    /// The files that the next look will read, in its order.
+    pub fn due(&self) -> Vec<PathBuf> {
+        let mut due: Vec<PathBuf> = self.node.paths().collect();
+        for &at in self.places.values() {
+            let Some(container) = &self.containers[at] else { continue };
+            for (file, known) in container.files.iter().enumerate() {
+                if container.is_new || is_turn(self.looks + 1, at, file, known.period) {
+                    due.push(container.directory.join(FILES[usize::from(known.row)].name));
+                }
+            }
+        }
+        due
     }
 
     /// What is known of each container, in the order of their ids. Of one whose cgroup is gone nothing is.
@@ -188,7 +202,7 @@ impl Sampler {
     /// first process, from its end; without a cgroup that is all there is, and it is more than any look before could see.
     pub async fn finish(&mut self, container_id: &ContainerId, usage: Option<Rusage>) -> Option<FileSample> {
         let at = *self.places.get(container_id)?;
-        self.read(&[at], false, |_, _, _| true).await;
+        self.read(&[at], |_, _, _| true).await;
         let mut container = self.take(container_id)?;
         if container.processes.is_some() {
             container.sample.proc = usage.map(proc::of_ended);
@@ -208,15 +222,9 @@ impl Sampler {
     }
 
     /// Reads of these containers the files that are `due`, by the container's place, the file's and its period.
-    async fn read(&mut self, these: &[usize], node: bool, due: impl Fn(usize, usize, u64) -> bool) {
+    async fn read(&mut self, these: &[usize], due: impl Fn(usize, usize, u64) -> bool) {
         self.requests.clear();
         self.owners.clear();
-        if node {
-            for (index, request) in self.node.requests() {
-                self.requests.push(request);
-                self.owners.push(Owner::Node(index));
-            }
-        }
         for &at in these {
             let Some(container) = &mut self.containers[at] else { continue };
             let is_new = std::mem::take(&mut container.is_new);
@@ -228,19 +236,17 @@ impl Sampler {
                 match place {
                     Some(place) => {
                         self.requests.push(Request { place, room: FILES[usize::from(row)].room });
-                        self.owners.push(Owner::Container { at, file });
+                        self.owners.push(Owner { at, file });
                     }
                     None => container.read_unheld(row),
                 }
             }
         }
-        let (owners, containers, node_files) = (&self.owners, &mut self.containers, &mut self.node);
-        let done = self.engine.read(&self.requests, |index, text| match owners[index] {
-            Owner::Node(file) => node_files.take(file, text),
-            Owner::Container { at, file } => {
-                let container = containers[at].as_mut().expect("it was asked for");
-                container.take_in(container.files[file].row, text);
-            }
+        let (owners, containers) = (&self.owners, &mut self.containers);
+        let done = self.engine.read(&self.requests, |index, text| {
+            let Owner { at, file } = owners[index];
+            let container = containers[at].as_mut().expect("it was asked for");
+            container.take_in(container.files[file].row, text);
         });
         if let Err(error) = done.await {
             tracing::warn!(%error, "io_uring failed: cgroup files are read one by one from now on");
@@ -252,11 +258,10 @@ impl Sampler {
     /// Opens everything anew for the plain way of reading. What this look has missed the next will read.
     fn reopen(&mut self) {
         self.engine = Engine::plain();
-        self.node = Node::open(&mut self.engine);
         for container in self.containers.iter_mut().flatten() {
             for file in container.files.iter_mut().filter(|file| file.place.is_some()) {
                 let path = container.directory.join(FILES[usize::from(file.row)].name);
-                file.place = File::open(path).ok().and_then(|open| self.engine.hold(open));
+                file.place = File::open(&path).ok().and_then(|open| self.engine.hold(open));
             }
         }
     }
@@ -302,6 +307,11 @@ impl Container {
     }
 }
 
+/// Whether a file is read in this look: turns are spread over containers and over each one's files.
+fn is_turn(look: u64, container: usize, file: usize, period: u64) -> bool {
+    (look + container as u64 + file as u64).is_multiple_of(period)
+}
+
 /// Whether a file says by this that its cgroup was removed: an open one, or one that is opened.
 fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
@@ -331,7 +341,7 @@ mod tests {
 
     const COUNTED: Counted = Counted { cpu: true, memory: true, io: false };
     /// The longest period.
-    const LOOKS: usize = 16;
+    const LOOKS: usize = 64;
 
     fn samplers() -> [Sampler; 2] {
         [Sampler::new(COUNTED), Sampler::without_ring(COUNTED)]

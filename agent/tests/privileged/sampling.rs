@@ -116,3 +116,78 @@ fn a_cgroup_that_vanishes_leaves_a_sample_without_figures() {
         }
     });
 }
+
+/// `total` of the line that begins with `some`, microseconds; `None` where the kernel keeps no pressure.
+fn pressure_us(running: &Running, file: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(running.cgroup_path().unwrap().join(file)).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("some "))?;
+    line.rsplit_once('=')?.1.parse().ok()
+}
+
+#[test]
+fn pressure_is_that_of_the_file_and_grows_where_threads_wait() {
+    let test = "pressure_is_that_of_the_file_and_grows_where_threads_wait";
+    if !needs::met(test, &CGROUP) {
+        return;
+    }
+    let scene = Scene::with_cgroup();
+    block_on(async {
+        // More that want to run than there are CPUs.
+        let count = std::thread::available_parallelism().unwrap().get() + 1;
+        let running = scene.run("c1", &format!("{} wait", "(while :; do :; done) & ".repeat(count))).await;
+        if pressure_us(&running, "cpu.pressure").is_none() {
+            scene.end(&running).await;
+            needs::skip(test, "the kernel keeps no pressure (CONFIG_PSI, psi=1)");
+            return;
+        }
+        let counted = Counted { cpu: true, memory: true, io: true };
+        let mut sampler = Sampler::new(counted);
+        sampler.add("c1".into(), Target::Cgroup(running.cgroup_path().unwrap())).unwrap();
+        let start = std::time::Instant::now();
+        let mut pressed = 0;
+        while pressed < 20_000 {
+            assert!(start.elapsed() < crate::scene::DEADLINE, "nobody waits");
+            let before = pressure_us(&running, "cpu.pressure").unwrap();
+            // Its turn comes every fourth time.
+            for _ in 0..4 {
+                within(sampler.look()).await;
+            }
+            let after = pressure_us(&running, "cpu.pressure").unwrap();
+            let sample = sampler.samples().next().unwrap().1;
+            pressed = sample.cpu_pressure.unwrap().some_us;
+            assert!((before..=after).contains(&pressed), "{before} {pressed} {after}");
+            assert!(sample.memory_pressure.is_some() && sample.io_pressure.is_some(), "{sample:?}");
+        }
+        scene.end(&running).await;
+    });
+}
+
+#[test]
+fn the_node_says_what_its_files_say() {
+    let uptime_ns = || {
+        let text = std::fs::read_to_string("/proc/uptime").unwrap();
+        (text.split(' ').next().unwrap().parse::<f64>().unwrap() * 1e9) as u64
+    };
+    block_on(async {
+        for mut sampler in [Sampler::new(Counted::default()), Sampler::without_ring(Counted::default())] {
+            within(sampler.look()).await;
+            let first = *sampler.node();
+            within(sampler.look()).await;
+            let second = *sampler.node();
+            for (at, figure) in model::usage::NodeUsage::FIGURES.iter().enumerate() {
+                let (before, after) = (first.to_words()[at], second.to_words()[at]);
+                let grows = figure.kind == model::usage::Kind::Counter;
+                assert!(!grows || after >= before, "{}: {before} {after}", figure.name);
+            }
+            // A tick of each CPU may be counted before it is over.
+            let cpus = second.cpus_milli / 1_000;
+            assert!(second.cpu_ns > 0 && second.cpu_ns <= cpus * (uptime_ns() + 20_000_000), "{second:?}");
+            assert!(second.switches > 0 && second.forks > 0 && second.faults_minor > 0, "{second:?}");
+            assert!(second.memory_available_bytes <= second.memory_total_bytes, "{second:?}");
+            let known = |group: model::usage::Group| second.sources.of(group);
+            for group in [model::usage::Group::Cpu, model::usage::Group::Memory, model::usage::Group::Io] {
+                assert_eq!(known(group), model::usage::Source::Proc, "{}", group.as_str());
+            }
+        }
+    });
+}

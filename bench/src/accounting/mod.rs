@@ -2,17 +2,16 @@
 //! A part a file, each with its goals; `PARTS` is the list. A part whose needs this machine does not meet, or that fails,
 //! leaves its goals unmeasured with the reason, and the others go on.
 
+mod agent_cost;
 mod bytes;
 mod container;
 mod cpu;
-mod empty;
 pub(crate) mod janitor;
 mod memory;
 mod namespace;
 mod needs;
-mod programs;
+mod sampler;
 mod scene;
-mod throughput;
 
 use std::time::Duration;
 
@@ -40,7 +39,7 @@ struct Part {
     run: fn(&Scene, &mut Findings) -> anyhow::Result<()>,
 }
 
-const PARTS: &[Part] = &[cpu::PART, memory::PART, bytes::PART, programs::PART, throughput::PART];
+const PARTS: &[Part] = &[cpu::PART, memory::PART, bytes::PART, sampler::PART, agent_cost::PART];
 
 /// What a part has found.
 #[derive(Default)]

@@ -198,6 +198,11 @@ impl Cluster {
         &self.agents[index].address
     }
 
+    /// The agent's process, while it runs.
+    pub fn agent_process(&self, index: usize) -> Option<u32> {
+        self.agents[index].daemon.as_ref().map(Daemon::id)
+    }
+
     /// The folder that holds the logs and everything the daemons write.
     pub fn folder(&self) -> &Path {
         &self.folder
