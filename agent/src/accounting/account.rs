@@ -55,13 +55,19 @@ impl Account {
         raise(&mut usage.run_queue_waits, self.detail.run_queue.count());
         raise(&mut usage.run_queue_ns, self.detail.run_queue.sum_ns);
         let mut all: Vec<Preemption> = Vec::new();
+        // Somebody else took it, and nobody knows who: that is in the sums only.
+        let (mut untold, mut untold_ns) = (0, 0);
         for taken in &waits.taken {
             let by = match taken.by {
                 Taker::Cgroup(id) if Some(id) == own => Preempter::Itself,
                 // A container that is gone was one all the same; nobody knows its name any more.
                 Taker::Cgroup(id) => of(id).map_or(Preempter::System, Preempter::Container),
                 Taker::Agent => Preempter::Agent,
-                Taker::System | Taker::Gone | Taker::Untold => Preempter::System,
+                Taker::System | Taker::Gone => Preempter::System,
+                Taker::Untold => {
+                    (untold, untold_ns) = (taken.count, taken.waited_ns);
+                    continue;
+                }
                 Taker::Limit => Preempter::Limit,
             };
             match all.iter_mut().find(|it| it.by == by) {
@@ -73,8 +79,8 @@ impl Account {
             }
         }
         let others = || all.iter().filter(|it| !matches!(it.by, Preempter::Itself | Preempter::Limit));
-        raise(&mut usage.preempted, others().fold(0, |sum, it| sum.saturating_add(it.count)));
-        raise(&mut usage.preempted_ns, others().fold(0, |sum, it| sum.saturating_add(it.waited_ns)));
+        raise(&mut usage.preempted, others().fold(untold, |sum, it| sum.saturating_add(it.count)));
+        raise(&mut usage.preempted_ns, others().fold(untold_ns, |sum, it| sum.saturating_add(it.waited_ns)));
         all.sort_by_key(|it| Reverse(it.waited_ns));
         all.truncate(PREEMPTERS_MAX);
         self.detail.preempted_by = all;
@@ -164,6 +170,7 @@ mod tests {
             taken(Taker::Agent, 200),
             taken(Taker::Gone, 10),
             taken(Taker::Limit, 9_000),
+            taken(Taker::Untold, 1),
         ];
         let mut account = Account::default();
         let names = |id: u64| (id == 8).then(|| ContainerId::new("noisy"));
@@ -178,7 +185,7 @@ mod tests {
             (Preempter::Agent, 200),
         ];
         assert_eq!(by, expected);
-        assert_eq!((account.usage.preempted, account.usage.preempted_ns), (5, 7_310));
+        assert_eq!((account.usage.preempted, account.usage.preempted_ns), (6, 7_311));
         assert_eq!((account.usage.run_queue_waits, account.usage.run_queue_ns), (2, 6_000));
     }
 
