@@ -6,12 +6,15 @@ mod agent_cost;
 mod bytes;
 mod container;
 mod cpu;
+mod empty;
 pub(crate) mod janitor;
 mod memory;
 mod namespace;
 mod needs;
+mod programs;
 mod sampler;
 mod scene;
+mod throughput;
 
 use std::time::Duration;
 
@@ -39,7 +42,15 @@ struct Part {
     run: fn(&Scene, &mut Findings) -> anyhow::Result<()>,
 }
 
-const PARTS: &[Part] = &[cpu::PART, memory::PART, bytes::PART, sampler::PART, agent_cost::PART];
+const PARTS: &[Part] = &[
+    cpu::PART,
+    memory::PART,
+    bytes::PART,
+    programs::PART,
+    throughput::PART,
+    sampler::PART,
+    agent_cost::PART,
+];
 
 /// What a part has found.
 #[derive(Default)]

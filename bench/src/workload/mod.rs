@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "a workload is something that runs for a time")]
 
 mod grow;
+mod load;
 pub(crate) mod transfer;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -52,6 +53,28 @@ pub(crate) enum Workload {
         #[command(flatten)]
         end: transfer::End,
     },
+    /// A byte to and fro between two processes on one CPU.
+    Ping {
+        #[arg(long)]
+        ms: u64,
+    },
+    Pong,
+    /// A TCP transfer over loopback, both ends in one process.
+    Stream {
+        #[arg(long)]
+        ms: u64,
+    },
+    /// Small datagrams over loopback, both ends in one process.
+    Datagrams {
+        #[arg(long)]
+        ms: u64,
+    },
+    /// Processes such as a compiler and its driver start.
+    Compile {
+        #[arg(long)]
+        ms: u64,
+    },
+    Unit,
 }
 
 pub(crate) fn run(workload: Workload) -> anyhow::Result<()> {
@@ -63,6 +86,12 @@ pub(crate) fn run(workload: Workload) -> anyhow::Result<()> {
         }
         Workload::Forks { ms: time } => forks(ms(time))?,
         Workload::Grow { mib } => grow::grow(mib)?,
+        Workload::Ping { ms: time } => load::ping(ms(time))?,
+        Workload::Pong => load::pong()?,
+        Workload::Stream { ms: time } => load::stream(ms(time))?,
+        Workload::Datagrams { ms: time } => load::datagrams(ms(time))?,
+        Workload::Compile { ms: time } => load::compile(ms(time))?,
+        Workload::Unit => load::unit()?,
         Workload::Receive { address, end } => transfer::receive(&end, address)?,
         Workload::Send { to, abrupt, end } => transfer::send(&end, to, abrupt)?,
     }
