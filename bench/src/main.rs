@@ -2,6 +2,7 @@
 //! or with `--json` one object. Exits 0 whether or not a bar is met: wall time tells, it does not gate.
 
 mod accounting;
+mod allocations;
 mod clock;
 mod offers;
 mod report;

@@ -25,14 +25,15 @@ struct UsageReport {
 
 struct Rows {
   count @0 :UInt32;
-  sources @1 :Data;
-  # Who tells each group of figures, a 64-bit little-endian word a row: three bits a group, the first group lowest. 0 none,
-  # 1 /proc, 2 cgroup files, 3 BPF; anything else is from a newer agent and read as none.
-  told @2 :List(UInt64);
+  told @1 :UInt64;
   # Which figures are in some row not zero, a bit a figure, lowest first, in the order of model::usage, where new ones are
-  # added at the end only. What is not told is zero; what an older master does not know it passes over.
-  figures @3 :Data;
-  # For each figure that is told, in order, its column: `count` 64-bit little-endian words.
+  # added at the end only. What is not told is zero.
+  toldBeyond @2 :UInt64;
+  # The same of the 65th figure and those after it.
+  words @3 :Data;
+  # Columns of `count` 64-bit little-endian words. The first says who tells each group of figures, three bits a group, the
+  # first group lowest: 0 none, 1 /proc, 2 cgroup files, 3 BPF; anything else is from a newer agent and read as none. Then
+  # comes one for each figure that is told, in order. What stands behind is for newer masters.
 }
 
 struct Member {

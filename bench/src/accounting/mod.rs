@@ -12,6 +12,7 @@ mod memory;
 mod namespace;
 mod needs;
 mod programs;
+mod report;
 mod sampler;
 mod scene;
 mod throughput;
@@ -50,6 +51,7 @@ const PARTS: &[Part] = &[
     throughput::PART,
     sampler::PART,
     agent_cost::PART,
+    report::PART,
 ];
 
 /// What a part has found.

@@ -1,5 +1,6 @@
 //! Figures of several containers at once, column by column.
 
+use crate::convert::list_len;
 use crate::error::WireError;
 use crate::generated::report_capnp::rows;
 use model::usage::{Group, Source, Sources};
@@ -11,85 +12,77 @@ pub type Word = [u8; 8];
 const SOURCE_BITS: usize = 3;
 const _: () = assert!(Group::COUNT * SOURCE_BITS < 63, "the top bit is left to whoever stores the word");
 
-/// Words of the bitmap that are looked at: figures beyond are known to nobody yet.
-const TOLD_WORDS: usize = 2;
+/// Figures that the bitmap has room for.
+const TOLD_MAX: usize = 128;
 
 /// Rows of figures, lent from the receive buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
-    sources: &'a [Word],
-    /// Which figures are told, a bit each.
-    told: [u64; TOLD_WORDS],
-    /// Column after column, each as long as `sources`.
-    figures: &'a [Word],
+    count: usize,
+    told: u128,
+    /// Column after column: of sources, and of each figure that is told.
+    words: &'a [Word],
 }
 
 impl<'a> Rows<'a> {
     pub(super) fn new(reader: rows::Reader<'a>) -> Result<Self, WireError> {
-        let sources = words(reader.get_sources()?, "sources")?;
-        if sources.len() != reader.get_count() as usize {
-            return Err(WireError::field("sources", "are not as many as rows"));
+        let (words, []) = reader.get_words()?.as_chunks() else {
+            return Err(WireError::field("words", "are not whole"));
+        };
+        let count = reader.get_count() as usize;
+        let told = u128::from(reader.get_told()) | u128::from(reader.get_told_beyond()) << 64;
+        let columns = if count > 0 { 1 + told.count_ones() as usize } else { 0 };
+        match columns.checked_mul(count) {
+            Some(length) if length <= words.len() => Ok(Self { count, told, words: &words[..length] }),
+            _ => Err(WireError::field("words", "are fewer than told")),
         }
-        let (mut told, mut count) = ([0; TOLD_WORDS], 0);
-        for (at, bits) in reader.get_told()?.iter().enumerate() {
-            count += bits.count_ones() as usize;
-            if let Some(word) = told.get_mut(at) {
-                *word = bits;
-            }
-        }
-        let figures = words(reader.get_figures()?, "figures")?;
-        if Some(figures.len()) != count.checked_mul(sources.len()) {
-            return Err(WireError::field("figures", "are not as many as told"));
-        }
-        Ok(Self { sources, told, figures })
     }
 
     /// How many rows.
     pub fn len(&self) -> usize {
-        self.sources.len()
+        self.count
     }
 
     pub fn is_empty(&self) -> bool {
-        self.sources.is_empty()
+        self.count == 0
     }
 
     /// A word a row; [`sources_of`] reads it.
     pub fn sources(&self) -> &'a [Word] {
-        self.sources
+        &self.words[..self.count]
     }
 
-    /// The first `COLUMNS` columns, each a word a row; `None` where every row is zero. From an older agent there are
-    /// fewer; from a newer one more, which stand behind and are not looked at.
-    pub fn columns<const COLUMNS: usize>(&self) -> [Option<&'a [Word]>; COLUMNS] {
-        const { assert!(COLUMNS <= TOLD_WORDS * 64) };
-        let mut columns = [None; COLUMNS];
-        let mut rest = self.figures;
-        for (word, bits) in self.told.iter().enumerate() {
-            let mut bits = *bits;
-            while bits != 0 {
-                let at = word * 64 + bits.trailing_zeros() as usize;
-                let (column, behind) = rest.split_at(self.sources.len());
-                let Some(place) = columns.get_mut(at) else { return columns };
-                *place = Some(column);
-                rest = behind;
-                bits &= bits - 1;
-            }
+    /// Which figures are told, a bit each. From an older agent there are fewer, from a newer one more.
+    pub fn told(&self) -> u128 {
+        self.told
+    }
+
+    /// Columns of the figures that are told, one after another, each a word a row.
+    pub fn words(&self) -> &'a [Word] {
+        &self.words[self.count..]
+    }
+
+    /// One figure's column; `None` where every row is zero.
+    pub fn column(&self, figure: usize) -> Option<&'a [Word]> {
+        let half = if figure < 64 { self.told as u64 } else { (self.told >> 64) as u64 };
+        if half >> (figure % 64) & 1 == 0 || self.count == 0 {
+            return None;
         }
-        columns
+        // By halves: most figures are in the lower one, and the processor counts in words.
+        let (low, high) = (self.told as u64, (self.told >> 64) as u64);
+        let before = match figure {
+            0..64 => (low & ((1 << figure) - 1)).count_ones(),
+            _ => low.count_ones() + (high & ((1 << (figure - 64)) - 1)).count_ones(),
+        } as usize;
+        Some(&self.words[(1 + before) * self.count..][..self.count])
     }
 
     /// One row, `None` beyond the last.
     pub fn row<const COLUMNS: usize>(&self, at: usize) -> Option<([u64; COLUMNS], Sources)> {
-        let sources = sources_of(u64::from_le_bytes(*self.sources.get(at)?));
-        let figure = |column: Option<&[Word]>| column.map_or(0, |words| u64::from_le_bytes(words[at]));
-        Some((self.columns().map(figure), sources))
-    }
-}
-
-fn words<'a>(data: &'a [u8], field: &'static str) -> Result<&'a [Word], WireError> {
-    match data.as_chunks() {
-        (words, []) => Ok(words),
-        _ => Err(WireError::field(field, "are not whole words")),
+        const { assert!(COLUMNS <= TOLD_MAX) };
+        let sources = sources_of(u64::from_le_bytes(*self.sources().get(at)?));
+        let figure = |figure| self.column(figure).map_or(0, |words| u64::from_le_bytes(words[at]));
+        Some((std::array::from_fn(figure), sources))
     }
 }
 
@@ -126,18 +119,13 @@ pub(super) fn write(
     let count = sources.len();
     let is_told = |column: &usize| (0..count).any(|row| figure(*column, row) != 0);
     let told: Vec<usize> = (0..columns).filter(is_told).collect();
-    out.set_count(crate::convert::list_len(count));
-    let put = |to: &mut [u8], of: &mut dyn Iterator<Item = u64>| {
-        for (place, word) in to.as_chunks_mut().0.iter_mut().zip(of) {
-            *place = word.to_le_bytes();
-        }
-    };
-    put(out.reborrow().init_sources(crate::convert::list_len(count * 8)), &mut sources.iter().copied());
-    let mut bits = out.reborrow().init_told(crate::convert::list_len(columns.div_ceil(64)));
-    for at in 0..bits.len() {
-        let mine = told.iter().filter(|column| **column / 64 == at as usize);
-        bits.set(at, mine.fold(0, |word, column| word | 1 << (column % 64)));
+    let bits = told.iter().fold(0_u128, |bits, column| bits | 1 << column);
+    out.set_count(list_len(count));
+    out.set_told(bits as u64);
+    out.set_told_beyond((bits >> 64) as u64);
+    let places = out.init_words(list_len((1 + told.len()) * count * 8)).as_chunks_mut().0;
+    let figures = told.iter().flat_map(|column| (0..count).map(|row| figure(*column, row)));
+    for (place, word) in places.iter_mut().zip(sources.iter().copied().chain(figures)) {
+        *place = word.to_le_bytes();
     }
-    let figures = out.init_figures(crate::convert::list_len(told.len() * count * 8));
-    put(figures, &mut told.iter().flat_map(|column| (0..count).map(|row| figure(*column, row))));
 }

@@ -3,16 +3,10 @@
 use super::sync::{AtomicU64, Ordering};
 use super::version::Version;
 use model::usage::Sources;
-use wire::report::{Word, sources_of};
+use wire::report::{Rows, Word, sources_of};
 
 /// Says in the word of sources that the figures are a container's last; `wire` leaves that bit free.
 pub(super) const FINAL: u64 = 1 << 63;
-
-/// Figures of a report, for one bank or several: columns of one length, `None` where all are zero.
-pub(super) struct Told<'a, const COLUMNS: usize> {
-    pub(super) sources: &'a [Word],
-    pub(super) columns: [Option<&'a [Word]>; COLUMNS],
-}
 
 /// Cells are written by the [`super::Writer`] and read by everyone, all behind one version. With eight rows a column is
 /// one cache line, and the bank's columns lie one after another: what writes a report walks forward through memory, and
@@ -53,15 +47,20 @@ fn set(cell: &AtomicU64, word: u64) {
     cell.store(word, Ordering::Relaxed);
 }
 
-/// As many words as there are; of a full column the compiler knows how many.
-fn copy<const ROWS: usize>(cells: &[AtomicU64; ROWS], words: &[Word]) {
-    if let Ok(words) = <&[Word; ROWS]>::try_from(words) {
-        for at in 0..ROWS {
-            set(&cells[at], u64::from_le_bytes(words[at]));
+/// Lowest first; by halves, which the processor can count in.
+#[inline(always)]
+fn each_bit(bits: u128, mut see: impl FnMut(usize)) {
+    for (half, base) in [(bits as u64, 0), ((bits >> 64) as u64, 64)] {
+        let mut half = half;
+        while half != 0 {
+            see(base + half.trailing_zeros() as usize);
+            half &= half - 1;
         }
-    } else {
-        cells.iter().zip(words).for_each(|(cell, word)| set(cell, u64::from_le_bytes(*word)));
     }
+}
+
+fn copy(cells: &[AtomicU64], words: &[Word]) {
+    cells.iter().zip(words).for_each(|(cell, word)| set(cell, u64::from_le_bytes(*word)));
 }
 
 impl<const ROWS: usize, const COLUMNS: usize> Bank<ROWS, COLUMNS> {
@@ -69,29 +68,47 @@ impl<const ROWS: usize, const COLUMNS: usize> Bank<ROWS, COLUMNS> {
     /// hold something else than zeros; the others are not touched where the report has nothing for them either.
     pub(super) fn write(
         &self,
-        told: &Told<'_, COLUMNS>,
+        rows: &Rows<'_>,
         first: usize,
         owners: &[u64; ROWS],
         written: &mut u128,
         timestamp: u64,
     ) {
-        const { assert!(COLUMNS <= 128) };
-        let rows = first..told.sources.len().min(first + ROWS);
+        const { assert!(COLUMNS < 128) };
+        let count = (rows.len() - first).min(ROWS);
+        let known = (1 << COLUMNS) - 1;
+        let told = rows.told() & known;
         self.version.write(|| {
             set(&self.timestamp, timestamp);
             self.owners.iter().zip(owners).for_each(|(cell, owner)| set(cell, *owner));
-            copy(&self.sources, &told.sources[rows.clone()]);
-            let mut bit = 1;
-            for (cells, words) in self.columns.iter().zip(&told.columns) {
-                if let Some(words) = words {
-                    copy(cells, &words[rows.clone()]);
-                    *written |= bit;
-                } else if *written & bit != 0 {
-                    cells.iter().for_each(|cell| set(cell, 0));
-                    *written &= !bit;
-                }
-                bit <<= 1;
+            copy(&self.sources, &rows.sources()[first..first + count]);
+            if count == ROWS {
+                // The compiler knows how long these are, and unrolls the loop.
+                self.write_columns(rows, first, told, |cells, words| {
+                    words.first_chunk::<ROWS>().into_iter().for_each(|words| copy(cells, words));
+                });
+            } else {
+                self.write_columns(rows, first, told, |cells, words| copy(cells, &words[..count]));
             }
+            each_bit(*written & known & !told, |column| {
+                self.columns[column].iter().for_each(|cell| set(cell, 0))
+            });
+        });
+        *written = told;
+    }
+
+    #[inline(always)]
+    fn write_columns(
+        &self,
+        rows: &Rows<'_>,
+        first: usize,
+        told: u128,
+        copy: impl Fn(&[AtomicU64; ROWS], &[Word]),
+    ) {
+        let (words, mut at) = (rows.words(), first);
+        each_bit(told, |column| {
+            copy(&self.columns[column], &words[at..]);
+            at += rows.len();
         });
     }
 
@@ -99,24 +116,25 @@ impl<const ROWS: usize, const COLUMNS: usize> Bank<ROWS, COLUMNS> {
     /// figure that is lower than what was shown stays as it is. Returns the rows in which some did.
     pub(super) fn write_held(
         &self,
-        told: &Told<'_, COLUMNS>,
+        told: &Rows<'_>,
         first: usize,
         (owners, held): (&[u64; ROWS], u8),
         is_counter: &[bool; COLUMNS],
         timestamp: u64,
     ) -> u8 {
-        let rows = told.sources.len().min(first + ROWS) - first;
+        let rows = (told.len() - first).min(ROWS);
         let mut lower = 0;
         self.version.write(|| {
             set(&self.timestamp, timestamp);
             self.owners.iter().zip(owners).for_each(|(cell, owner)| set(cell, *owner));
-            copy(&self.sources, &told.sources[first..first + rows]);
-            for at in 0..COLUMNS {
+            copy(&self.sources, &told.sources()[first..first + rows]);
+            for (at, is_counter) in is_counter.iter().enumerate() {
+                let column = told.column(at);
                 for row in 0..ROWS {
-                    let word = told.columns[at].filter(|_| row < rows).map(|words| words[first + row]);
+                    let word = column.filter(|_| row < rows).map(|words| words[first + row]);
                     let word = word.map_or(0, u64::from_le_bytes);
                     let shown = self.columns[at][row].load(Ordering::Relaxed);
-                    let stays = held >> row & 1 == 1 && is_counter[at] && word < shown;
+                    let stays = held >> row & 1 == 1 && *is_counter && word < shown;
                     set(&self.columns[at][row], if stays { shown } else { word });
                     lower |= u8::from(stays) << row;
                 }
@@ -148,8 +166,8 @@ impl<const ROWS: usize, const COLUMNS: usize> Bank<ROWS, COLUMNS> {
         })
     }
 
-    /// What the writer itself has left in a cell.
-    pub(super) fn cell(&self, column: usize, row: usize) -> u64 {
-        self.columns[column][row].load(Ordering::Relaxed)
+    /// What the writer itself has left in a column.
+    pub(super) fn column(&self, column: usize) -> [u64; ROWS] {
+        self.columns[column].each_ref().map(|cell| cell.load(Ordering::Relaxed))
     }
 }

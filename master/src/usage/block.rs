@@ -3,8 +3,7 @@
 //! A report that tells of the same containers as the one before is written without a look at a name: row `n` of the
 //! message is row `n % 8` of the block's bank `n / 8`.
 
-use super::bank::Told;
-use super::history::{NOTHING, Sample};
+use super::history::{NOTHING, RATES, sample_of};
 use super::writer::Writer;
 use super::{BANK_ROWS, Figures, NodeRow, Row};
 use model::id::{ContainerId, ExecutorId, FrameworkId};
@@ -125,36 +124,32 @@ impl Writer {
     }
 
     fn record_running(&mut self, block: &mut Block, rows: &Rows<'_>, timestamp: UnixTime) {
-        let told = Told { sources: rows.sources(), columns: rows.columns::<{ Usage::WORDS }>() };
         let rate = Rate::between(block.timestamp, timestamp);
         block.timestamp = timestamp;
-        for (first, bank) in (0..told.sources.len()).step_by(BANK_ROWS).zip(&block.banks) {
+        let [cpu, memory, rx, tx, run_queue] = container::SAMPLED.map(|figure| rows.column(figure));
+        for (first, bank) in (0..rows.len()).step_by(BANK_ROWS).zip(&block.banks) {
             let cells = self.table.live.get(*bank).expect("a block's banks are made");
             let state = &mut self.banks[*bank];
-            let count = (told.sources.len() - first).min(BANK_ROWS);
-            let samples = std::array::from_fn(|at| {
-                if at >= count || state.owners[at] == 0 {
-                    return NOTHING;
+            let now = [cpu, memory, rx, tx, run_queue].map(|column| words(column, first));
+            let before = [container::CPU, container::NET_RX, container::NET_TX].map(|it| cells.column(it));
+            let mut samples = [NOTHING; BANK_ROWS];
+            for at in 0..BANK_ROWS {
+                let since =
+                    |now: &[u64; BANK_ROWS], before: &[u64; BANK_ROWS]| now[at].saturating_sub(before[at]);
+                let network = since(&now[2], &before[1]).saturating_add(since(&now[3], &before[2]));
+                let (cpu, network) = (rate.of(since(&now[0], &before[0])), rate.of(network));
+                let unknown = if rate.is_known() && state.fresh >> at & 1 == 0 { 0 } else { RATES };
+                if state.owners[at] != 0 {
+                    samples[at] = sample_of(cpu, now[1][at], network, now[4][at]) | unknown;
                 }
-                let figure = |column: usize| word(told.columns[column], first + at);
-                let rate = rate.filter(|_| state.fresh >> at & 1 == 0);
-                let since = |column| figure(column).saturating_sub(cells.cell(column, at));
-                let network = || since(container::NET_RX).saturating_add(since(container::NET_TX));
-                let sample = Sample {
-                    cpu_ns: rate.map(|rate| rate.of(since(container::CPU))),
-                    memory_bytes: Some(figure(container::MEMORY)),
-                    network_bytes: rate.map(|rate| rate.of(network())),
-                    run_queue_ns: Some(figure(container::RUN_QUEUE)),
-                };
-                sample.word()
-            });
+            }
             let ring = self.table.rings.get(*bank).expect("a bank's ring is made with it");
             ring.write(second(timestamp), &state.owners, &state.born, &samples);
             if state.held == 0 {
-                cells.write(&told, first, &state.owners, &mut state.written, timestamp.0);
+                cells.write(rows, first, &state.owners, &mut state.written, timestamp.0);
             } else {
-                let rows = (&state.owners, state.held);
-                state.held = cells.write_held(&told, first, rows, &container::IS_COUNTER, timestamp.0);
+                let held = (&state.owners, state.held);
+                state.held = cells.write_held(rows, first, held, &container::IS_COUNTER, timestamp.0);
                 state.written = u128::MAX;
             }
             state.fresh = 0;
@@ -162,36 +157,35 @@ impl Writer {
     }
 
     fn record_node(&mut self, block: &mut Block, content: &Content<'_>, hear: &mut impl FnMut(Event)) {
-        if content.node.is_empty() {
+        let rows = &content.node;
+        if rows.is_empty() {
             return;
         }
         let is_new = block.node.is_none();
         let Some(row) = block.node.or_else(|| self.allocate_node()) else { return };
-        if is_new {
-            block.node = Some(row);
-        }
+        block.node = Some(row);
         // An agent that was removed has a session for a moment longer.
         if !self.is_node_known(row) {
             return;
         }
-        let told =
-            Told { sources: content.node.sources(), columns: content.node.columns::<{ NodeUsage::WORDS }>() };
         let cells = self.table.nodes.get(row.0.index as usize).expect("made when it was allocated");
-        let figure = |column: usize| word(told.columns[column], 0);
-        let since = |column| figure(column).saturating_sub(cells.cell(column, 0));
+        let figure = |figure| words::<1>(rows.column(figure), 0)[0];
+        let since = |column| figure(column).saturating_sub(cells.column(column)[0]);
         let rate = Rate::between(block.node_timestamp, content.timestamp);
         block.node_timestamp = content.timestamp;
-        let sample = Sample {
-            cpu_ns: rate.map(|rate| rate.of(since(node::CPU))),
-            memory_bytes: Some(figure(node::MEMORY_TOTAL).saturating_sub(figure(node::MEMORY_AVAILABLE))),
-            network_bytes: rate.map(|rate| rate.of(since(node::NET_RX).saturating_add(since(node::NET_TX)))),
-            run_queue_ns: rate.map(|rate| rate.of(since(node::RUN_QUEUE))),
-        };
+        let sample = sample_of(
+            rate.of(since(node::CPU)),
+            figure(node::MEMORY_TOTAL).saturating_sub(figure(node::MEMORY_AVAILABLE)),
+            rate.of(since(node::NET_RX).saturating_add(since(node::NET_TX))),
+            rate.of(since(node::RUN_QUEUE)),
+        );
+        let unknown = if rate.is_known() { 0 } else { RATES | 0xffff << 48 };
         let ring = self.table.node_rings.get(row.0.index as usize).expect("made with the node");
         let second = second(content.timestamp);
         let born = ring.born(0, row.0.word()).unwrap_or(second);
-        ring.write(second, &[row.0.word()], &[born], &[sample.word()]);
-        cells.write(&told, 0, &[row.0.word()], &mut u128::MAX.clone(), content.timestamp.0);
+        ring.write(second, &[row.0.word()], &[born], &[sample | unknown]);
+        // What the row's last node left there is written over, or made zero.
+        cells.write(rows, 0, &[row.0.word()], &mut u128::MAX.clone(), content.timestamp.0);
         if is_new {
             hear(Event::Node(row));
         }
@@ -240,24 +234,37 @@ impl Writer {
     }
 }
 
-/// What is used in a second, from what was used between two reports; in units of 2^-32.
+/// What is used in a second, from what was used between two reports; in units of 2^-32. Zero where there was no report
+/// before, or the agent's clock was set back.
 #[derive(Clone, Copy)]
 struct Rate(u64);
 
 impl Rate {
-    /// `None` where there was no report before, or the agent's clock was set back.
-    fn between(before: UnixTime, now: UnixTime) -> Option<Self> {
-        let us = now.0.checked_sub(before.0).filter(|us| *us > 0 && before.0 > 0)?;
-        Some(Self((1_000_000 << 32) / us))
+    fn between(before: UnixTime, now: UnixTime) -> Self {
+        let us = now.0.checked_sub(before.0).filter(|us| *us > 0 && before.0 > 0);
+        Self(us.map_or(0, |us| (1_000_000 << 32) / us))
+    }
+
+    fn is_known(self) -> bool {
+        self.0 > 0
     }
 
     fn of(self, used: u64) -> u64 {
-        u64::try_from(u128::from(used) * u128::from(self.0) >> 32).unwrap_or(u64::MAX)
+        let used = (u128::from(used) * u128::from(self.0)) >> 32;
+        if used >> 64 == 0 { used as u64 } else { u64::MAX }
     }
 }
 
-fn word(column: Option<&[Word]>, row: usize) -> u64 {
-    column.map_or(0, |words| u64::from_le_bytes(words[row]))
+/// A bank's part of a column, with zeros where there is none.
+fn words<const ROWS: usize>(column: Option<&[Word]>, first: usize) -> [u64; ROWS] {
+    let mut words = [0; ROWS];
+    let told = column.map_or(&[][..], |column| &column[first..]);
+    if let Some(all) = told.first_chunk::<ROWS>() {
+        words = all.map(u64::from_le_bytes);
+    } else {
+        words.iter_mut().zip(told).for_each(|(word, told)| *word = u64::from_le_bytes(*told));
+    }
+    words
 }
 
 pub(super) fn second(time: UnixTime) -> u64 {
@@ -273,6 +280,7 @@ mod container {
     pub(super) const NET_RX: usize = column(Usage::FIGURES, "net_rx_bytes");
     pub(super) const NET_TX: usize = column(Usage::FIGURES, "net_tx_bytes");
     pub(super) const RUN_QUEUE: usize = column(Usage::FIGURES, "run_queue_p99_ns");
+    pub(super) const SAMPLED: [usize; 5] = [CPU, MEMORY, NET_RX, NET_TX, RUN_QUEUE];
 
     /// Which columns only grow.
     pub(super) const IS_COUNTER: [bool; Usage::WORDS] = {

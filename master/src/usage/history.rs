@@ -55,48 +55,69 @@ const UNKNOWN: u16 = u16::MAX;
 
 /// Sixteen bits for any figure: eleven bits of it, and how far they are shifted. Below 2,048 it is exact.
 const fn pack(figure: u64) -> u16 {
-    let shift = (64 - figure.leading_zeros()).saturating_sub(11);
-    ((shift << 10) as u16) + (figure >> shift) as u16
+    // The bit that is put in makes the least shift zero.
+    let shift = 53 - (figure | 1 << 10).leading_zeros();
+    (shift << 10) as u16 + (figure >> shift) as u16
 }
 
 /// The middle of what [`pack`] makes the same.
 const fn unpack(packed: u16) -> u64 {
-    if packed < 2_048 {
-        return packed as u64;
-    }
-    let shift = (packed >> 10) - 1;
-    ((packed as u64 & 1_023 | 1_024) << shift) + ((1 << shift) >> 1)
+    let shift = (packed >> 10).saturating_sub(1);
+    ((packed as u64 - ((shift as u64) << 10)) << shift) + ((1 << shift) >> 1)
+}
+
+/// Parts of a sample's word that no report can tell before there are two: the rates.
+pub(super) const RATES: u64 = 0xffff << 32 | 0xffff;
+
+/// The word of a sample: CPU, memory, network and run queue, as [`Sample`] has them.
+pub(super) fn sample_of(cpu: u64, memory: u64, network: u64, run_queue: u64) -> u64 {
+    let part = |figure| u64::from(pack(figure));
+    part(cpu) | part(memory) << 16 | part(network) << 32 | part(run_queue) << 48
+}
+
+/// The four figures of a word.
+fn parts(word: u64) -> [u16; 4] {
+    std::array::from_fn(|at| (word >> (at * 16)) as u16)
 }
 
 impl Sample {
-    pub(super) fn word(&self) -> u64 {
-        let parts = [self.cpu_ns, self.memory_bytes, self.network_bytes, self.run_queue_ns];
-        parts.iter().rev().fold(0, |word, part| word << 16 | u64::from(part.map_or(UNKNOWN, pack)))
-    }
-
     fn of(word: u64) -> Self {
-        let part = |at: u32| {
-            let packed = (word >> (at * 16)) as u16;
-            (packed != UNKNOWN).then(|| unpack(packed))
-        };
-        Self { cpu_ns: part(0), memory_bytes: part(1), network_bytes: part(2), run_queue_ns: part(3) }
+        let known = |packed| (packed != UNKNOWN).then(|| unpack(packed));
+        let [cpu_ns, memory_bytes, network_bytes, run_queue_ns] = parts(word).map(known);
+        Self { cpu_ns, memory_bytes, network_bytes, run_queue_ns }
+    }
+}
+
+/// Makes one sample of many. Nothing in it branches: thousands are made in the same second, when a quarter of a minute is
+/// over.
+#[derive(Clone, Copy, Default)]
+struct Fold {
+    /// Of CPU and network, and how many were known.
+    sums: [u64; 2],
+    counts: [u64; 2],
+    /// Of memory and run queue; packed figures are in the order of what they stand for. One more than it is, so that zero
+    /// is none.
+    most: [u16; 2],
+}
+
+impl Fold {
+    fn add(&mut self, word: u64) {
+        let [cpu, memory, network, run_queue] = parts(word);
+        for (at, packed) in [cpu, network].into_iter().enumerate() {
+            let is_known = u64::from(packed != UNKNOWN);
+            self.sums[at] = self.sums[at].saturating_add(unpack(packed) * is_known);
+            self.counts[at] += is_known;
+        }
+        for (at, packed) in [memory, run_queue].into_iter().enumerate() {
+            self.most[at] = self.most[at].max(packed.wrapping_add(1));
+        }
     }
 
-    /// One sample for many.
-    fn fold(all: impl Iterator<Item = Self>) -> Self {
-        let (mut whole, mut cpus, mut networks) = (Self::default(), 0, 0);
-        for sample in all {
-            cpus += u64::from(sample.cpu_ns.is_some());
-            networks += u64::from(sample.network_bytes.is_some());
-            let sum = |a: Option<u64>, b: Option<u64>| b.map(|b| a.unwrap_or(0).saturating_add(b)).or(a);
-            whole.cpu_ns = sum(whole.cpu_ns, sample.cpu_ns);
-            whole.network_bytes = sum(whole.network_bytes, sample.network_bytes);
-            whole.memory_bytes = whole.memory_bytes.max(sample.memory_bytes);
-            whole.run_queue_ns = whole.run_queue_ns.max(sample.run_queue_ns);
-        }
-        whole.cpu_ns = whole.cpu_ns.map(|sum| sum / cpus);
-        whole.network_bytes = whole.network_bytes.map(|sum| sum / networks);
-        whole
+    fn word(self) -> u64 {
+        let mean = |at: usize| self.sums[at].checked_div(self.counts[at]).map_or(UNKNOWN, pack);
+        let most = |at: usize| self.most[at].wrapping_sub(1);
+        let parts = [mean(0), most(0), mean(1), most(1)];
+        parts.into_iter().rev().fold(0, |word, part| word << 16 | u64::from(part))
     }
 }
 
@@ -161,9 +182,9 @@ impl<const ROWS: usize> Ring<ROWS> {
         if newest == 0 || second < newest || second - newest > SERIES[2].0 * SERIES[2].1 as u64 {
             self.samples.iter().for_each(|cells| self.fill(cells, NOTHING));
         } else {
-            for series in 1..SERIES.len() {
-                let number = newest / SERIES[series].0;
-                if second / SERIES[series].0 > number {
+            for (series, (step, _)) in SERIES.into_iter().enumerate().skip(1) {
+                let number = newest / step;
+                if second / step > number {
                     self.fold(series, number, newest);
                 }
             }
@@ -184,13 +205,18 @@ impl<const ROWS: usize> Ring<ROWS> {
     fn fold(&self, series: usize, number: u64, newest: u64) {
         let (step, finer) = (SERIES[series].0, SERIES[series - 1].0);
         let ratio = step / finer;
-        for row in 0..ROWS {
-            let born = self.born[row].load(Ordering::Relaxed) / finer;
-            let parts =
-                (number * ratio..(number + 1) * ratio).filter(|part| *part >= born && part * finer <= newest);
-            let cell = |part| self.samples[place(series - 1, part)][row].load(Ordering::Relaxed);
-            let whole = Sample::fold(parts.map(|part| Sample::of(cell(part))));
-            self.samples[place(series, number)][row].store(whole.word(), Ordering::Relaxed);
+        let last = ((number + 1) * ratio - 1).min(newest / finer);
+        let born = self.born.each_ref().map(|born| born.load(Ordering::Relaxed) / finer);
+        let mut folds = [Fold::default(); ROWS];
+        for part in number * ratio..=last {
+            let cells = &self.samples[place(series - 1, part)];
+            for row in 0..ROWS {
+                let word = cells[row].load(Ordering::Relaxed);
+                folds[row].add(if part >= born[row] { word } else { NOTHING });
+            }
+        }
+        for (cell, fold) in self.samples[place(series, number)].iter().zip(folds) {
+            cell.store(fold.word(), Ordering::Relaxed);
         }
     }
 
@@ -253,11 +279,15 @@ mod tests {
         Sample { cpu_ns: Some(n), memory_bytes: Some(n), network_bytes: None, run_queue_ns: Some(n % 7) }
     }
 
+    fn word(n: u64) -> u64 {
+        sample_of(n, n, 0, n % 7) | 0xffff << 32
+    }
+
     /// One row, a sample a second with the second's number.
     fn ring<const ROWS: usize>(seconds: impl Iterator<Item = u64>, born: u64) -> Ring<ROWS> {
         let ring = Ring::default();
         seconds.for_each(|second| {
-            ring.write(second, &[1; ROWS], &[born; ROWS], &[sample(second % 1_000).word(); ROWS]);
+            ring.write(second, &[1; ROWS], &[born; ROWS], &[word(second % 1_000); ROWS]);
         });
         ring
     }
@@ -308,7 +338,7 @@ mod tests {
     fn a_new_owner_has_nothing_of_the_old_ones() {
         let ring = ring::<1>(600..1_000, 600);
         assert_eq!(ring.read(0, 2), None);
-        (1_000..1_020).for_each(|second| ring.write(second, &[2], &[1_000], &[sample(5).word()]));
+        (1_000..1_020).for_each(|second| ring.write(second, &[2], &[1_000], &[word(5)]));
         assert_eq!(ring.read(0, 1), None);
         let history = ring.read(0, 2).expect("its own");
         assert_eq!(history[0].samples, vec![sample(5); 20]);
@@ -320,7 +350,7 @@ mod tests {
         let old = ring::<8>(600..1_000, 600);
         let new = Ring::<8>::default();
         assert_eq!(new.take_over(3, &old, 0, 1_030), Some(600));
-        new.write(1_030, &[0, 0, 0, 9, 0, 0, 0, 0], &[600; 8], &[sample(1).word(); 8]);
+        new.write(1_030, &[0, 0, 0, 9, 0, 0, 0, 0], &[600; 8], &[word(1); 8]);
         let history = new.read(3, 9).expect("its own");
         assert_eq!(history[0].samples[0], sample(971));
         assert_eq!(history[0].samples[29..59], vec![Sample::default(); 30], "999 was the last");

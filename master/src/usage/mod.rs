@@ -117,7 +117,7 @@ impl Place {
     }
 
     fn of(word: u64) -> Self {
-        let at = (word & (1 << 62) - 1) as usize;
+        let at = (word & ((1 << 62) - 1)) as usize;
         match word >> 62 {
             1 => Self::Live(at / BANK_ROWS, at % BANK_ROWS),
             2 => Self::Last(at / BANK_ROWS, at % BANK_ROWS),
