@@ -98,7 +98,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// What a machine is made of, on Debian.
 pub(crate) const PACKAGES: &[&str] =
-    &["qemu-system-x86", "busybox-static", "zstd", "xz-utils", "binutils", "iproute2"];
+    &["qemu-system-x86", "busybox-static", "zstd", "lz4", "xz-utils", "binutils", "iproute2"];
 
 /// The programs that are not there.
 pub(crate) fn missing_tools() -> Vec<&'static str> {
@@ -106,6 +106,7 @@ pub(crate) fn missing_tools() -> Vec<&'static str> {
         ("qemu-system-x86_64", &["--version"]),
         ("busybox", &["true"]),
         ("zstd", &["--version"]),
+        ("lz4", &["--version"]),
         ("xz", &["--version"]),
         ("strip", &["--version"]),
         ("ip", &["-V"]),

@@ -86,7 +86,8 @@ fn file_in(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
 /// The ELF image inside a bzImage: whatever behind a compressor's magic unpacks to ELF (as the kernel's own
 /// scripts/extract-vmlinux finds it).
 fn uncompressed(bz_image: &Path) -> Result<Vec<u8>> {
-    const FORMATS: [(&[u8], &str); 2] = [(b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zXZ\0", "xz")];
+    const FORMATS: [(&[u8], &str); 3] =
+        [(b"\x28\xb5\x2f\xfd", "zstd"), (b"\x02\x21\x4c\x18", "lz4"), (b"\xfd7zXZ\0", "xz")];
     let bytes = fs::read(bz_image).with_context(|| format!("cannot read {}", bz_image.display()))?;
     for (magic, program) in FORMATS {
         for at in (0..bytes.len().saturating_sub(magic.len())).filter(|at| bytes[*at..].starts_with(magic)) {
@@ -96,7 +97,7 @@ fn uncompressed(bz_image: &Path) -> Result<Vec<u8>> {
             }
         }
     }
-    bail!("{} holds no kernel packed by zstd or xz", bz_image.display())
+    bail!("{} holds no kernel packed by zstd, lz4 or xz", bz_image.display())
 }
 
 /// Unpacks. What follows the packed part is complained of by the program and left alone.
