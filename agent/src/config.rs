@@ -3,6 +3,7 @@
 //! Names, units and defaults are those of Mesos' agent where it has the same flag. Both spellings, `--work-dir` and
 //! `--work_dir`, are taken.
 
+use crate::bpf::{Options, Pins};
 use crate::duration;
 use crate::node::settings::Settings;
 use api::v1;
@@ -107,6 +108,11 @@ pub struct Config {
     #[arg(long, env = "INGOT_BPF", value_enum, default_value_t = Switch::On)]
     pub bpf: Switch,
 
+    /// Where what BPF counts outlives the agent: a directory in a bpffs, "usual" (in /sys/fs/bpf, or in a bpffs that the
+    /// agent mounts at /run/ingot/bpf), or "off"
+    #[arg(long, env = "INGOT_BPF_PINS", default_value = "usual", value_name = "DIRECTORY")]
+    pub bpf_pins: PathBuf,
+
     /// How often the master is told what containers use
     #[arg(long, env = "INGOT_USAGE_INTERVAL", default_value = "1secs", value_parser = parse_interval, value_name = "DURATION")]
     pub usage_interval: u64,
@@ -183,6 +189,16 @@ fn parse_environment(text: &str) -> Result<Environment, String> {
 }
 
 impl Config {
+    /// How BPF programs are to be loaded.
+    pub(crate) fn bpf_options(&self) -> Options<'_> {
+        let pins = match self.bpf_pins.to_str() {
+            Some("off") => Pins::None,
+            Some("usual") => Pins::Usual,
+            _ => Pins::Below(&self.bpf_pins),
+        };
+        Options { pins, ..Options::default() }
+    }
+
     pub fn settings(&self) -> Settings {
         Settings {
             executor_registration_timeout_ms: self.executor_registration_timeout,
@@ -238,6 +254,7 @@ impl Config {
             ("switch_user", self.switches_user().to_string()),
             ("work_dir", self.work_dir.display().to_string()),
             ("bpf", if self.bpf == Switch::On { "on" } else { "off" }.to_owned()),
+            ("bpf_pins", self.bpf_pins.display().to_string()),
             ("usage_interval", time(self.usage_interval)),
         ]);
         if let Some(resources) = &self.resources {

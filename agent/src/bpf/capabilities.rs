@@ -15,7 +15,8 @@ const BPF: u32 = 39;
 const NEEDED: [(u32, &str); 3] = [(BPF, "CAP_BPF"), (PERFMON, "CAP_PERFMON"), (NET_ADMIN, "CAP_NET_ADMIN")];
 
 pub(super) fn check() -> Result<(), Reason> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    // Of this thread: they are a thread's, not a process's.
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let lacking = lacking(effective(&status));
     if lacking.is_empty() { Ok(()) } else { Err(Reason::NotPermitted(lacking)) }
 }

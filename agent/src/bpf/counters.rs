@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
 use agent_ebpf::{Counters, Memory, map};
-use aya::Ebpf;
 use aya::maps::{HashMap, IterableMap, MapData, MapError, PerCpuHashMap, PerCpuValues};
 use aya::util::nr_cpus;
 
 use super::batch::Batch;
+use super::loader::Loaded;
+use super::pins::PinsError;
 
 /// Why a container cannot be counted.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,12 @@ pub enum CountersError {
         #[source]
         source: std::io::Error,
     },
+    #[error("cannot keep the programs of sockets attached to container {id}")]
+    Pin {
+        id: u64,
+        #[source]
+        source: PinsError,
+    },
     #[error("cannot attach the programs of sockets to container {id}")]
     Attach {
         id: u64,
@@ -69,9 +76,9 @@ pub(super) struct ContainerMaps {
 }
 
 impl ContainerMaps {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, CountersError> {
+    pub(super) fn take(loaded: &mut Loaded) -> Result<Self, CountersError> {
         let no_map = |name| move |source| CountersError::NoMap { name, source: Some(source) };
-        let mut take = |name| ebpf.take_map(name).ok_or(CountersError::NoMap { name, source: None });
+        let mut take = |name| loaded.take_map(name).ok_or(CountersError::NoMap { name, source: None });
         let counters = PerCpuHashMap::try_from(take(map::CONTAINERS)?).map_err(no_map(map::CONTAINERS))?;
         let memory = HashMap::try_from(take(map::MEMORY)?).map_err(no_map(map::MEMORY))?;
         let cpus = nr_cpus().map_err(|(_, error)| CountersError::Cpus(error))?;
@@ -129,6 +136,12 @@ impl ContainerMaps {
             .map_err(read(map::CONTAINERS))?;
         all.sort_unstable_by_key(|(id, ..)| *id);
         Ok(all)
+    }
+
+    /// Every container there is.
+    pub(super) fn ids(&self) -> Vec<u64> {
+        // An id that comes or goes meanwhile may be met or not; nobody but us adds or removes any.
+        self.counters.keys().filter_map(Result::ok).collect()
     }
 
     /// From now on `id` is nobody's. Harmless if it never was.

@@ -4,7 +4,6 @@ use std::os::fd::AsFd;
 
 use agent_ebpf::io::{DeviceCounters, DeviceKey};
 use agent_ebpf::map;
-use aya::Ebpf;
 use aya::maps::{Array, IterableMap, MapData, PerCpuHashMap};
 use aya::util::nr_cpus;
 use model::latency::Latency;
@@ -12,6 +11,7 @@ use model::usage::Device;
 
 use super::batch::Batch;
 use super::counters::CountersError;
+use super::loader::Loaded;
 
 /// The map, and its rows as they were last read, by container.
 pub(super) struct Devices {
@@ -23,9 +23,9 @@ pub(super) struct Devices {
 }
 
 impl Devices {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, CountersError> {
+    pub(super) fn take(loaded: &mut Loaded) -> Result<Self, CountersError> {
         let no_map = |name| move |source| CountersError::NoMap { name, source: Some(source) };
-        let mut take = |name| ebpf.take_map(name).ok_or(CountersError::NoMap { name, source: None });
+        let mut take = |name| loaded.take_map(name).ok_or(CountersError::NoMap { name, source: None });
         let map = PerCpuHashMap::try_from(take(map::DEVICES)?).map_err(no_map(map::DEVICES))?;
         let lost = Array::try_from(take(map::IO_LOST)?).map_err(no_map(map::IO_LOST))?;
         let cpus = nr_cpus().map_err(|(_, error)| CountersError::Cpus(error))?;

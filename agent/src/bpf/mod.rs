@@ -3,11 +3,10 @@
 //! and says "nothing"; [`Support`] says why.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use agent_ebpf::net::SocketCounters;
 use agent_ebpf::{Counters, Histogram, Memory, map};
-use aya::Ebpf;
 use aya::maps::RingBuf;
 use aya::programs::{Iter, RawTracePoint};
 
@@ -23,6 +22,7 @@ mod devices;
 mod events;
 mod hierarchy;
 mod loader;
+mod pins;
 mod sockets;
 mod support;
 mod taken;
@@ -31,10 +31,12 @@ pub use agent_ebpf::{Event, EventKind};
 pub use btf::BtfError;
 pub use counters::CountersError;
 pub use events::{Drain, Events};
+pub use pins::PinsError;
 pub use support::{Figure, Reason, Support};
 
 use counters::ContainerMaps;
 use devices::Devices;
+use loader::Loaded;
 use sockets::Sockets;
 use taken::Pairs;
 
@@ -42,13 +44,46 @@ use taken::Pairs;
 /// are in the last microseconds of their lives; each look takes a system call and more.
 const LAST_LOOKS_MAX: u32 = 1_000;
 
-/// The programs in the kernel and their counters. Dropping it detaches them and forgets all counts.
+/// How to load.
+#[derive(Clone, Debug, Default)]
+pub struct Options<'a> {
+    pub pins: Pins<'a>,
+    /// Most containers, if not `agent_ebpf::CONTAINERS_MAX`.
+    pub containers_max: Option<u32>,
+    /// Offsets that are to be wrong, by the names of `agent_ebpf::field`: shows what becomes of a program that the kernel
+    /// refuses.
+    pub wrong_fields: &'a [(&'static str, u32)],
+}
+
+/// Whether what is loaded outlives the agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pins<'a> {
+    #[default]
+    None,
+    /// By pins where this machine has its bpffs, or in one that is mounted for it.
+    Usual,
+    /// By pins below a directory of a bpffs.
+    Below(&'a Path),
+}
+
+impl Pins<'_> {
+    fn directory(self) -> Option<Result<PathBuf, PinsError>> {
+        match self {
+            Self::None => None,
+            Self::Usual => Some(pins::usual_directory()),
+            Self::Below(path) => Some(Ok(path.to_owned())),
+        }
+    }
+}
+
+/// The programs in the kernel and their counters. Dropping it detaches them and forgets all counts, unless they are
+/// pinned.
 pub struct Bpf {
     kernel: Option<Kernel>,
 }
 
 struct Kernel {
-    ebpf: Ebpf,
+    loaded: Loaded,
     containers: ContainerMaps,
     pairs: Pairs,
     devices: Devices,
@@ -80,19 +115,43 @@ impl Bpf {
     ///
     /// Takes about a tenth of a second, most of it the verifier's and the reading of type information. Never fails: what is missing is in the [`Support`].
     pub fn open(root_cgroup: &Path) -> (Self, Support) {
-        let opened = loader::load(root_cgroup).and_then(|(mut ebpf, support)| {
+        Self::open_with(root_cgroup, &Options::default())
+    }
+
+    /// The same, by one's own options. With pins, what an earlier agent has left is taken over where it is what this one
+    /// would load: nothing is detached, and its containers are counted on.
+    pub fn open_with(root_cgroup: &Path, options: &Options<'_>) -> (Self, Support) {
+        let opened = loader::load(root_cgroup, options).and_then(|(mut loaded, support)| {
             let no_maps = |error: CountersError| Reason::Maps { message: error.to_string() };
-            let containers = ContainerMaps::take(&mut ebpf).map_err(no_maps)?;
-            let pairs = Pairs::take(&mut ebpf).map_err(no_maps)?;
-            let devices = Devices::take(&mut ebpf).map_err(no_maps)?;
-            let sockets = Sockets::take(&mut ebpf, &support).map_err(no_maps)?;
-            let ring = ebpf.take_map(map::EVENTS).map(RingBuf::try_from);
+            let containers = ContainerMaps::take(&mut loaded).map_err(no_maps)?;
+            let pairs = Pairs::take(&mut loaded).map_err(no_maps)?;
+            let devices = Devices::take(&mut loaded).map_err(no_maps)?;
+            let sockets = Sockets::take(&mut loaded, &support).map_err(no_maps)?;
+            let ring = loaded.take_map(map::EVENTS).map(RingBuf::try_from);
             let events = ring.and_then(Result::ok).map(Events::new);
-            Ok((Kernel::new(ebpf, containers, pairs, devices, sockets, events, &support), support))
+            Ok((Kernel::new(loaded, containers, pairs, devices, sockets, events, &support), support))
         });
         match opened {
             Ok((kernel, support)) => (Self { kernel: Some(kernel) }, support),
             Err(reason) => (Self { kernel: None }, Support::nothing(reason)),
+        }
+    }
+
+    /// Containers that an earlier agent had counted when this one took over; empty where nothing was taken over.
+    pub fn taken_over(&self) -> Vec<u64> {
+        let kernel = self.kernel.as_ref().filter(|kernel| kernel.loaded.taken_over);
+        kernel.map(|kernel| kernel.containers.ids()).unwrap_or_default()
+    }
+
+    /// Containers that are counted.
+    pub fn containers(&self) -> Vec<u64> {
+        self.kernel.as_ref().map(|kernel| kernel.containers.ids()).unwrap_or_default()
+    }
+
+    /// Removes the pins: from here on everything ends with this value.
+    pub fn unpin(&mut self) {
+        if let Some(kernel) = &mut self.kernel {
+            kernel.loaded.unpin();
         }
     }
 
@@ -113,7 +172,7 @@ impl Bpf {
         let Some(kernel) = &mut self.kernel else { return Ok(()) };
         kernel.containers.add(id)?;
         let Some(sockets) = &mut kernel.sockets else { return Ok(()) };
-        if let Err(error) = sockets.attach(&mut kernel.ebpf, id, directory) {
+        if let Err(error) = sockets.attach(&mut kernel.loaded, id, directory) {
             let cause = &error as &dyn std::error::Error;
             tracing::warn!(cause, directory = %directory.display(), "container's sockets are not counted by BPF");
         }
@@ -178,7 +237,7 @@ impl Bpf {
         let sockets = kernel.read_sockets(id);
         kernel.containers.remove(id)?;
         if let Some(it) = &mut kernel.sockets {
-            it.remove(id);
+            it.remove(&mut kernel.loaded, id);
         }
         if kernel.has_run_queue {
             kernel.pairs.refresh()?;
@@ -207,7 +266,7 @@ impl Bpf {
             let run_time_ns = u64::try_from(info.run_time().as_nanos()).ok()?;
             Some(Cost { program: name.to_owned(), run_count: info.run_count(), run_time_ns })
         };
-        kernel.ebpf.programs().filter_map(cost).collect()
+        kernel.loaded.programs().into_iter().filter_map(cost).collect()
     }
 }
 
@@ -226,7 +285,7 @@ pub fn keep_statistics() -> io::Result<std::os::fd::OwnedFd> {
 
 impl Kernel {
     fn new(
-        ebpf: Ebpf,
+        loaded: Loaded,
         containers: ContainerMaps,
         pairs: Pairs,
         devices: Devices,
@@ -236,7 +295,7 @@ impl Kernel {
     ) -> Self {
         let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
         Self {
-            ebpf,
+            loaded,
             containers,
             pairs,
             devices,
@@ -258,12 +317,12 @@ impl Kernel {
     fn refresh(&mut self) -> io::Result<()> {
         if self.has_running {
             let program: &RawTracePoint =
-                (&*loader::program(&mut self.ebpf, loader::FLUSH)).try_into().map_err(io::Error::other)?;
+                (&*self.loaded.program(loader::FLUSH)).try_into().map_err(io::Error::other)?;
             loader::run_everywhere(program).map_err(io::Error::other)?;
         }
         if self.has_sweep {
             let program: &mut Iter =
-                loader::program(&mut self.ebpf, loader::SWEEP).try_into().map_err(io::Error::other)?;
+                self.loaded.program(loader::SWEEP).try_into().map_err(io::Error::other)?;
             let link = program.attach().map_err(io::Error::other)?;
             let link = program.take_link(link).map_err(io::Error::other)?;
             // The walk happens as the descriptor is read; the program writes nothing into it.

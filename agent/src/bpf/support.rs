@@ -33,10 +33,12 @@ pub enum Figure {
     Life,
     /// Events and counts of the OOM killer's choices.
     Oom,
+    /// Not a figure, but that all others go on while no agent runs, and no counter begins anew with the next.
+    Pins,
 }
 
 impl Figure {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Cpu,
         Self::CpuRunning,
         Self::RunQueue,
@@ -48,6 +50,7 @@ impl Figure {
         Self::Io,
         Self::Life,
         Self::Oom,
+        Self::Pins,
     ];
 
     /// A name for logs and endpoints.
@@ -64,6 +67,7 @@ impl Figure {
             Self::Io => "io",
             Self::Life => "life",
             Self::Oom => "oom",
+            Self::Pins => "pins",
         }
     }
 }
@@ -83,6 +87,10 @@ pub enum Reason {
     NoField { of: &'static str, path: &'static str },
     #[error("{path} is not a directory of a cgroup v2 hierarchy")]
     NotCgroup2 { path: String },
+    #[error("nothing is to outlive the agent (--bpf-pins)")]
+    NotPinned,
+    #[error("nothing can be pinned: {message}")]
+    NoPins { message: String },
     #[error("the maps cannot be made: {message}")]
     Maps { message: String },
     #[error("the program `{program}` was refused by the kernel: {message}")]
@@ -176,7 +184,7 @@ mod tests {
         assert!(support.has(Figure::Cpu) && !support.has(Figure::Memory));
         assert_eq!(
             support.to_string(),
-            "BPF: cpu, cpu_running, run_queue, own_limit, network, tcp, io, life, oom; without memory, memory_exact: \
+            "BPF: cpu, cpu_running, run_queue, own_limit, network, tcp, io, life, oom, pins; without memory, memory_exact: \
              this kernel has no field mm_struct.owner"
         );
     }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
 use agent_ebpf::{Counters, Pair, Taken, map, taker};
-use aya::Ebpf;
 use aya::maps::{HashMap, IterableMap, MapData};
 use model::latency::Latency;
 
 use super::batch::Batch;
 use super::counters::CountersError;
+use super::loader::Loaded;
 use crate::accounting::kernel::{self, RunQueue, Taker};
 
 /// The map, and its rows as they were last read, by victim and taker.
@@ -25,9 +25,9 @@ pub(super) struct Pairs {
 const GONE_MAX: usize = 4_096;
 
 impl Pairs {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, CountersError> {
+    pub(super) fn take(loaded: &mut Loaded) -> Result<Self, CountersError> {
         let no_map = |source| CountersError::NoMap { name: map::TAKEN, source };
-        let map = ebpf.take_map(map::TAKEN).ok_or(no_map(None))?;
+        let map = loaded.take_map(map::TAKEN).ok_or(no_map(None))?;
         let map = HashMap::try_from(map).map_err(|error| no_map(Some(error)))?;
         Ok(Self { map, batch: Batch::default(), rows: Vec::new(), gone: BTreeSet::new() })
     }

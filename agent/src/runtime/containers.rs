@@ -113,6 +113,23 @@ impl Agent {
         }
     }
 
+    /// Counters that were taken over belong to containers that are found again or to nobody: those whose cgroup is gone
+    /// go too.
+    pub(super) fn forget_gone(&self, taken_over: Vec<u64>) {
+        let Some(root) = self.containerizer.cgroup_root() else { return };
+        let there: Vec<u64> = std::fs::read_dir(root)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| Some(std::os::unix::fs::MetadataExt::ino(&entry.metadata().ok()?)))
+            .collect();
+        for id in taken_over {
+            if !there.contains(&id) && self.container_of(id).is_none() {
+                _ = self.bpf.borrow_mut().remove_container(id);
+            }
+        }
+    }
+
     fn add_container(&self, run: Run) -> Rc<Container> {
         let container = Rc::new(Container {
             account: RefCell::default(),

@@ -149,7 +149,7 @@ impl Parts {
 impl Parts {
     fn open_bpf(&self) -> (Bpf, Support) {
         match (self.config.bpf, self.containerizer.cgroup_root()) {
-            (Switch::On, Some(root)) => Bpf::open(root),
+            (Switch::On, Some(root)) => Bpf::open_with(root, &self.config.bpf_options()),
             (Switch::On, None) => (Bpf::none(), Support::nothing(Reason::NoCgroups)),
             (Switch::Off, _) => (Bpf::none(), Support::nothing(Reason::SwitchedOff)),
         }
@@ -229,7 +229,11 @@ impl Agent {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         self.carry_out_all(effects);
         let agent = self.clone();
-        tokio::task::spawn_local(async move { agent.remove_leftovers().await });
+        let taken_over = self.bpf.borrow().taken_over();
+        tokio::task::spawn_local(async move {
+            agent.remove_leftovers().await;
+            agent.forget_gone(taken_over);
+        });
         tokio::task::spawn_local(self.clone().keep_time());
         tokio::task::spawn_local(self.clone().measure());
         self.watch_ends();
@@ -247,6 +251,7 @@ impl Agent {
                     Caught::Stop(name) => {
                         tracing::info!(signal = name, "the agent ends; tasks of frameworks that checkpoint go on");
                         self.containerizer.close();
+                        self.leave();
                         return Ok(());
                     }
                     Caught::Unregister => {
@@ -258,8 +263,16 @@ impl Agent {
         }
         self.flush_link().await;
         self.containerizer.close();
+        self.leave();
         let ending = self.exit.borrow().clone().expect("set before it was notified");
         Self::complaint(&ending).map_or(Ok(()), |complaint| Err(StartError::Ended(complaint)))
+    }
+
+    /// What is counted goes on for containers that do; for none, nothing has to.
+    fn leave(&self) {
+        if self.containers.borrow().is_empty() {
+            self.bpf.borrow_mut().unpin();
+        }
     }
 
     /// Lets the last words out, if the master takes them.

@@ -21,5 +21,7 @@ mod bpf_net;
 mod bpf_tcp;
 mod bpf_waits;
 mod containers;
+mod faults;
+mod faults_pins;
 mod ordinary;
 mod sampling;

@@ -44,7 +44,15 @@ fn workload() {
         "memory" => memory(number(1) as usize),
         "inside" | "udp" | "flood" | "tcp" | "connect" | "serve" => traffic::workload(&words),
         "direct" | "cached" => bpf_io::workload(&words),
-        "ordinary" => ordinary(words[1]),
+        "ordinary" => {
+            nix::unistd::setuid(nix::unistd::Uid::from_raw(65_534)).unwrap();
+            open_in_vain(words[1]);
+        }
+        "incapable" => {
+            give_up_capabilities();
+            open_in_vain(words[1]);
+        }
+        "untraced" => untraced(words[1]),
         "namespace" => namespace(words[1]),
         other => panic!("no workload {other}"),
     }
@@ -177,9 +185,8 @@ fn memory(mib: usize) {
     println!("peak {peak}");
 }
 
-/// Opens the programs as a user who may not.
-fn ordinary(root: &str) {
-    nix::unistd::setuid(nix::unistd::Uid::from_raw(65_534)).unwrap();
+/// Opens the programs as somebody who may not.
+fn open_in_vain(root: &str) {
     let (mut bpf, support) = agent::bpf::Bpf::open(root.as_ref());
     // Every call still works.
     bpf.add_container(1, root.as_ref()).unwrap();
@@ -187,6 +194,31 @@ fn ordinary(root: &str) {
     assert_eq!(bpf.read(1).unwrap(), None);
     assert_eq!(bpf.remove_container(1).unwrap(), None);
     assert!(bpf.take_events().is_none());
+    println!("\nsupport {support}");
+}
+
+/// Stays root, but with no capability at all (capset(2), version 3).
+#[expect(unsafe_code, reason = "neither the standard library nor nix has this call")]
+fn give_up_capabilities() {
+    let header: [u32; 2] = [0x2008_0522, 0];
+    let none = [0_u32; 6];
+    // SAFETY: the call reads a header of two words and, for this version, two sets of three.
+    let done = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// Opens the programs where no tracefs can be seen.
+fn untraced(root: &str) {
+    use nix::mount::{MsFlags, mount};
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+    let nothing: Option<&str> = None;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
+    for place in ["/sys/kernel/tracing", "/sys/kernel/debug"] {
+        if std::path::Path::new(place).is_dir() {
+            mount(Some("none"), place, Some("tmpfs"), MsFlags::empty(), nothing).unwrap();
+        }
+    }
+    let (_, support) = agent::bpf::Bpf::open(root.as_ref());
     println!("\nsupport {support}");
 }
 

@@ -1,6 +1,7 @@
 //! What a killed agent leaves: executors and tasks that would live on, as they should when an agent is to return, and
 //! their cgroups. Processes stand in their sandboxes, so they are found by their working folder, and ended by their ids.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -32,9 +33,20 @@ pub fn agent_cgroup(port: u16) -> Option<PathBuf> {
 /// last process is reaped, which takes a moment after its death. None there, or not ours to remove: nothing to do.
 pub(crate) fn cgroup(group: &Path) {
     const PATIENCE: Duration = Duration::from_secs(2);
+    if let Ok(metadata) = group.metadata() {
+        pins(metadata.ino());
+    }
     let end = Instant::now() + PATIENCE;
     while group.is_dir() && !remove_tree(group) && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Removes what a killed agent has pinned in the kernel for the containers below a cgroup, which would count for ever.
+fn pins(cgroup_id: u64) {
+    for base in ["/sys/fs/bpf/ingot", "/run/ingot/bpf"] {
+        // None there: it had none, or has removed them itself.
+        let _ = std::fs::remove_dir_all(Path::new(base).join(cgroup_id.to_string()));
     }
 }
 
