@@ -63,8 +63,8 @@ async fn measure(findings: &mut Findings) -> anyhow::Result<()> {
     let slab_before = slab_bytes();
     launch(&mut cluster).await?;
     tokio::time::sleep(SETTLE).await;
-    let (memory_after, slab_after) = (memory(pid)?, slab_bytes());
     let cost = Cost::over(pid, MEASURED).await?;
+    let (memory_after, slab_after) = (memory(pid)?, slab_bytes());
     let a_container = |bytes: u64| bytes as f64 / 1024.0 / CONTAINERS as f64;
     findings.goal(&CPU, cost.percent());
     findings.goal(&MEMORY, a_container(memory_after.now.saturating_sub(memory_before.now)));
