@@ -60,7 +60,12 @@ pub(super) struct Row {
     /// What the newest rates were computed from.
     counters: Option<Counters>,
     node_counters: Option<NodeCounters>,
+    /// Looks that met the same report of its agent once more.
+    repeats: u8,
 }
+
+/// This many looks without a newer report, and what a task uses is not known any more: its agent is silent.
+const REPEATS_MAX: u8 = 4;
 
 /// What a node or framework knows of itself; the rest is the sum of its tasks.
 const OWN: [Figure; 6] = [
@@ -250,7 +255,12 @@ fn task_row(task: Task, same: Option<Row>, span: Option<Duration>) -> Row {
             before.is_some() && before == counters.at
         });
         match same_report {
-            Some(same) => row.numbers.keep(&same.numbers),
+            Some(same) => {
+                row.repeats = same.repeats.saturating_add(1);
+                if row.repeats < REPEATS_MAX {
+                    row.numbers.keep(&same.numbers);
+                }
+            }
             None => row.numbers.measure(&counters, earlier),
         }
         row.sources = counters.usage.sources;
@@ -280,6 +290,7 @@ impl Row {
             cpu: History::default(),
             counters: None,
             node_counters: None,
+            repeats: 0,
         }
     }
 

@@ -103,10 +103,12 @@ impl Facts<'_> {
         let life = |label, text| self.fact(Group::Life, label, text);
         let traffic = both(self.traffic(|it| it.io_read_bytes), self.traffic(|it| it.io_write_bytes));
         let births = both(self.per_second(|it| it.forks), self.per_second(|it| it.execs));
+        // Where nobody reads /proc, threads are not counted; a process has at least one.
+        let threads = if usage.threads > 0 { count(usage.threads as f64) } else { "-".to_owned() };
         vec![
             io("io B/s read / written", traffic),
             io("io p50 / p99", spans(usage.io_p50_ns, usage.io_p99_ns)),
-            Fact { label: "processes / threads", text: of_all(usage.processes, usage.threads) },
+            Fact { label: "processes / threads", text: both(count(usage.processes as f64), threads) },
             life("forks/s, execs/s", births),
             life("exits bad / by signal", of_all(usage.exits_failed, usage.exits_signaled)),
         ]

@@ -48,6 +48,8 @@ pub(super) struct Detail {
     pub(super) first: Option<Box<Insight>>,
     pub(super) before: Option<Box<Insight>>,
     pub(super) newest: Option<Box<Insight>>,
+    /// The master's reading before which the newest came.
+    pub(super) told_at: Option<Duration>,
     /// Why there is nothing newer.
     pub(super) error: Option<String>,
     /// Shows what came since it was opened; otherwise since the container began.
@@ -109,6 +111,13 @@ impl State {
         }
     }
 
+    /// For how long the agent of the looked-at task has said nothing, if that is longer than it should be.
+    pub(super) fn silent_for(&self) -> Option<Duration> {
+        let detail = self.detail.as_ref().filter(|it| it.watch.is_some())?;
+        let silence = self.board.at?.saturating_sub(detail.told_at?);
+        (silence > self.interval * STALE_INTERVALS).then_some(silence)
+    }
+
     pub(super) fn handle(&mut self, input: Input, effects: &mut Vec<Effect>) {
         match input {
             Input::Key(key) => self.key(key, effects),
@@ -135,6 +144,9 @@ impl State {
                 if let Some(detail) = &mut self.detail
                     && detail.watch.as_ref() == Some(&watch)
                 {
+                    if said.is_ok() {
+                        detail.told_at = self.board.at;
+                    }
                     detail.take(said);
                 }
             }
@@ -303,6 +315,7 @@ impl State {
             first: None,
             before: None,
             newest: None,
+            told_at: None,
             error: None,
             is_recent,
             distribution,

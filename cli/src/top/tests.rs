@@ -151,6 +151,32 @@ fn a_master_that_is_away_makes_it_stale_and_a_pause_does_not() {
 }
 
 #[test]
+fn an_agent_that_falls_silent_is_not_taken_for_one_whose_tasks_go_on() {
+    let mut scene = Scene::running(80, 24);
+    let effects = scene.key(Key::Enter);
+    let Some(Effect::Watch(Some(watch))) = effects.last() else { panic!("{effects:?}") };
+    scene.told(watch, 12);
+    let cpu = |scene: &Scene| scene.state.board.tasks[4].numbers.get(Figure::Cpu);
+    let mut known = Vec::new();
+    for second in [14, 16, 18, 20, 22] {
+        let mut same = reading(second);
+        for task in &mut same.tasks {
+            task.counters = task.counters.map(|it| Counters { at: Some(Duration::from_secs(12)), ..it });
+        }
+        scene.handle(Input::Reading(Box::new(same)));
+        known.push(cpu(&scene).is_some());
+    }
+    assert_eq!(
+        known,
+        [true, true, true, true, false],
+        "the first is new, three repeat it, then it is too old"
+    );
+    assert_eq!(scene.state.silent_for(), Some(Duration::from_secs(10)));
+    scene.told(watch, 22);
+    assert_eq!(scene.state.silent_for(), None);
+}
+
+#[test]
 fn keys_that_end_or_stop_it_work_everywhere() {
     let mut scene = Scene::running(80, 24);
     assert_eq!(scene.key(Key::Char('q')), [Effect::Quit]);

@@ -8,6 +8,7 @@ use crate::top::columns;
 use crate::top::facts::{Fact, facts};
 use crate::top::numbers::Figure;
 use crate::top::state::{Detail, State};
+use crate::top::units;
 
 /// Lines above the facts.
 const HEAD_HEIGHT: u16 = 3;
@@ -63,6 +64,8 @@ fn head(pen: &mut Pen<'_>, area: Rect, state: &State, detail: &Detail) {
     let x = pen.put(area, x + 2, 0, row.state, if row.is_alive { PLAIN } else { ALARM });
     if let Some(why) = detail.error.as_ref().filter(|_| detail.newest.is_some()) {
         pen.put(area, x + 2, 0, why, ALARM);
+    } else if let Some(silence) = state.silent_for() {
+        pen.put(area, x + 2, 0, &format!("its agent is silent for {}", units::ago(silence)), ALARM);
     }
     let name = |row: Option<&crate::top::board::Row>| row.map_or("-".to_owned(), |it| it.name.to_string());
     let mut whose = format!("framework {}, node {}", name(board.framework_of(row)), name(board.node_of(row)));
