@@ -120,7 +120,12 @@ impl Scene {
                 ..Usage::default()
             }),
             detail: Detail::default(),
-            node: NodeUsage { cpu_ns: 5_000_000_000, load1_milli: 1_250, ..NodeUsage::default() },
+            node: NodeUsage {
+                cpu_ns: 5_000_000_000,
+                load1_milli: 1_250,
+                sources: Sources { cpu: Source::Proc, ..Sources::default() },
+                ..NodeUsage::default()
+            },
             gauges: Vec::new(),
         }
     }

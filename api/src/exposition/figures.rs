@@ -18,9 +18,9 @@ impl Row {
         Self { labels, words: usage.to_words().to_vec(), is_told }
     }
 
-    /// The node's figures are the kernel's own, whoever reads them: all are told.
     pub fn of_node(labels: Labels, usage: &NodeUsage) -> Self {
-        Self { labels, words: usage.to_words().to_vec(), is_told: [true; Group::COUNT] }
+        let is_told = usage.sources.to_array().map(|source| source != Source::None);
+        Self { labels, words: usage.to_words().to_vec(), is_told }
     }
 }
 

@@ -50,6 +50,7 @@ async fn both_daemons_pages_of_metrics_are_as_prometheus_wants_them() {
             ];
             pages[0].contains("\ningot_container_cpu_seconds_total{")
                 && pages[1].contains("\ningot_task_cpu_seconds_total{")
+                && pages[2].contains("\ningot_cluster_node_memory_total_bytes{")
         })
         .await;
     task.kill().unwrap();
@@ -57,4 +58,8 @@ async fn both_daemons_pages_of_metrics_are_as_prometheus_wants_them() {
     pages.iter().for_each(|page| check(page.as_bytes()));
     assert!(pages[2].contains("\ningot_cluster_resource{resource=\"cpus\"} 8\n"), "{}", pages[2]);
     assert!(!pages[2].contains("\ningot_task_"), "{}", pages[2]);
+    let node = master.get_json("/slaves").await.unwrap()["slaves"][0]["ingot"]["node"].take();
+    let total = node["memory_total_bytes"].as_u64().unwrap();
+    assert!(total > node["memory_available_bytes"].as_u64().unwrap(), "{node}");
+    assert!(pages[2].contains(&format!("}} {total}\n")), "{node}");
 }

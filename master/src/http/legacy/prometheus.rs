@@ -1,6 +1,6 @@
 //! `/metrics`: the cluster in Prometheus' text format, from a snapshot and the usage table; nobody is asked.
 //!
-//! What it has lines for grows with agents, frameworks and roles, about 30 for an agent, 40 for a framework. Figures of
+//! What it has lines for grows with agents, frameworks and roles, about 50 for an agent, 20 for a framework. Figures of
 //! single tasks are left to the agents' own pages, where each is one of a few: `?tasks=true` has them here too, which a
 //! hundred thousand tasks make a gigabyte of. `?agents=false` leaves out what is told of each agent.
 
@@ -17,7 +17,7 @@ use api::exposition::{CONTENT_TYPE, Kind, Labels, Page, Value};
 use api::legacy::Reply;
 use model::resources::{CPUS, DISK, GPUS, MEM, Resources};
 use model::task::TaskState;
-use model::usage::Usage;
+use model::usage::{NodeUsage, Usage};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub struct Around {
 pub fn page(snapshot: &Snapshot, around: &Around, query: &Query) -> Reply {
     let per_task = query.get("tasks") == Some("true");
     let per_agent = query.get("agents") != Some("false");
-    let lines = 400 + 30 * snapshot.agents.len() + 50 * snapshot.frameworks.len();
+    let lines = 400 + 50 * snapshot.agents.len() + 20 * snapshot.frameworks.len();
     let mut page = Page::with_capacity(128 * lines);
     cluster(&mut page, snapshot);
     counters(&mut page, snapshot, around);
@@ -234,6 +234,12 @@ fn agents(page: &mut Page, snapshot: &Snapshot) {
     ] {
         resources(page, name, help, all.iter().map(|(labels, view)| (labels.clone(), of(view))));
     }
+    let node = |(labels, view): &(Labels, &AgentView)| {
+        let figures = snapshot.usage.node(view.node?)?;
+        Some(Row::of_node(labels.clone(), &figures.usage))
+    };
+    let rows: Vec<Row> = all.iter().filter_map(node).collect();
+    figures::write(page, "ingot_cluster_node", NodeUsage::FIGURES, &rows);
 }
 
 /// Each with the figures of the container that it runs in, which other tasks of its executor share.
