@@ -27,7 +27,10 @@ pub fn report(machine: &Machine, support: &Support, enforcement: &Enforcement, b
     findings.extend(Group::ALL.into_iter().map(|group| measured(group, machine, support, enforcement)));
     // What a group of figures has beside its figures.
     let is_group = |name: &str| Group::ALL.iter().any(|group| group.as_str() == name);
-    let rest = support.figures().filter(|(figure, _)| !is_group(figure.as_str()));
+    // Who only tries pins nothing; whether it could be is what the mount of bpffs says.
+    let is_tried = |name: &str| by == By::Agent || name != "pins";
+    let rest =
+        support.figures().filter(|(figure, _)| !is_group(figure.as_str()) && is_tried(figure.as_str()));
     findings.extend(rest.map(|(figure, reason)| finer(figure.as_str(), reason)));
     findings.extend(Controller::ALL.map(|controller| held(controller, enforcement)));
     let host = format!("{}, Linux {}", machine.hostname, machine.kernel);
