@@ -25,8 +25,18 @@ pub(super) struct Kernel {
 }
 
 /// What tests want that the cloud kernels do not have built in: pairs of network devices, block devices, queueing.
-const MODULES: &[&str] =
-    &["veth", "dummy", "loop", "null_blk", "sch_ingress", "cls_bpf", "virtio_pci", "virtio_blk"];
+const MODULES: &[&str] = &[
+    "veth",
+    "dummy",
+    "loop",
+    "null_blk",
+    "sch_ingress",
+    "sch_tbf",
+    "mq_deadline",
+    "cls_bpf",
+    "virtio_pci",
+    "virtio_blk",
+];
 
 /// The newest kernel of a series, from the cache under `folder` or from Debian.
 pub(super) fn provide(series: &Series, folder: &Path) -> Result<Kernel> {
