@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use agent_ebpf::{CPUS_MAX, field, global, map};
 use aya::maps::{Map, MapData};
-use aya::programs::cgroup_skb::CgroupSkbAttachType;
 use aya::programs::links::FdLink;
 use aya::programs::raw_trace_point::RawTracePoint;
 use aya::programs::{
@@ -22,205 +21,11 @@ use aya::{Btf, Ebpf, EbpfLoader};
 
 use super::btf::{BtfError, KERNEL_BTF, KernelBtf};
 use super::pins::{PinsError, Place, Set};
+use super::programs::{Hook, LEVEL, OPTIONAL, PROGRAMS, Spec};
 use super::support::{Figure, Reason, Support};
 use super::{Options, capabilities, hierarchy};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../agent-ebpf/object/ingot.bpf.o");
-
-/// How a program comes to run.
-#[derive(Clone, Copy)]
-enum Hook {
-    Tracepoint(&'static str),
-    /// Loaded only; the agent runs it when it wants to.
-    OnDemand,
-    /// Run once, by the agent itself.
-    Once,
-    /// Loaded only; the agent makes an iterator of it when it wants to.
-    TaskIterator,
-    /// Loaded only; attached to each container's own directory (sockets.rs).
-    Packets(CgroupSkbAttachType),
-    Connections,
-}
-
-/// A program of the object, the kernel fields that it reads, and the figures that are lost without it.
-struct Spec {
-    name: &'static str,
-    hook: Hook,
-    fields: &'static [&'static [&'static str]],
-    figures: &'static [Figure],
-}
-
-const CGROUP: &[&str] = &[
-    field::TASK_CGROUPS,
-    field::CSET_DEFAULT_CGROUP,
-    field::CGROUP_LEVEL,
-    field::CGROUP_PARENT,
-    field::CGROUP_ANCESTORS,
-    field::CGROUP_KN,
-    field::CSS_CGROUP,
-    field::KERNFS_ID,
-];
-const RUNTIME: &[&str] = &[
-    field::TASK_FLAGS,
-    field::TASK_COMM,
-    field::TASK_EXEC_RUNTIME,
-    field::TASK_UTIME,
-    field::TASK_STIME,
-    field::TASK_NVCSW,
-    field::TASK_NIVCSW,
-    field::TASK_MIN_FLT,
-    field::TASK_MAJ_FLT,
-];
-const RESIDENT: &[&str] = &[
-    field::TASK_MM,
-    field::MM_OWNER,
-    field::MM_RSS_STAT,
-    field::MM_HIWATER_RSS,
-    field::COUNTER_COUNT,
-    field::COUNTER_REMAINDERS,
-];
-/// Without those of block cgroups: where a kernel has none, the task that brings a request says whose it is.
-const REQUEST: &[&str] = &[
-    field::CGROUP_ROOT,
-    field::REQUEST_FLAGS,
-    field::REQUEST_BYTES,
-    field::REQUEST_BIO,
-    field::REQUEST_QUEUE,
-    field::QUEUE_DISK,
-    field::DISK_MAJOR,
-    field::DISK_MINOR,
-];
-const NAMES: &[&str] = &[field::TASK_PID, field::TASK_TGID, field::TASK_COMM];
-const ENDS: &[&str] = &[
-    field::TASK_EXIT_CODE,
-    field::TASK_GROUP_LEADER,
-    field::TASK_SIGNAL,
-    field::SIGNAL_LIVE,
-    field::SIGNAL_FLAGS,
-    field::SIGNAL_GROUP_EXIT_CODE,
-];
-
-const LEVEL: &str = "level";
-pub(super) const FLUSH: &str = "flush";
-pub(super) const SWEEP: &str = "sweep";
-const ANCHOR: &str = "anchor";
-
-/// In the order of attaching: what follows a task from its beginning before what counts it.
-const PROGRAMS: &[Spec] = &[
-    Spec {
-        name: ANCHOR,
-        hook: Hook::OnDemand,
-        fields: &[&[field::BPF_ARRAY_PPTRS]],
-        figures: &[Figure::MemoryExact],
-    },
-    // Without it the agent counts as any other process outside the containers.
-    Spec { name: "me", hook: Hook::Once, fields: &[], figures: &[] },
-    Spec {
-        name: "fork",
-        hook: Hook::Tracepoint("sched_process_fork"),
-        fields: &[CGROUP, NAMES, RESIDENT],
-        figures: &[
-            Figure::Cpu,
-            Figure::CpuRunning,
-            Figure::RunQueue,
-            Figure::Memory,
-            Figure::MemoryExact,
-            Figure::Life,
-        ],
-    },
-    Spec {
-        name: "exec",
-        hook: Hook::Tracepoint("sched_process_exec"),
-        fields: &[CGROUP, NAMES, RESIDENT],
-        figures: &[Figure::Memory, Figure::MemoryExact, Figure::Life],
-    },
-    Spec {
-        name: "exit",
-        hook: Hook::Tracepoint("sched_process_exit"),
-        fields: &[CGROUP, NAMES, RESIDENT, ENDS],
-        figures: &[Figure::Memory, Figure::MemoryExact, Figure::Life],
-    },
-    Spec {
-        name: "moved",
-        hook: Hook::Tracepoint("cgroup_attach_task"),
-        fields: &[CGROUP, RUNTIME, RESIDENT],
-        figures: &[],
-    },
-    Spec {
-        name: "oom",
-        hook: Hook::Tracepoint("mark_victim"),
-        fields: &[CGROUP, NAMES],
-        figures: &[Figure::Oom],
-    },
-    Spec {
-        name: FLUSH,
-        hook: Hook::OnDemand,
-        fields: &[CGROUP, RUNTIME, NAMES],
-        figures: &[Figure::CpuRunning],
-    },
-    Spec {
-        name: "switch",
-        hook: Hook::Tracepoint("sched_switch"),
-        fields: &[CGROUP, RUNTIME, NAMES],
-        figures: &[Figure::Cpu, Figure::CpuRunning, Figure::RunQueue],
-    },
-    Spec {
-        name: SWEEP,
-        hook: Hook::TaskIterator,
-        fields: &[CGROUP, RUNTIME, RESIDENT],
-        figures: &[Figure::MemoryExact],
-    },
-    Spec {
-        name: "resident",
-        hook: Hook::Tracepoint("rss_stat"),
-        fields: &[CGROUP, RESIDENT],
-        figures: &[Figure::Memory, Figure::MemoryExact],
-    },
-    Spec {
-        name: "ingress",
-        hook: Hook::Packets(CgroupSkbAttachType::Ingress),
-        fields: &[],
-        figures: &[Figure::Network],
-    },
-    Spec {
-        name: "egress",
-        hook: Hook::Packets(CgroupSkbAttachType::Egress),
-        fields: &[],
-        figures: &[Figure::Network],
-    },
-    Spec {
-        name: "io_insert",
-        hook: Hook::Tracepoint("block_rq_insert"),
-        fields: &[CGROUP, REQUEST],
-        figures: &[Figure::Io],
-    },
-    Spec {
-        name: "io_requeue",
-        hook: Hook::Tracepoint("block_rq_requeue"),
-        fields: &[],
-        figures: &[Figure::Io],
-    },
-    Spec { name: "io_merge", hook: Hook::Tracepoint("block_rq_merge"), fields: &[], figures: &[Figure::Io] },
-    Spec {
-        name: "io_complete",
-        hook: Hook::Tracepoint("block_rq_complete"),
-        fields: &[REQUEST],
-        figures: &[Figure::Io],
-    },
-    Spec {
-        name: "io_issue",
-        hook: Hook::Tracepoint("block_rq_issue"),
-        fields: &[CGROUP, REQUEST],
-        figures: &[Figure::Io],
-    },
-    Spec { name: "tcp", hook: Hook::Connections, fields: &[], figures: &[Figure::Tcp] },
-];
-
-/// Fields without which the programs run all the same and leave figures out.
-const OPTIONAL: &[(Figure, &[&str])] = &[
-    (Figure::RunQueue, &[field::TASK_PCOUNT, field::TASK_RUN_DELAY]),
-    (Figure::OwnLimit, &[field::TASK_CFS_RQ, field::CFS_THROTTLE_COUNT, field::CFS_THROTTLED_TIME]),
-];
 
 /// What the globals are set to. Owned here because aya borrows each until the object is loaded.
 struct Globals {
@@ -498,30 +303,6 @@ impl Loading {
         }
         place.finish(&mut set, identity)?;
         Ok(set)
-    }
-}
-
-impl Hook {
-    /// Opens a program that an earlier agent has loaded.
-    fn pinned(self, path: &Path) -> Result<Program, ProgramError> {
-        Ok(match self {
-            Self::Tracepoint(_) => Program::BtfTracePoint(BtfTracePoint::from_pin(path)?),
-            Self::OnDemand => Program::RawTracePoint(RawTracePoint::from_pin(path)?),
-            Self::Once => {
-                let program = RawTracePoint::from_pin(path)?;
-                // Its answer is another one for every agent.
-                program.test_run(RawTracePointRunOptions::new())?;
-                Program::RawTracePoint(program)
-            }
-            Self::TaskIterator => Program::Iter(Iter::from_pin(path)?),
-            Self::Packets(side) => Program::CgroupSkb(CgroupSkb::from_pin(path, side)?),
-            Self::Connections => Program::SockOps(SockOps::from_pin(path)?),
-        })
-    }
-
-    /// Whether the program is attached once, as it is loaded.
-    const fn is_attached(self) -> bool {
-        matches!(self, Self::Tracepoint(_))
     }
 }
 

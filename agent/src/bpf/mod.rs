@@ -23,6 +23,7 @@ mod events;
 mod hierarchy;
 mod loader;
 mod pins;
+mod programs;
 mod sockets;
 mod support;
 mod taken;
@@ -317,12 +318,12 @@ impl Kernel {
     fn refresh(&mut self) -> io::Result<()> {
         if self.has_running {
             let program: &RawTracePoint =
-                (&*self.loaded.program(loader::FLUSH)).try_into().map_err(io::Error::other)?;
+                (&*self.loaded.program(programs::FLUSH)).try_into().map_err(io::Error::other)?;
             loader::run_everywhere(program).map_err(io::Error::other)?;
         }
         if self.has_sweep {
             let program: &mut Iter =
-                self.loaded.program(loader::SWEEP).try_into().map_err(io::Error::other)?;
+                self.loaded.program(programs::SWEEP).try_into().map_err(io::Error::other)?;
             let link = program.attach().map_err(io::Error::other)?;
             let link = program.take_link(link).map_err(io::Error::other)?;
             // The walk happens as the descriptor is read; the program writes nothing into it.
