@@ -90,8 +90,11 @@ impl Parts {
         let mut signals = Signals::catch().map_err(StartError::Signals)?;
         let loaded = load::load(&self.config.work_dir, &self.boot_id)?;
         let (bpf, support) = self.open_bpf();
-        let counted =
-            Counted { cpu: support.has(Figure::Cpu), memory: support.has(Figure::Memory), io: false };
+        let counted = Counted {
+            cpu: support.has(Figure::Cpu),
+            memory: support.has(Figure::Memory),
+            io: support.has(Figure::Io),
+        };
         if let Some(warning) = self.containerizer.enforcement().warning() {
             tracing::warn!("{warning}");
         }
