@@ -161,7 +161,9 @@ pub fn source(group: Group, machine: &Machine, support: &Support, enforcement: &
 
 /// `None` where no program counts the group at all; else why it does not here, if it does not.
 fn by_bpf(group: Group, support: &Support) -> Option<Option<&Reason>> {
-    support.figures().find(|(figure, _)| figure.as_str() == group.as_str()).map(|(_, reason)| reason)
+    // Page faults are read off a thread where its CPU time is.
+    let name = if group == Group::Faults { Group::Cpu } else { group }.as_str();
+    support.figures().find(|(figure, _)| figure.as_str() == name).map(|(_, reason)| reason)
 }
 
 fn measured(group: Group, machine: &Machine, support: &Support, enforcement: &Enforcement) -> Finding {

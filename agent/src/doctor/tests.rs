@@ -69,7 +69,7 @@ fn a_unified_host_has_everything_that_its_programs_tell() {
     let says = &found(&report, Area::Machine, "cgroups").says;
     assert_eq!(says, "unified, at /sys/fs/cgroup, with cpuset, cpu, io, memory, hugetlb, pids, rdma, misc");
     assert_eq!(found(&report, Area::Measure, "memory").says, "by the memory controller, as limits are");
-    for name in ["cpu", "network", "pressure", "life"] {
+    for name in ["cpu", "faults", "network", "pressure", "life"] {
         assert_eq!(state(&report, Area::Measure, name), State::Ok, "{name}");
     }
     fits(&report);
