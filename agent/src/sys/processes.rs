@@ -165,15 +165,16 @@ fn read_at_once(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Whether a process whose environment read as empty has one all the same: in the midst of an exec it has its new memory,
-/// but the environment has no place there yet. By its stat line (proc_pid_stat(5)): fields 50 and 51, `env_start` and
-/// `env_end`, are zero until then, and equal where the environment is truly empty; 23, `vsize`, is zero for a kernel
-/// thread and a zombie.
+/// but the environment has no place there yet. By its stat line (proc_pid_stat(5)): field 23, `vsize`, is zero for a kernel
+/// thread and a zombie; 26, `startcode`, is set when everything else in the new memory has its place; then 50 and 51,
+/// `env_start` and `env_end`, are equal only where the environment is truly empty.
 fn has_environment(line: &str) -> bool {
     let Some((_, rest)) = line.rsplit_once(") ") else { return false };
     let mut fields = rest.split_ascii_whitespace();
     // Numbered from 3.
-    let (memory, start, end) = (fields.nth(23 - 3), fields.nth(50 - 23 - 1), fields.next());
-    memory.is_some_and(|it| it != "0") && (end == Some("0") || start != end)
+    let (memory, code) = (fields.nth(23 - 3), fields.nth(26 - 23 - 1));
+    let (start, end) = (fields.nth(50 - 26 - 1), fields.next());
+    memory.is_some_and(|it| it != "0") && (code == Some("0") || start != end)
 }
 
 #[cfg(test)]
@@ -203,16 +204,22 @@ mod tests {
 
     #[test]
     fn a_process_between_two_programs_is_told_from_one_without_an_environment() {
-        let line = |memory: u64, start: u64, end: u64| {
-            let between = "0 ".repeat(25);
-            format!("9 (a) b) S 1 9 9 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 {memory} 1 {between}{start} {end} 0")
+        let line = |memory: u64, code: u64, [start, end]: [u64; 2]| {
+            let between = "0 ".repeat(23);
+            format!(
+                "9 (a) b) S 1 9 9 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 5 {memory} 1 9 {code} {between}{start} {end} 0"
+            )
         };
-        let fields = line(1, 2, 3).rsplit_once(") ").map(|(_, rest)| rest.split(' ').count());
+        let fields = line(1, 2, [3, 4]).rsplit_once(") ").map(|(_, rest)| rest.split(' ').count());
         assert_eq!(fields, Some(52 - 2));
-        assert!(has_environment(&line(8192, 0, 0)), "between two programs");
-        assert!(has_environment(&line(8192, 70, 77)), "it has just got one");
-        assert!(!has_environment(&line(8192, 77, 77)), "it was given none");
-        assert!(!has_environment(&line(0, 0, 0)), "a kernel thread");
+        assert!(has_environment(&line(8192, 0, [0, 0])), "between two programs");
+        assert!(
+            has_environment(&line(8192, 0, [77, 77])),
+            "its arguments have their place, its environment not"
+        );
+        assert!(has_environment(&line(8192, 5, [70, 77])), "it has just got one");
+        assert!(!has_environment(&line(8192, 5, [77, 77])), "it was given none");
+        assert!(!has_environment(&line(0, 0, [0, 0])), "a kernel thread");
         assert!(!has_environment(""), "gone");
     }
 

@@ -139,6 +139,7 @@ fn all_containers_are_read_at_once() {
 
 /// What its own limit keeps from a container is nobody's doing, though a neighbour runs on the same CPU all the time.
 #[test]
+#[ignore = "needs the cpu controller in the v2 tree, which this project's test machine has not: for a VM"]
 fn ones_own_limit_is_no_neighbour() {
     const TEST: &str = "ones_own_limit_is_no_neighbour";
     let Some(mut meter) = Meter::open(TEST, &[Figure::RunQueue, Figure::OwnLimit]) else { return };
