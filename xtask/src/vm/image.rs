@@ -29,7 +29,8 @@ pub(super) struct Content<'a> {
 pub(super) const EXIT_MARK: &str = "ingot-vm: exit ";
 
 /// Taken from this machine as they are, because tests expect their ways: busybox is everything else.
-const FROM_HERE: &[&str] = &["sh", "cat", "true", "sleep", "setsid", "env", "ip", "tc", "nsenter", "losetup"];
+const FROM_HERE: &[&str] =
+    &["sh", "cat", "cp", "true", "sleep", "setsid", "setpriv", "env", "ip", "tc", "nsenter", "losetup"];
 
 const FOLDERS: &[&str] =
     &["dev", "proc", "sys", "tmp", "root", "run", "etc", "var", "var/tmp", "usr", "usr/bin", "usr/sbin"];
@@ -81,8 +82,11 @@ fn fill(archive: &mut Archive<impl Write>, content: &Content<'_>, scratch: &Path
     }
     let busybox = on_path("busybox")?;
     archive.program(&busybox, None)?;
-    let applets = sh::output(Command::new(&busybox).arg("--list"))?;
-    for applet in applets.lines().filter(|it| !FROM_HERE.contains(it)) {
+    for applet in sh::output(Command::new(&busybox).arg("--list"))?.lines() {
+        // One of the same name in another folder could come first on PATH.
+        if FROM_HERE.contains(&applet) {
+            continue;
+        }
         archive.link(&Path::new("usr/bin").join(applet), Path::new("busybox"))?;
     }
     for module in content.modules {

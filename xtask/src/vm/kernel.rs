@@ -31,6 +31,7 @@ const MODULES: &[&str] = &[
     "loop",
     "null_blk",
     "sch_ingress",
+    "sch_netem",
     "sch_tbf",
     "mq_deadline",
     "cls_bpf",

@@ -1,5 +1,8 @@
 //! One machine under qemu: booted, listened to, ended. Emulated, for nobody can count on /dev/kvm; which also means that
 //! its clock runs while its CPUs wait for ours.
+//!
+//! Its CPUs take turns on one thread of ours. On threads of their own qemu 7.2 may show one CPU the breakpoint by which
+//! the kernel patches a tracepoint's call after another has taken it away: an `int3` that nobody expects, and a panic.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -59,7 +62,7 @@ fn start(machine: &Machine<'_>) -> Result<Child> {
     let console = format!("file:{}", machine.console.display());
     Command::new("qemu-system-x86_64")
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
-        .args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"])
+        .args(["-machine", "q35", "-accel", "tcg,thread=single", "-cpu", "max"])
         .args(["-smp", &machine.cpus.to_string(), "-m", &machine.memory_mib.to_string()])
         .args(["-serial", &console, "-serial", "stdio"])
         .arg("-kernel")
