@@ -11,12 +11,14 @@
 //! Least kernel 6.1 otherwise. Maps: CONTAINERS, TASKS, MEMORY, EVENTS. Cost: a foreign task leaves after loads; ours costs
 //! an allocation of 192 bytes at fork, the sum of its memory and a ring-buffer record: 1.0 to 1.7 us for each of fork, exec
 //! and exit, which themselves take some hundred. Loops: the walk up the cgroups (task.rs), the sum over CPUs (memory.rs,
-//! bounded by CPUS_MAX). When the ring buffer is full the event is lost and the container's `events_lost` says so; the
+//! bounded by CPUS_MAX). Only what somebody waits for wakes the reader ([`wakes`]). When the ring buffer is full the event is lost and the container's `events_lost` says so; the
 //! counters never lose anything.
 
 use agent_ebpf::{Counters, EVENTS_BYTES, Event, EventKind};
+use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::btf_maps::RingBuf;
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
+use aya_ebpf::helpers::generated::bpf_ringbuf_query;
 use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
 
@@ -175,5 +177,19 @@ fn report(kind: EventKind, task: Task, container: u64, counters: &mut Counters, 
     // SAFETY: takes no pointer.
     let time_ns = unsafe { bpf_ktime_get_boot_ns() };
     entry.write(Event { time_ns, container, kind: kind as u32, pid, parent, status, command });
-    entry.submit(0);
+    let flag = if wakes(kind, status) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    entry.submit(flag.into());
+}
+
+/// Violent ends are told at once, and the rest when there is much of it: a reader woken by every fork would take the CPU
+/// from those who fork. It looks by itself, too, so that nothing waits for ever.
+#[inline(always)]
+fn wakes(kind: EventKind, status: u32) -> bool {
+    if matches!(kind, EventKind::Oom) || status & SIGNAL_MASK != 0 {
+        return true;
+    }
+    // SAFETY: the map lives as long as the program.
+    let waiting =
+        unsafe { bpf_ringbuf_query((&raw const EVENTS).cast_mut().cast(), BPF_RB_AVAIL_DATA.into()) };
+    waiting > EVENTS_BYTES as u64 / 4
 }

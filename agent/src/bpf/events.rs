@@ -10,6 +10,9 @@ use aya::maps::{MapData, RingBuf};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+/// How long events that wake nobody may wait. Those of processes that were killed, and many at once, wake.
+const WAIT_MAX_MS: u16 = 1000;
+
 /// The ring buffer, taken out of a [`Bpf`](super::Bpf) once. Readable (poll, epoll) when there are events.
 pub struct Events {
     ring: RingBuf<MapData>,
@@ -32,8 +35,8 @@ impl Events {
         }
     }
 
-    /// Moves the draining to a thread of its own, `bpf-events`, which calls `sink` for each event as it comes. The
-    /// thread ends, after a last drain, when the returned value is dropped.
+    /// Moves the draining to a thread of its own, `bpf-events`, which calls `sink` for each event: at once for violent
+    /// ends, within a second for others. The thread ends, after a last drain, when the returned value is dropped.
     ///
     /// # Errors
     /// The system has no descriptor or no thread left.
@@ -46,7 +49,7 @@ impl Events {
                 PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
             ];
             // A signal may cut the wait short; then there is nothing to drain, which does no harm.
-            let _ = poll(&mut waited, PollTimeout::NONE);
+            let _ = poll(&mut waited, PollTimeout::from(WAIT_MAX_MS));
             let done = waited[1].any().unwrap_or(true);
             self.drain(&mut sink);
             if done {

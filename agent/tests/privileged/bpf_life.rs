@@ -54,6 +54,33 @@ fn every_process_is_reported_with_its_end() {
     assert_eq!((life.threads_exiting, life.threads_gone), (3, 3));
 }
 
+/// A container that forks must not have a reader on its CPU for every process: the agent would be its noisy neighbour.
+#[test]
+fn a_reader_is_woken_by_violent_ends_and_not_by_every_process() {
+    let name = "a_reader_is_woken_by_violent_ends_and_not_by_every_process";
+    let Some(mut meter) = Meter::open(name, &[Figure::Life]) else { return };
+    let container = meter.container("forks");
+    let (sender, events) = mpsc::channel();
+    let sink = move |event: Event| sender.send((event, nix::unistd::gettid())).unwrap();
+    let drain = meter.bpf.take_events().unwrap().spawn(sink).unwrap();
+    let processes = 1_000;
+    container.sh(&format!("i=0; while [ $i -lt {processes} ]; do (:); i=$((i+1)); done; kill -9 $$")).end();
+    let mut ends = 0;
+    let reader = loop {
+        let (event, reader) = events.recv_timeout(DEADLINE).expect("a violent end is told");
+        ends += u32::from(event.kind() == Some(EventKind::Exit));
+        if event.signal() == Some(9) {
+            break reader;
+        }
+    };
+    assert_eq!(ends, processes + 1, "what came before it comes with it");
+    let status = std::fs::read_to_string(format!("/proc/self/task/{reader}/status")).unwrap();
+    let waits = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    let waits: u32 = waits.trim().parse().unwrap();
+    assert!(waits < processes / 4, "the reader slept and woke {waits} times for {processes} processes");
+    drop(drain);
+}
+
 /// A process's end is one event, however many threads it had and whichever went last.
 #[test]
 fn threads_are_not_processes() {
