@@ -58,10 +58,16 @@ pub(crate) const CORES: &[&str] = &[
     "agent/src/command_executor/start.rs",
     "agent/src/containerizer/limits.rs",
     "agent/src/containerizer/plan.rs",
+    "agent/src/containerizer/record.rs",
+    "agent/src/containerizer/spec.rs",
+    "agent/src/containerizer/steps.rs",
     "agent/src/cgroup/knobs.rs",
     "agent/src/accounting",
     "agent/src/duration.rs",
     "agent/src/estimator",
+    // Compiled into the agent as `containerizer::{record, spec}`.
+    "agent/init/record.rs",
+    "agent/init/spec.rs",
 ];
 
 /// The threads, and what they hand each other things by, in folders that are cores otherwise.

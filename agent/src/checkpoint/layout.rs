@@ -17,6 +17,8 @@
 //!             tasks/<task id>/
 //!               task.info                       before the executor is told of it
 //!               task.updates                    a log of frames: updates, and their acknowledgements
+//!   containers/<container id>/
+//!     exit                                      how the program ended, written by init; zeros until then
 //!   slaves/<agent id>/frameworks/<framework id>/executors/<executor id>/runs/
 //!     latest                                    link to the newest run
 //!     <container id>/                           the sandbox: stdout, stderr, whatever the task leaves

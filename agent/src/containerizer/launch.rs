@@ -5,9 +5,9 @@
 //! enough: a launch takes well under a millisecond of it, most of which the kernel would serialize anyway.
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -15,12 +15,14 @@ use std::sync::mpsc;
 use model::id::ContainerId;
 use tokio::sync::oneshot;
 
+use super::init::{self, Init, Runtime};
 use super::plan::Plan;
 use super::sandbox::{self, SandboxError};
+use super::steps::{User, encode, steps};
 use crate::cgroup::CgroupError;
 use crate::cgroup::container::Container;
 use crate::cgroup::hierarchy::Tree;
-use crate::sys::clone::{Child, Command, spawn};
+use crate::sys::clone::Child;
 use crate::sys::identity::Identity;
 use crate::sys::processes::{self, Mark, Stat, Table};
 use crate::sys::{SysError, pidfd};
@@ -36,6 +38,8 @@ pub enum LaunchError {
     Sandbox(#[from] SandboxError),
     #[error("the cgroup cannot be made")]
     Cgroup(#[from] CgroupError),
+    #[error("make the container's folder {}", path.display())]
+    Runtime { path: PathBuf, source: std::io::Error },
     #[error("execute {program}")]
     Execute { program: String, source: SysError },
     #[error("watch process {pid}")]
@@ -77,8 +81,11 @@ pub struct Prepared {
     pub sandbox: PathBuf,
     pub(super) cgroup: Option<Arc<Container>>,
     pub(super) identity: Option<Identity>,
+    pub(super) runtime: Runtime,
     plan: Plan,
     stdio: [OwnedFd; 3],
+    /// Where init writes how the program ended.
+    record: File,
 }
 
 impl Prepared {
@@ -96,7 +103,7 @@ impl Prepared {
     }
 }
 
-/// A program that was started, and its container.
+/// A program that was started, and its container. The child is init.
 #[derive(Debug)]
 pub(super) struct Started {
     pub(super) prepared: Prepared,
@@ -153,14 +160,19 @@ pub(super) fn prepare(plan: Plan, tree: Option<&Tree>) -> Result<Prepared, Launc
     let identity = plan.user.as_deref().map(find_user).transpose()?.flatten();
     sandbox::create(&plan.sandbox, &plan.latest, identity.as_ref())?;
     let stdio = sandbox::open_stdio(&plan.sandbox, identity.as_ref())?;
+    let runtime = Runtime::of(&plan.runtime);
+    let record =
+        runtime.create().map_err(|source| LaunchError::Runtime { path: plan.runtime.clone(), source })?;
     let create = |tree| Container::create(tree, plan.container_id.as_str(), &plan.limits).map(Arc::new);
     Ok(Prepared {
         container_id: plan.container_id.clone(),
         sandbox: plan.sandbox.clone(),
         cgroup: tree.map(create).transpose()?,
         identity,
+        runtime,
         plan,
         stdio,
+        record,
     })
 }
 
@@ -173,52 +185,43 @@ fn find_user(user: &str) -> Result<Option<Identity>, LaunchError> {
 
 /// Blocks until the program runs. On an error nothing runs and the cgroup is removed; the error stands in the sandbox's
 /// `stderr` as well, where people look.
-pub(super) fn start(prepared: Prepared) -> Result<Started, LaunchError> {
-    let Prepared { plan, stdio, identity, .. } = &prepared;
-    let environment = plan.environment.iter().map(|(name, value)| {
-        CString::new(format!("{name}={value}")).expect("the plan holds no variable with a NUL")
-    });
-    let clone = |fd: &OwnedFd| {
-        fd.try_clone().map_err(|source| SandboxError { action: "open", path: plan.sandbox.clone(), source })
-    };
-    let directory = CString::new(plan.sandbox.as_os_str().as_bytes()).expect("ids hold no NUL");
-    let command = Command {
-        programs: plan.programs.clone(),
-        args: plan.args.clone(),
-        env: environment.collect(),
-        directory,
-        stdio: [clone(&stdio[0])?, clone(&stdio[1])?, clone(&stdio[2])?],
-        identity: identity.clone(),
-    };
+pub(super) fn start(prepared: Prepared, init: &Init) -> Result<Started, LaunchError> {
+    let Prepared { plan, stdio, identity, record, .. } = &prepared;
+    let user = identity.as_ref().map(|it| User { uid: it.uid, gid: it.gid, groups: &it.groups });
+    let spec = encode(&steps(plan, user));
+    let mark = mark(0, 0, &plan.sandbox).environment;
     let cgroup = prepared.cgroup.as_ref();
     let failed = |error| {
+        let _ = prepared.runtime.remove();
         if let Some(Err(error)) = cgroup.map(|cgroup| cgroup.remove()) {
             tracing::warn!(%error, "a cgroup that was never used cannot be removed");
         }
         Err(error)
     };
-    match spawn(&command, cgroup.map(|cgroup| cgroup.directory())) {
+    let start = init::Start {
+        name: plan.container_id.as_str(),
+        spec: &spec,
+        mark: CString::new(mark).expect("ids hold no NUL"),
+        stdio: [stdio[0].as_fd(), stdio[1].as_fd(), stdio[2].as_fd()],
+        record: record.as_fd(),
+        cgroup: cgroup.map(|cgroup| cgroup.directory()),
+    };
+    match init.start(&start) {
         Ok(child) => match processes::stat(child.pid) {
             Some(stat) => Ok(Started { prepared, child, start_ticks: stat.start_ticks }),
             // It is not reaped, so it has an entry, unless /proc is not mounted or hides it.
             None => {
-                end(&child);
+                init::end(&child);
                 let source = std::io::Error::other("it has no entry in /proc");
                 failed(LaunchError::Watch { pid: child.pid, source })
             }
         },
         Err(source) => {
             let program = plan.programs.first().map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
-            let mut stderr = std::fs::File::from(clone(&stdio[2])?);
-            let _ = writeln!(stderr, "Failed to execute {program}: {source}");
+            if let Ok(stderr) = stdio[2].try_clone() {
+                let _ = writeln!(File::from(stderr), "Failed to execute {program}: {source}");
+            }
             failed(LaunchError::Execute { program, source })
         }
     }
-}
-
-/// Kills and reaps a child that just began.
-fn end(child: &Child) {
-    let _ = pidfd::send_signal(&child.pidfd, libc::SIGKILL);
-    let _ = pidfd::wait_for_end(&[child.pidfd.as_fd()], None);
-    let _ = pidfd::try_reap(&child.pidfd);
 }

@@ -1,11 +1,19 @@
 //! Runs executors in containers: decides what is to be run (`plan`) and held to what (`limits`), makes its folder (`sandbox`), brings its files
-//! (`fetch`), starts it (`launch`), waits for its end (`reaper`), ends it (`destroy`). `service` is what the agent calls.
+//! (`fetch`), starts it (`launch`) under an init process (`init`, told what to do by `steps`), waits for its end (`reaper`), ends
+//! it (`destroy`). `service` is what the agent calls.
 
 pub mod destroy;
 pub mod fetch;
+pub mod init;
 pub mod launch;
 pub mod limits;
 pub mod plan;
 pub mod reaper;
 pub mod sandbox;
 pub mod service;
+pub mod steps;
+
+#[path = "../../init/record.rs"]
+pub mod record;
+#[path = "../../init/spec.rs"]
+pub mod spec;

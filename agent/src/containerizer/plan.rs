@@ -55,6 +55,8 @@ pub struct Plan {
     pub container_id: ContainerId,
     /// The folder the program runs in and writes to; made by the launch.
     pub sandbox: PathBuf,
+    /// The container's own folder, out of its reach; made by the launch.
+    pub runtime: PathBuf,
     /// A link to the sandbox of an executor's latest run.
     pub latest: PathBuf,
     /// Files to try to execute, in this order.
@@ -103,6 +105,16 @@ pub fn executor_directory(
     parts.iter().fold(work_dir.to_owned(), |path, part| path.join(part))
 }
 
+/// What the agent keeps of a container beside its sandbox, as long as it owes anything for it.
+pub fn runtime_directory(work_dir: &Path, container_id: &ContainerId) -> PathBuf {
+    runtime_directories(work_dir).join(container_id.as_str())
+}
+
+/// Where all of them are.
+pub fn runtime_directories(work_dir: &Path) -> PathBuf {
+    work_dir.join("containers")
+}
+
 pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
     let executor = request.executor;
     refuse_unsupported(executor.container.as_ref())?;
@@ -119,6 +131,7 @@ pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
     Ok(Plan {
         container_id: request.container_id.clone(),
         latest: runs.join("latest"),
+        runtime: runtime_directory(&agent.work_dir, request.container_id),
         sandbox,
         programs,
         args,

@@ -1,12 +1,13 @@
 //! Learns that a container's first process has ended, and how, without polling and without a thread: its pidfd becomes
-//! readable in the agent's own event loop. Works for a process that an earlier life of the agent started, too; only how
-//! that one ended is known to nobody.
+//! readable in the agent's own event loop. Works for a process that an earlier life of the agent started, too, and for one
+//! that ended while there was no agent: the process is init, which wrote down how the program ended.
 
 use std::os::fd::OwnedFd;
 
 use tokio::io::Interest;
 use tokio::sync::OnceCell;
 
+use super::init::Runtime;
 use crate::sys::SysError;
 use crate::sys::pidfd::{self, Ended, Exit};
 use crate::sys::watch::Watch;
@@ -16,40 +17,48 @@ use crate::sys::watch::Watch;
 pub struct Reaper {
     /// `None`: it had ended before we came.
     process: Option<Watch>,
+    /// Where init writes.
+    runtime: Runtime,
     end: OnceCell<Ended>,
 }
 
 impl Reaper {
-    pub(super) fn of(pidfd: OwnedFd) -> std::io::Result<Self> {
-        Ok(Self { process: Some(Watch::new(pidfd, Interest::READABLE)?), end: OnceCell::new() })
+    pub(super) fn of(pidfd: OwnedFd, runtime: Runtime) -> std::io::Result<Self> {
+        Ok(Self { process: Some(Watch::new(pidfd, Interest::READABLE)?), runtime, end: OnceCell::new() })
     }
 
-    pub(super) fn of_nobody() -> Self {
-        Self { process: None, end: OnceCell::new() }
+    pub(super) fn of_nobody(runtime: Runtime) -> Self {
+        Self { process: None, runtime, end: OnceCell::new() }
     }
 
-    /// Returns when the process has ended; every later call returns the same at once.
+    /// Returns when the process has ended; every later call returns the same at once. Where init was killed before the
+    /// program ended, its own end is what there is to tell.
     pub(super) async fn wait(&self) -> Ended {
+        let ended = async || {
+            let of_init = self.of_init().await;
+            self.runtime.ended().unwrap_or(of_init)
+        };
+        *self.end.get_or_init(ended).await
+    }
+
+    async fn of_init(&self) -> Ended {
         let unknown = Ended { exit: Exit::Unknown, usage: None };
         let Some(process) = &self.process else { return unknown };
-        let wait = || async {
-            loop {
-                match pidfd::try_reap(process) {
-                    Ok(Some(ended)) => return ended,
-                    Ok(None) => {}
-                    Err(error) => {
-                        tracing::error!(%error, "cannot wait for a process");
-                        return unknown;
-                    }
-                }
-                if let Err(error) = process.event().await {
-                    // The runtime is shutting down: nobody will act on the answer.
-                    tracing::error!(%error, "cannot watch a process");
+        loop {
+            match pidfd::try_reap(process) {
+                Ok(Some(ended)) => return ended,
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(%error, "cannot wait for a process");
                     return unknown;
                 }
             }
-        };
-        *self.end.get_or_init(wait).await
+            if let Err(error) = process.event().await {
+                // The runtime is shutting down: nobody will act on the answer.
+                tracing::error!(%error, "cannot watch a process");
+                return unknown;
+            }
+        }
     }
 
     /// Sends a signal to this very process; that it has ended already is no error.

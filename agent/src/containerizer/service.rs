@@ -1,6 +1,7 @@
 //! What the agent calls: containers prepared, started, waited for, changed, destroyed, found again after a restart.
 //! Every call is asynchronous and none blocks the runtime.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,8 +9,9 @@ use model::id::ContainerId;
 
 use super::destroy;
 use super::fetch::{self, FetchError};
+use super::init::{Init, Runtime};
 use super::launch::{self, LaunchError, Launcher, Prepared, mark};
-use super::plan::Plan;
+use super::plan::{Plan, runtime_directories, runtime_directory};
 use super::reaper::Reaper;
 use crate::cgroup::container::Container;
 use crate::cgroup::hierarchy::{Tree, TreeConfig};
@@ -26,6 +28,8 @@ pub struct Containerizer {
     tree: Option<Arc<Tree>>,
     enforcement: Enforcement,
     fetches: Arc<tokio::sync::Semaphore>,
+    init: Arc<Init>,
+    work_dir: PathBuf,
 }
 
 /// Containers for whom files are fetched at the same time; others wait. Each has a thread while it lasts.
@@ -44,7 +48,7 @@ pub enum DestroyError {
 pub struct Running {
     pub container_id: ContainerId,
     pub sandbox: PathBuf,
-    /// Of its first process, which is the executor; zero if that is not known. It may have ended: signals go by its pidfd,
+    /// Of its first process, init, whose child the executor is; zero if that is not known. It may have ended: signals go by its pidfd,
     /// never by this number.
     pub pid: u32,
     start_ticks: u64,
@@ -84,22 +88,22 @@ impl Running {
         }
     }
 
-    /// Returns when its first process has ended, with how, and what it and those it waited for used: where there is no
-    /// cgroup, that is the last that can be known. Any number may wait. Others of the container may still run.
+    /// Returns when its program has ended, with how, and what it and all that init reaped used: where there is no cgroup,
+    /// that is the last that can be known. Any number may wait. Others of the container may still run.
     pub async fn wait(&self) -> Ended {
         self.reaper.wait().await
     }
 
-    /// Sends a signal to its first process; that this has ended already is no error.
+    /// Sends a signal to its program, by way of init; that this has ended already is no error.
     pub fn signal(&self, number: i32) -> Result<(), SysError> {
         self.reaper.signal(number)
     }
 }
 
 impl Containerizer {
-    /// `None`: without cgroups. If they are wanted and cannot be had, `enforcement` says so: that is no error, because an
+    /// `cgroups`: `None` is without. If they are wanted and cannot be had, `enforcement` says so: that is no error, because an
     /// ordinary user's agent works without them.
-    pub fn new(cgroups: Option<&TreeConfig>) -> std::io::Result<Self> {
+    pub fn new(work_dir: &Path, cgroups: Option<&TreeConfig>) -> std::io::Result<Self> {
         let tree = cgroups.map(|config| Tree::open(config).map(Arc::new));
         let (tree, enforcement) = match tree {
             Some(Ok(tree)) => (Some(tree.clone()), tree.enforcement().clone()),
@@ -107,7 +111,8 @@ impl Containerizer {
             None => (None, Enforcement::none("cgroups are switched off")),
         };
         let fetches = Arc::new(tokio::sync::Semaphore::new(FETCHES_MAX));
-        Ok(Self { launcher: Launcher::start()?, tree, enforcement, fetches })
+        let (launcher, init) = (Launcher::start()?, Arc::new(Init::load(work_dir)?));
+        Ok(Self { launcher, tree, enforcement, fetches, init, work_dir: work_dir.to_owned() })
     }
 
     /// The agent's own group, above those of all its containers; `None` where it has none.
@@ -136,10 +141,11 @@ impl Containerizer {
 
     /// Runs the program. On an error nothing runs and no cgroup is left.
     pub async fn start(&self, prepared: Prepared) -> Result<Running, LaunchError> {
-        let started = self.launcher.run(move || launch::start(prepared)).await?;
+        let init = self.init.clone();
+        let started = self.launcher.run(move || launch::start(prepared, &init)).await?;
         let mark = started.mark();
         let launch::Started { prepared, child, start_ticks } = started;
-        match Reaper::of(child.pidfd) {
+        match Reaper::of(child.pidfd, prepared.runtime) {
             Ok(reaper) => Ok(Running {
                 container_id: prepared.container_id,
                 sandbox: prepared.sandbox,
@@ -168,10 +174,29 @@ impl Containerizer {
 
     /// Undoes `prepare`, but for the sandbox.
     pub async fn abandon(&self, prepared: Prepared) -> Result<(), CgroupError> {
-        match prepared.cgroup.clone() {
-            Some(cgroup) => self.launcher.run(move || cgroup.remove()).await,
-            None => Ok(()),
-        }
+        let Prepared { cgroup, runtime, .. } = prepared;
+        self.launcher
+            .run(move || {
+                let _ = runtime.remove();
+                cgroup.map_or(Ok(()), |cgroup| cgroup.remove())
+            })
+            .await
+    }
+
+    /// Forgets how the container ended: nobody will ask any more, not even after a restart.
+    pub async fn forget(&self, container_id: &ContainerId) -> std::io::Result<()> {
+        let runtime = self.runtime(container_id);
+        self.launcher.run(move || runtime.remove()).await
+    }
+
+    /// Forgets all containers but these. What is launched after this call is not concerned.
+    pub async fn forget_others(&self, known: BTreeSet<ContainerId>) -> std::io::Result<()> {
+        let work_dir = self.work_dir.clone();
+        self.launcher.run(move || Runtime::remove_others(&runtime_directories(&work_dir), &known)).await
+    }
+
+    fn runtime(&self, container_id: &ContainerId) -> Runtime {
+        Runtime::of(&runtime_directory(&self.work_dir, container_id))
     }
 
     /// Adapts the limits of a running container to what its executor and its tasks have now.
@@ -206,8 +231,8 @@ impl Containerizer {
         }
     }
 
-    /// Finds a container of the agent's earlier life, of the same boot. If its first process has ended meanwhile, `wait`
-    /// says so at once, and the rest of it is there to be destroyed and removed.
+    /// Finds a container of the agent's earlier life, of the same boot. If its program has ended meanwhile, `wait` says how
+    /// at once, and the rest of it is there to be destroyed and removed.
     pub async fn reattach(&self, remembered: &Remembered) -> Result<Running, LaunchError> {
         let Remembered { container_id, sandbox, pid } = remembered.clone();
         let (tree, name, folder) = (self.tree.clone(), container_id.clone(), sandbox.clone());
@@ -220,9 +245,10 @@ impl Containerizer {
             (cgroup, process)
         };
         let (cgroup, process) = self.launcher.run(look).await;
+        let runtime = self.runtime(&container_id);
         let (reaper, pid, start_ticks) = match process {
-            Some((pidfd, stat)) => (Reaper::of(pidfd), stat.pid.cast_unsigned(), stat.start_ticks),
-            None => (Ok(Reaper::of_nobody()), 0, 0),
+            Some((pidfd, stat)) => (Reaper::of(pidfd, runtime), stat.pid.cast_unsigned(), stat.start_ticks),
+            None => (Ok(Reaper::of_nobody(runtime)), 0, 0),
         };
         let reaper = reaper.map_err(|source| LaunchError::Watch { pid: pid.cast_signed(), source })?;
         Ok(Running { container_id, sandbox, pid, start_ticks, cgroup, reaper })

@@ -88,6 +88,11 @@ impl Agent {
 
     /// Ends what an earlier life of the agent left behind and nobody remembers.
     pub(super) async fn remove_leftovers(self: &Rc<Self>) {
+        // Nothing was launched yet: what is known now is all that anybody will ask about.
+        let known = self.containers.borrow().keys().cloned().collect();
+        if let Err(error) = self.containerizer.forget_others(known).await {
+            tracing::warn!(%error, "folders of containers that are done with stay");
+        }
         let leftovers = match self.containerizer.leftovers().await {
             Ok(leftovers) => leftovers,
             Err(error) => {
@@ -147,6 +152,16 @@ impl Agent {
         if let Some(container) = self.containers.borrow().get(container_id) {
             container.destroy.notify_one();
         }
+    }
+
+    /// How it ended is told, acknowledged and on disk.
+    pub(super) fn forget(self: &Rc<Self>, container_id: ContainerId) {
+        let agent = self.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = agent.containerizer.forget(&container_id).await {
+                tracing::warn!(%error, container = %container_id, "folder of a container that is done with stays");
+            }
+        });
     }
 
     async fn start_container(self: &Rc<Self>, container: &Container, launch: &Launch) -> Result<(), String> {

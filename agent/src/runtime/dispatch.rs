@@ -35,6 +35,7 @@ impl Agent {
             Effect::Close { caller } => self.close_stream(caller),
             Effect::Retire { run } => {
                 tracing::info!(executor = %run.executor_id, container = %run.container_id, "executor is done with");
+                self.forget(run.container_id);
             }
             Effect::Note { what, about } => tracing::warn!(about, "{what}"),
             Effect::Exit(ending) => {

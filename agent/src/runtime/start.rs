@@ -39,7 +39,7 @@ pub enum StartError {
     Machine(#[from] MachineError),
     #[error("read the checkpoint")]
     Load(#[from] LoadError),
-    #[error("start the launcher")]
+    #[error("set up what starts containers")]
     Launcher(#[source] io::Error),
     #[error("set up io_uring, which the agent cannot do without (container runtimes may forbid it)")]
     Uring(#[source] io::Error),
@@ -69,7 +69,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
         name: config.cgroups_root.clone().unwrap_or_else(|| format!("ingot-{}", address.port())),
         parent: None,
     });
-    let containerizer = Containerizer::new(tree.as_ref()).map_err(StartError::Launcher)?;
+    let containerizer = Containerizer::new(&config.work_dir, tree.as_ref()).map_err(StartError::Launcher)?;
     let program = std::env::current_exe().map_err(StartError::Program)?;
     let parts = Parts { program, address, listener, containerizer, boot_id: machine::boot_id()?, config };
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(StartError::Uring)?;

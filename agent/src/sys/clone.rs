@@ -27,8 +27,8 @@ use super::{SysError, pidfd};
 const EXEC_DEADLINE: Duration = Duration::from_secs(10);
 
 // linux/sched.h; libc has these two as 32-bit integers, in which they do not fit.
-const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-const CLONE_PIDFD: u64 = 0x1000;
+pub(super) const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+pub(super) const CLONE_PIDFD: u64 = 0x1000;
 
 /// What the new process is to be. It gets a session of its own, default signal handling, umask 022, no descriptors
 /// but its three, and none of our environment.
@@ -130,18 +130,18 @@ fn read_report(reader: OwnedFd, child: &OwnedFd) -> Result<Option<SysError>, Sys
 /// Linux' `struct clone_args` (linux/sched.h), the 88 bytes of 5.7.
 #[repr(C)]
 #[derive(Default)]
-struct CloneArgs {
-    flags: u64,
-    pidfd: u64,
-    child_tid: u64,
-    parent_tid: u64,
-    exit_signal: u64,
-    stack: u64,
-    stack_size: u64,
-    tls: u64,
-    set_tid: u64,
-    set_tid_size: u64,
-    cgroup: u64,
+pub(super) struct CloneArgs {
+    pub(super) flags: u64,
+    pub(super) pidfd: u64,
+    pub(super) child_tid: u64,
+    pub(super) parent_tid: u64,
+    pub(super) exit_signal: u64,
+    pub(super) stack: u64,
+    pub(super) stack_size: u64,
+    pub(super) tls: u64,
+    pub(super) set_tid: u64,
+    pub(super) set_tid_size: u64,
+    pub(super) cgroup: u64,
 }
 
 fn clone3(job: &Job, cgroup: Option<BorrowedFd<'_>>) -> Result<Child, SysError> {

@@ -23,5 +23,6 @@ mod bpf_waits;
 mod containers;
 mod faults;
 mod faults_pins;
+mod init;
 mod ordinary;
 mod sampling;

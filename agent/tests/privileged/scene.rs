@@ -35,12 +35,20 @@ impl Scene {
         Self::new(None)
     }
 
+    /// Without a cgroup, with its work folder in this one.
+    pub fn in_folder(folder: &Path) -> Self {
+        Self::on(tempfile::tempdir_in(folder).unwrap(), None)
+    }
+
     fn new(cgroups: Option<&TreeConfig>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::on(tempfile::tempdir().unwrap(), cgroups)
+    }
+
+    fn on(folder: tempfile::TempDir, cgroups: Option<&TreeConfig>) -> Self {
         // Users that tasks run as have to get through it.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(folder.path(), open).unwrap();
-        let containerizer = Containerizer::new(cgroups).unwrap();
+        let containerizer = Containerizer::new(folder.path(), cgroups).unwrap();
         let agent = Agent {
             work_dir: folder.path().to_owned(),
             agent_id: "master-S0".into(),

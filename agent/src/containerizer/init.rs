@@ -1,0 +1,220 @@
+//! The agent's side of init (`init/main.rs`, compiled by `build.rs`): its program in memory, how it is started and hears what
+//! to do, and what it wrote down of an end.
+//!
+//! ```text
+//!   agent                                   init                               the container's program
+//!     |-- clone3 into the cgroup ------------>|
+//!     |   fds: 0 1 2, spec, report, record    |-- steps before Fork
+//!     |                                       |-- fork ----------------------------->|-- steps behind Fork
+//!     |<------- report: end of file ----------+----------------- execve -------------|
+//!     |                                       |   forwards signals, reaps            |
+//!     |                                       |<-------------- ends -----------------|
+//!     |          record (a file) <------------|-- exit
+//!     |<-------- pidfd is readable -----------|
+//! ```
+//! The program is a sealed file in memory: nobody can change, delete or replace it while containers run on it, a new version
+//! of the agent does not disturb the old one's, and all containers of one agent share its two pages.
+
+use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use model::id::ContainerId;
+use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use super::record::{self, Record};
+use super::spec::{FDS_COUNT, Report, Tag};
+use crate::sys::clone::Child;
+use crate::sys::pidfd::{self, Ended, Exit, Rusage};
+use crate::sys::{SysError, vfork};
+
+static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/ingot-init"));
+
+/// From init's start to the program's execution; one that takes this long is stuck (a dead network file system) and is
+/// killed, so that the launcher thread never hangs.
+const EXEC_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Init's program, ready to be executed.
+#[derive(Debug)]
+pub struct Init {
+    program: OwnedFd,
+}
+
+/// What a container's init is started with.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// What it is called in a list of processes.
+    pub name: &'a str,
+    pub spec: &'a [u8],
+    /// By what its processes are found where it has no cgroup: an entry of the environment.
+    pub mark: CString,
+    pub stdio: [BorrowedFd<'a>; 3],
+    pub record: BorrowedFd<'a>,
+    pub cgroup: Option<BorrowedFd<'a>>,
+}
+
+impl Init {
+    /// `folder`: where the program is put if the machine executes nothing from memory (`vm.memfd_noexec`); it has no name
+    /// there.
+    pub fn load(folder: &Path) -> io::Result<Self> {
+        let program = match sealed("ingot-init", PROGRAM, true) {
+            Err(error) if error.raw_os_error() == Some(libc::EACCES) => unnamed(folder)?,
+            other => other?,
+        };
+        Ok(Self { program })
+    }
+
+    /// Blocks until the container's program runs. On an error nothing runs.
+    pub(super) fn start(&self, start: &Start<'_>) -> Result<Child, SysError> {
+        let spec = sealed("ingot-spec", start.spec, false)
+            .map_err(|error| SysError { call: "memfd_create", errno: errno(&error) })?;
+        let (reader, writer) =
+            nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(SysError::of("pipe2"))?;
+        let [stdin, stdout, stderr] = start.stdio;
+        let descriptors: [BorrowedFd<'_>; FDS_COUNT] =
+            [stdin, stdout, stderr, spec.as_fd(), writer.as_fd(), start.record];
+        let name =
+            CString::new(format!("ingot-init {}", start.name)).unwrap_or_else(|_| c"ingot-init".into());
+        let child = vfork::start(&vfork::Start {
+            program: self.program.as_fd(),
+            args: &[name],
+            env: std::slice::from_ref(&start.mark),
+            descriptors: &descriptors,
+            cgroup: start.cgroup,
+        })?;
+        drop(writer);
+        match read_report(reader) {
+            None => Ok(child),
+            Some(error) => {
+                end(&child);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Kills and reaps a child that just began; the program's process dies with it.
+pub(super) fn end(child: &Child) {
+    let _ = pidfd::send_signal(&child.pidfd, libc::SIGKILL);
+    let _ = pidfd::wait_for_end(&[child.pidfd.as_fd()], None);
+    let _ = pidfd::try_reap(&child.pidfd);
+}
+
+/// Waits until the program is executed (the pipe closes by itself) or a step failed.
+fn read_report(reader: OwnedFd) -> Option<SysError> {
+    // `wait_for_end` is a poll for readable: a pipe becomes so by a report and by its end.
+    match pidfd::wait_for_end(&[reader.as_fd()], Some(EXEC_DEADLINE)) {
+        Ok(0) => return Some(SysError { call: "execve", errno: Errno::ETIMEDOUT }),
+        Ok(_) => {}
+        Err(error) => return Some(error),
+    }
+    let mut bytes = [0; Report::BYTES];
+    match File::from(reader).read_exact(&mut bytes) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return None,
+        Err(error) => return Some(SysError { call: "read", errno: errno(&error) }),
+    }
+    let report = Report::decode(bytes);
+    let call = Tag::of(report.tag).map_or("init", Tag::name);
+    Some(SysError { call, errno: Errno::from_raw(report.errno) })
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(0))
+}
+
+/// A file in memory that nobody can change any more.
+fn sealed(name: &str, content: &[u8], is_executable: bool) -> io::Result<OwnedFd> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let fd = match memfd_create(name, flags | if is_executable { MFD_EXEC } else { MFD_NOEXEC_SEAL }) {
+        // Linux before 6.3, where every such file can be executed.
+        Err(Errno::EINVAL) => memfd_create(name, flags)?,
+        other => other?,
+    };
+    let mut file = File::from(fd);
+    file.write_all(content)?;
+    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_ADD_SEALS(nix::fcntl::SealFlag::all()))?;
+    Ok(file.into())
+}
+
+// linux/memfd.h, 6.3.
+const MFD_NOEXEC_SEAL: MFdFlags = MFdFlags::from_bits_retain(0x8);
+const MFD_EXEC: MFdFlags = MFdFlags::from_bits_retain(0x10);
+
+/// A file on disk without a name, open for reading: one that is open for writing cannot be executed.
+fn unnamed(folder: &Path) -> io::Result<OwnedFd> {
+    let mut options = OpenOptions::new();
+    let mut file = options.read(true).write(true).mode(0o500).custom_flags(libc::O_TMPFILE).open(folder)?;
+    file.write_all(PROGRAM)?;
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    Ok(File::open(path)?.into())
+}
+
+/// A container's own folder, beside its sandbox: what the agent keeps of it, and no task can reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runtime {
+    folder: PathBuf,
+}
+
+impl Runtime {
+    pub fn of(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
+    fn record(&self) -> PathBuf {
+        self.folder.join("exit")
+    }
+
+    /// Makes the folder and the file for the program's end, as long as it will be: writing over it takes no space of a disk
+    /// that may be full by then, and no permission of a user who may have changed.
+    ///
+    /// Nothing is forced to the disk. What the file says has to survive the agent, which the page cache does; it would also
+    /// have to survive the machine, but then the container's tasks are gone anyway, and the agent knows by the boot.
+    pub(super) fn create(&self) -> io::Result<File> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(self.record())?;
+        file.write_all_at(&[0; record::BYTES], 0)?;
+        Ok(file)
+    }
+
+    /// How the program ended, if init has written it down.
+    pub(super) fn ended(&self) -> Option<Ended> {
+        let record = Record::decode(&std::fs::read(self.record()).ok()?)?;
+        let Record { wait_status, user_us, system_us, rss_peak_bytes, .. } = record;
+        let exit = match wait_status & 0x7f {
+            0 => Exit::Code(wait_status >> 8 & 0xff),
+            number => Exit::Signal { number, core_dumped: wait_status & 0x80 != 0 },
+        };
+        Some(Ended { exit, usage: Some(Rusage { user_us, system_us, rss_peak_bytes }) })
+    }
+
+    /// Forgets all containers in this folder but those.
+    pub(super) fn remove_others(folder: &Path, known: &BTreeSet<ContainerId>) -> io::Result<()> {
+        let entries = match std::fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            if !entry.file_name().to_str().is_some_and(|name| known.contains(&ContainerId::new(name))) {
+                Self::of(&entry.path()).remove()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the container; that there is nothing to forget is no error.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        match std::fs::remove_dir_all(&self.folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
