@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{codegen, ebpf, sh, test, tidy};
+use crate::{codegen, ebpf, sh, test, tidy, vm};
 
 /// Which part of CI to run.
 #[derive(clap::Args)]
@@ -26,6 +26,7 @@ const STEPS: &[Step] = &[
     ("BPF object", || ebpf::run(&ebpf::Args { check: true })),
     ("clippy", clippy),
     ("licenses, sources, bans", deny),
+    ("faults on other kernels", vm::check),
 ];
 
 pub(crate) fn run(args: &Args) -> Result<()> {

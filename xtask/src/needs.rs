@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::sh;
+use crate::{sh, vm};
 
 /// One thing that some tests or checks need.
 struct Need {
@@ -34,6 +34,13 @@ const NEEDS: &[Need] = &[
     },
 ];
 
+/// Not among [`NEEDS`], for only CI wants them whatever it runs.
+const MACHINES: &[Need] = &[Need {
+    what: "qemu, busybox and what packs kernels (the tests on other kernels)",
+    packages: vm::PACKAGES,
+    present: || vm::missing_tools().is_empty(),
+}];
+
 /// The versions that the end-to-end tests are written against. http-parser's C file is too old for Python 3.11 and
 /// later, so it is made anew from its Cython source.
 const PYMESOS: &str = "pymesos==0.3.15";
@@ -52,15 +59,7 @@ fn python_present() -> bool {
 /// Installs what is missing where it can (root on Debian), else prints what is missing and the command that brings it.
 /// With `REQUIRE=all` something that stays missing is an error.
 pub(crate) fn provide() -> Result<()> {
-    let mut missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
-    if sh::is_root() && Path::new("/etc/debian_version").exists() {
-        install(&packages)?;
-        missing.retain(|need| !(need.present)());
-    }
+    let (missing, packages) = left(NEEDS)?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -73,6 +72,29 @@ pub(crate) fn provide() -> Result<()> {
         bail!("REQUIRE=all, and something is missing");
     }
     Ok(())
+}
+
+/// The same for what `cargo xtask vm` needs, which without it can do nothing.
+pub(crate) fn provide_machines() -> Result<()> {
+    match left(MACHINES)? {
+        (missing, _) if missing.is_empty() => Ok(()),
+        (_, packages) => bail!(
+            "missing on this machine: {}; sudo apt-get install {}",
+            vm::missing_tools().join(", "),
+            packages.join(" ")
+        ),
+    }
+}
+
+/// What is missing after what can be installed here was, and the packages that were wanted for it.
+fn left(needs: &'static [Need]) -> Result<(Vec<&'static Need>, Vec<&'static str>)> {
+    let mut missing: Vec<&Need> = needs.iter().filter(|need| !(need.present)()).collect();
+    let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
+    if !missing.is_empty() && sh::is_root() && Path::new("/etc/debian_version").exists() {
+        install(&packages)?;
+        missing.retain(|need| !(need.present)());
+    }
+    Ok((missing, packages))
 }
 
 pub(crate) fn install(packages: &[&str]) -> Result<()> {

@@ -62,8 +62,15 @@ impl Tree {
                 // That it can be made does not mean that processes can be put into it, as an ordinary user knows.
                 _ => match std::fs::File::options().write(true).open(root.join("cgroup.procs")) {
                     Ok(_) => {
-                        let own = own.as_deref().filter(|own| *own == parent);
-                        return Ok(Self::prepare(&parent, root, own, &mounts));
+                        if own.as_deref() == Some(&*parent) {
+                            step_aside(&parent, &root.with_added_extension("agent"));
+                        }
+                        let tree = Self::prepare(&parent, root, &mounts);
+                        if !is_invalid(tree.root()) {
+                            return Ok(tree);
+                        }
+                        tree.remove_if_empty();
+                        refused = CgroupError::Threaded { path: tree.root.path };
                     }
                     Err(source) => refused = CgroupError::Open { path: root, source },
                 },
@@ -72,11 +79,10 @@ impl Tree {
         Err(refused)
     }
 
-    fn prepare(parent: &Path, root: PathBuf, own: Option<&Path>, mounts: &[Mount]) -> Self {
-        let aside = root.with_added_extension("agent");
+    fn prepare(parent: &Path, root: PathBuf, mounts: &[Mount]) -> Self {
         let enforcement = Enforcement::by(|controller| {
-            enable(controller, parent, own.map(|_| aside.as_path()), mounts)?;
-            enable(controller, &root, None, mounts)
+            enable(controller, parent, mounts)?;
+            enable(controller, &root, mounts)
         });
         if enforcement.memory.is_yes() {
             // A container's protection reaches as far as its parent's; the tree itself holds no memory to protect.
@@ -88,7 +94,7 @@ impl Tree {
 
     /// A tree at a directory that is there already, with whatever controllers are enabled for its children.
     pub fn at(root: PathBuf) -> Self {
-        let enforcement = Enforcement::by(|controller| enable(controller, &root, None, &[]));
+        let enforcement = Enforcement::by(|controller| enable(controller, &root, &[]));
         Self { root: AtRoot::new(root, &enforcement), enforcement }
     }
 
@@ -178,40 +184,50 @@ fn absent(controller: Controller, directory: &Path, mounts: &[Mount]) -> Option<
 }
 
 /// Enables a controller for the children of `directory`. The error is a reason for people.
-fn enable(
-    controller: Controller,
-    directory: &Path,
-    aside: Option<&Path>,
-    mounts: &[Mount],
-) -> Result<(), String> {
+fn enable(controller: Controller, directory: &Path, mounts: &[Mount]) -> Result<(), String> {
     if is_enabled(controller, directory) {
         return Ok(());
     }
     if let Some(why) = absent(controller, directory, mounts) {
         return Err(why);
     }
-    let name = controller.as_str();
+    // The kernel would refuse this for the memory controller only. The others it would enable, and by that make the group
+    // the root of a threaded subtree, into whose children no process can be put.
+    if !is_top(directory) && has_processes(directory) {
+        return Err(format!("there are processes in {} itself", directory.display()));
+    }
     let file = directory.join("cgroup.subtree_control");
     let write = || {
         let mut file = std::fs::File::options().write(true).open(&file)?;
-        file.write_all(format!("+{name}").as_bytes())
+        file.write_all(format!("+{}", controller.as_str()).as_bytes())
     };
-    let mut result = write();
-    // EBUSY: there are processes in the group. If it is only us, stepping aside helps.
-    if let (Err(error), Some(aside)) = (&result, aside)
-        && error.kind() == ErrorKind::ResourceBusy
-        && step_aside(aside).is_ok()
-    {
-        result = write();
-    }
-    result.map_err(|error| format!("{}: {error}", file.display()))
+    write().map_err(|error| format!("{}: {error}", file.display()))
 }
 
-/// Moves the agent itself into a group of its own.
-fn step_aside(group: &Path) -> std::io::Result<()> {
-    match std::fs::create_dir(group) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-        _ => std::fs::write(group.join("cgroup.procs"), "0"),
+/// The hierarchy's own root, in which there may be processes beside groups. It alone has no type.
+fn is_top(directory: &Path) -> bool {
+    !directory.join("cgroup.type").exists()
+}
+
+fn has_processes(directory: &Path) -> bool {
+    std::fs::read_to_string(directory.join("cgroup.procs")).is_ok_and(|pids| !pids.trim().is_empty())
+}
+
+/// Nothing can run in the group, for one above it is the root of a threaded subtree.
+fn is_invalid(directory: &Path) -> bool {
+    std::fs::read_to_string(directory.join("cgroup.type")).is_ok_and(|kind| kind.trim() == "domain invalid")
+}
+
+/// Moves the agent itself out of the group that it shares with nobody but its containers, into one of its own: where
+/// there are controllers, a group has either processes or groups that have some. What does not work out here is told by
+/// [`enable`].
+fn step_aside(parent: &Path, aside: &Path) {
+    let controllers = std::fs::read_to_string(parent.join("cgroup.controllers")).unwrap_or_default();
+    if is_top(parent) || controllers.trim().is_empty() {
+        return;
+    }
+    if std::fs::create_dir(aside).is_ok() || aside.is_dir() {
+        let _ = std::fs::write(aside.join("cgroup.procs"), "0");
     }
 }
 
@@ -271,7 +287,7 @@ mod tests {
         write("cgroup.controllers", "cpuset cpu io memory\n");
         write("cgroup.subtree_control", "cpu\n");
         let mounts = mounts::mounts("1 1 0:1 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n");
-        let enable = |controller| enable(controller, folder.path(), None, &mounts);
+        let enable = |controller| enable(controller, folder.path(), &mounts);
         assert_eq!(enable(Controller::Cpu), Ok(()));
         assert_eq!(
             enable(Controller::Pids),
@@ -280,6 +296,14 @@ mod tests {
         assert_eq!(enable(Controller::Memory), Ok(()));
         let control = std::fs::read_to_string(folder.path().join("cgroup.subtree_control"));
         assert!(control.expect("readable").starts_with("+memory"));
+        // Not the hierarchy's root, and not empty.
+        write("cgroup.type", "domain\n");
+        write("cgroup.procs", "7\n");
+        write("cgroup.subtree_control", "");
+        let busy = format!("there are processes in {} itself", folder.path().display());
+        assert_eq!(enable(Controller::Cpu), Err(busy));
+        write("cgroup.procs", "");
+        assert_eq!(enable(Controller::Cpu), Ok(()));
     }
 
     #[test]

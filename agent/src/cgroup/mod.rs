@@ -85,6 +85,8 @@ pub enum CgroupError {
     Create { path: PathBuf, source: std::io::Error },
     #[error("open cgroup {}", path.display())]
     Open { path: PathBuf, source: std::io::Error },
+    #[error("cgroup {} is in a threaded subtree, where no container can run", path.display())]
+    Threaded { path: PathBuf },
     #[error("write \"{value}\" to {}", path.display())]
     Set { path: PathBuf, value: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("read {}", path.display())]

@@ -267,9 +267,17 @@ fn without_cgroup_kill_freezing_does_it() {
 #[test]
 fn an_ordinary_user_uses_a_group_that_was_delegated_to_him() {
     let name = "an_ordinary_user_uses_a_group_that_was_delegated_to_him";
-    if std::env::var_os("DELEGATED").is_some() {
+    if let Some(delegated) = std::env::var_os("DELEGATED") {
         assert_eq!(nix::unistd::geteuid().as_raw(), 65534);
         let scene = Scene::with_cgroup();
+        // All its controllers are his, though he came in through the group itself.
+        let controllers = std::path::Path::new(&delegated).join("cgroup.controllers");
+        let controllers = std::fs::read_to_string(controllers).unwrap();
+        for controller in Controller::ALL {
+            let has = controllers.split_ascii_whitespace().any(|it| it == controller.as_str());
+            let enforced = scene.containerizer.enforcement().of(controller);
+            assert_eq!(enforced.is_yes(), has, "{controller:?}: {enforced:?}");
+        }
         block_on(async {
             let group = scene.containerizer.cgroup_root().expect("it has one").join("c1");
             let running = scene.run("c1", DAEMON).await;
@@ -290,8 +298,13 @@ fn an_ordinary_user_uses_a_group_that_was_delegated_to_him() {
     }
     let enter = format!("echo $$ > {}/cgroup.procs && exec setpriv \"$@\"", group.display());
     let mut shell = std::process::Command::new("sh");
-    shell.args(["-c", &enter, "sh"]).env("DELEGATED", "1");
+    shell.args(["-c", &enter, "sh"]).env("DELEGATED", &group);
     let text = as_ordinary_user(shell, &["--exact", &format!("containers::{name}")]);
+    // He may have had to make one for himself, and could not remove it while he was in it.
+    let below = std::fs::read_dir(&group).unwrap().flatten().map(|it| it.path());
+    for aside in below.filter(|it| it.extension().is_some_and(|it| it == "agent")) {
+        std::fs::remove_dir(aside).unwrap();
+    }
     std::fs::remove_dir(&group).expect("nothing is left in it");
     assert!(text.contains("1 passed"), "{text}");
 }

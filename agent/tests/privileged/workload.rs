@@ -84,9 +84,11 @@ fn give_way() {
     }
 }
 
-/// Sleeps on that CPU a hundred times, and then for good.
+/// Sleeps on that CPU a hundred times as soon as it is told to, and then for good.
 fn nap() {
     pin();
+    println!("\nready");
+    std::io::stdin().lock().read_line(&mut String::new()).unwrap();
     for _ in 0..100 {
         std::thread::sleep(Duration::from_millis(1));
     }
