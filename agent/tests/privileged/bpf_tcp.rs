@@ -69,12 +69,13 @@ fn a_bad_network_shows_in_retransmits_and_round_trips() {
     let Some(mut meter) = Meter::open(name, &[Figure::Tcp]) else { return };
     traffic::enter_own_network();
     let container = meter.container("slow");
-    let bytes = 300_000;
+    let bytes = 100_000;
     let mut inmate = container.workload(&format!("inside tcp {}:5000 {bytes}", Pair::HERE));
     let thread = inmate.heard("inside ");
     Pair::make(&thread);
-    // 8 Mbit/s through a queue of 20 ms, which is 13 full packets.
-    let narrow = format!("-t {thread} -n tc qdisc add dev there root tbf rate 8mbit burst 2000 limit 20000");
+    // 1 Mbit/s, one full packet at once and room for two more, which go out in 12 ms each. At its first write a sender has
+    // at least two times two packets on their way (`tcp_min_tso_segs`, and what it may have waiting in the interface).
+    let narrow = format!("-t {thread} -n tc qdisc add dev there root tbf rate 1mbit burst 2000 limit 3100");
     if !Command::new("nsenter").args(narrow.split(' ')).status().unwrap().success() {
         needs::skip(name, "this kernel has no token bucket filter (CONFIG_NET_SCH_TBF)");
         return;

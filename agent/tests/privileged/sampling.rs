@@ -32,8 +32,8 @@ fn figures_are_those_of_the_files() {
     }
     let scene = Scene::with_cgroup();
     block_on(async {
-        // Two processes that work, each with 8 MiB.
-        let work = "(x=$(head -c 8M /dev/zero | tr '\\0' x); echo > $0; while :; do :; done)";
+        // Two processes that work, each with 8 MiB; busybox's head knows no such unit.
+        let work = "(x=$(head -c 8388608 /dev/zero | tr '\\0' x); echo > $0; while :; do :; done)";
         let line = format!("sh -c '{work}' a & sh -c '{work}' b & wait");
         let running = scene.run("c1", &line.replace("'\\0'", "\"\\0\"")).await;
         for file in ["a", "b"] {

@@ -13,8 +13,8 @@ use agent::sys::pidfd::Exit;
 use api::v1;
 use model::id::ContainerId;
 
-/// Longer than anything takes, so that a hang is a failure and not a hang.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+/// Longer than anything takes, in a machine that is emulated on a busy one too, so that a hang is a failure and not a hang.
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 static MADE: AtomicU32 = AtomicU32::new(0);
 
