@@ -69,6 +69,10 @@ impl Agent {
         let containers = self.containers.borrow();
         for known in self.look(|node| node.containers_since(since)) {
             let Some(container) = containers.get(&known.container_id) else { continue };
+            if container.looked.get().is_none() {
+                // One that was found again has used much, and nothing is known of it before the first look.
+                continue;
+            }
             lines.push(ContainerUsage {
                 container_id: known.container_id,
                 framework_id: known.framework_id,

@@ -1,5 +1,5 @@
 //! What outlives an agent: its programs count on, and the next one takes them over. The agents here are values in this
-//! process; one that is a process and is killed is in `restart.rs`.
+//! process; one that is a process and is killed is in `whole/restart.rs`.
 
 use std::path::PathBuf;
 

@@ -89,9 +89,22 @@ impl Agent {
         crate::http::call(self.address, "GET", path, &[], "")
     }
 
+    /// The directory of a container's cgroup, by what the agent says of itself.
+    pub fn cgroup(&self, container_id: &str) -> PathBuf {
+        let state = self.get("/state").json();
+        Path::new(state["ingot"]["cgroup"].as_str().expect("it has cgroups")).join(container_id)
+    }
+
     pub fn sandbox(&self, container_id: &str) -> PathBuf {
         find(&self.work_dir.join("slaves"), container_id).expect("a sandbox")
     }
+}
+
+/// CPU time of a cgroup by the kernel's own file, nanoseconds.
+pub fn cpu_stat_ns(cgroup: &Path) -> u64 {
+    let text = std::fs::read_to_string(cgroup.join("cpu.stat")).unwrap();
+    let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
+    usage.unwrap().parse::<u64>().unwrap() * 1_000
 }
 
 fn find(directory: &Path, name: &str) -> Option<PathBuf> {

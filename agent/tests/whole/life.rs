@@ -31,7 +31,7 @@ fn a_command_runs_and_its_end_arrives() {
 
     let last = session.usage_until(|line| line.is_final);
     assert_eq!(last.tasks, ["t"]);
-    assert!(last.cpu_ns > 0 && last.memory_peak_bytes > 0, "{last:?}");
+    assert!(last.usage.cpu_ns > 0 && last.usage.memory_peak_bytes > 0, "{last:?}");
 
     let sandbox = agent.sandbox(container.container_id.as_str());
     assert_eq!(std::fs::read_to_string(sandbox.join("stdout")).unwrap(), "out\n");

@@ -1,5 +1,5 @@
-//! The whole agent as a process, with a master that the test plays and executors that really run. Works as any user; what
-//! needs root is in `privileged`.
+//! The whole agent as a process, with a master that the test plays and executors that really run. Works as any user; a test
+//! of what an agent does with the kernel's programs says that it needs them, and is skipped where they cannot be had.
 #![allow(clippy::unwrap_used, reason = "a test's broken premise is its failure")]
 #![allow(
     clippy::disallowed_methods,
@@ -10,6 +10,9 @@
 mod agent;
 mod http;
 mod master;
+#[expect(dead_code, reason = "shared with `privileged`, whose tests need programs too")]
+#[path = "../privileged/needs.rs"]
+mod needs;
 
 mod api;
 mod life;

@@ -38,8 +38,7 @@ pub enum Introduction {
 pub struct UsageLine {
     pub tasks: Vec<String>,
     pub is_final: bool,
-    pub cpu_ns: u64,
-    pub memory_peak_bytes: u64,
+    pub usage: Usage,
 }
 
 impl Master {
@@ -88,36 +87,54 @@ impl Session {
     /// What the agent says next, but for usage reports.
     pub fn next(&mut self) -> ToMaster {
         loop {
-            while let Some(payload) = self.reader.next().unwrap() {
-                match wire::decode_to_master(payload).unwrap() {
-                    Incoming::Message(message) => return *message,
-                    Incoming::Usage(report) => {
-                        let content = report.content().unwrap();
-                        let mut see = |members: &[Option<Vec<String>>], rows: &Rows<'_>, is_final| {
-                            for (at, tasks) in members.iter().enumerate() {
-                                let Some(tasks) = tasks.clone() else { continue };
-                                let (words, sources) = rows.row(at).expect("a row a member");
-                                let Usage { cpu_ns, memory_peak_bytes, .. } =
-                                    Usage::from_words(words, sources);
-                                self.usage.push(UsageLine { tasks, is_final, cpu_ns, memory_peak_bytes });
-                            }
-                        };
-                        if let Some(running) = content.running {
-                            running.members.iter().for_each(|members| self.rows = tasks(*members));
-                            see(&self.rows, &running.rows, false);
-                        }
-                        see(&tasks(content.over), &content.over_figures, true);
-                    }
-                }
+            if let Some(message) = self.heard() {
+                return message;
             }
-            self.read();
+            assert!(self.read() > 0, "the agent hung up");
         }
     }
 
-    fn read(&mut self) {
+    /// Every usage line of an agent that has ended, to the last it got out.
+    pub fn usage_to_the_end(mut self) -> Vec<UsageLine> {
+        loop {
+            while self.heard().is_some() {}
+            if self.read() == 0 {
+                return self.usage;
+            }
+        }
+    }
+
+    /// The next message of what was read; usage reports are taken down.
+    fn heard(&mut self) -> Option<ToMaster> {
+        while let Some(payload) = self.reader.next().unwrap() {
+            match wire::decode_to_master(payload).unwrap() {
+                Incoming::Message(message) => return Some(*message),
+                Incoming::Usage(report) => {
+                    let content = report.content().unwrap();
+                    let mut see = |members: &[Option<Vec<String>>], rows: &Rows<'_>, is_final| {
+                        for (at, tasks) in members.iter().enumerate() {
+                            let Some(tasks) = tasks.clone() else { continue };
+                            let (words, sources) = rows.row(at).expect("a row a member");
+                            let usage = Usage::from_words(words, sources);
+                            self.usage.push(UsageLine { tasks, is_final, usage });
+                        }
+                    };
+                    if let Some(running) = content.running {
+                        running.members.iter().for_each(|members| self.rows = tasks(*members));
+                        see(&self.rows, &running.rows, false);
+                    }
+                    see(&tasks(content.over), &content.over_figures, true);
+                }
+            }
+        }
+        None
+    }
+
+    /// How many bytes came; 0 after the last.
+    fn read(&mut self) -> usize {
         let count = self.stream.read(self.reader.space()).expect("the agent says something in time");
-        assert!(count > 0, "the agent hung up");
         self.reader.filled(count);
+        count
     }
 
     /// Waits for a usage line.

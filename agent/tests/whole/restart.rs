@@ -1,8 +1,10 @@
 //! Agents and masters that go and come back.
 
-use crate::agent::Place;
-use crate::master::{Introduction, Master, command, framework};
+use crate::agent::{PATIENCE, Place, cpu_stat_ns};
+use crate::master::{Introduction, Master, Session, command, framework};
+use crate::needs::{self, Need};
 use model::task::TaskState;
+use model::usage::{Source, Usage};
 use std::time::Instant;
 
 #[test]
@@ -135,7 +137,7 @@ fn without_checkpoints_a_task_goes_with_its_agent() {
     let (_agent, session) = place.start(&master);
     let Introduction::Again(known) = &session.introduction else { panic!("it forgot its id") };
     assert!(known.tasks.is_empty());
-    let deadline = Instant::now() + crate::agent::PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while is_alive(pid) {
         assert!(Instant::now() < deadline, "its executor lives on");
         std::thread::yield_now();
@@ -146,4 +148,54 @@ fn without_checkpoints_a_task_goes_with_its_agent() {
 fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}
+
+/// What the programs in the kernel need, and pins.
+const PROGRAMS: [Need; 3] = [Need::Root, Need::Btf, Need::Cgroup2];
+
+/// Uses CPU and begins processes, for ever.
+const BUSY: &str = "while :; do (:); i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done; done";
+
+/// The first figures that an agent tells of its only task.
+fn first_figures(session: &mut Session) -> Usage {
+    session.usage_until(|_| true).usage
+}
+
+/// The agent is killed, its task goes on, and what the kernel counts meanwhile is in the next agent's first figures.
+#[test]
+fn figures_go_on_while_no_agent_runs() {
+    let test = "figures_go_on_while_no_agent_runs";
+    if !needs::met(test, &PROGRAMS) {
+        return;
+    }
+    let (place, master) = (Place::new(&[]), Master::start());
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    session.run(&framework(true), command("t", BUSY));
+    let told = session.follow("t", TaskState::Running);
+    let container_id = told.last().unwrap().container.as_ref().unwrap().container_id.clone();
+    session.usage_until(|line| line.usage.forks > 0 && line.usage.sources.cpu == Source::Bpf);
+    let cgroup = agent.cgroup(container_id.as_str());
+    agent.kill();
+    let before = session.usage_to_the_end().last().unwrap().usage;
+
+    let (killed, begun) = (cpu_stat_ns(&cgroup), Instant::now());
+    while cpu_stat_ns(&cgroup) < killed + 300_000_000 {
+        assert!(begun.elapsed() < PATIENCE, "the task stands still without its agent");
+        std::thread::yield_now();
+    }
+    let meanwhile = cpu_stat_ns(&cgroup);
+
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    let after = first_figures(&mut session);
+    println!("cpu {} ns, then {meanwhile} by cpu.stat, then {}", before.cpu_ns, after.cpu_ns);
+    assert_eq!(after.sources.cpu, Source::Bpf);
+    assert!(after.cpu_ns >= meanwhile, "{} ns after {meanwhile} by cpu.stat", after.cpu_ns);
+    // Nobody but the programs counts these: they count on, and at the pace of before.
+    for (what, of) in [("forks", (|it| it.forks) as fn(&Usage) -> u64), ("switches", Usage::switches)] {
+        assert!(of(&after) > of(&before), "{what}: {} after {}", of(&after), of(&before));
+    }
+    drop(agent);
+    assert!(!cgroup.parent().unwrap().exists(), "an agent that ended everything leaves its group");
 }
