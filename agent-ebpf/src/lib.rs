@@ -20,6 +20,9 @@ macro_rules! words {
             /// How many 64-bit words it is.
             pub const WORDS: usize = size_of::<Self>() / size_of::<u64>();
 
+            /// What its words are called, for [`layout`](crate::layout).
+            pub(crate) const NAMES: &str = concat!(stringify!($name), $(" ", stringify!($field)),+);
+
             fn take(words: &mut impl Iterator<Item = u64>) -> Self {
                 // Fields are read in the order they are declared, which `repr(C)` makes their order in memory.
                 Self { $($field: words.next().unwrap_or(0),)+ }
@@ -42,6 +45,7 @@ mod event;
 pub mod field;
 mod histogram;
 pub mod io;
+pub mod layout;
 pub mod net;
 
 pub use event::{EVENT_BYTES, Event, EventKind};

@@ -113,6 +113,11 @@ pub struct Config {
     #[arg(long, env = "INGOT_BPF_PINS", default_value = "usual", value_name = "DIRECTORY")]
     pub bpf_pins: PathBuf,
 
+    /// Most containers that the BPF programs count at a time; those beyond are measured by files only [default: 8192]
+    #[arg(long, env = "INGOT_BPF_CONTAINERS_MAX", value_parser = clap::value_parser!(u32).range(1..=1_000_000),
+          value_name = "NUMBER")]
+    pub bpf_containers_max: Option<u32>,
+
     /// How often the master is told what containers use
     #[arg(long, env = "INGOT_USAGE_INTERVAL", default_value = "1secs", value_parser = parse_interval, value_name = "DURATION")]
     pub usage_interval: u64,
@@ -196,7 +201,7 @@ impl Config {
             Some("usual") => Pins::Usual,
             _ => Pins::Below(&self.bpf_pins),
         };
-        Options { pins, ..Options::default() }
+        Options { pins, containers_max: self.bpf_containers_max, ..Options::default() }
     }
 
     pub fn settings(&self) -> Settings {
@@ -260,6 +265,9 @@ impl Config {
         if let Some(resources) = &self.resources {
             flags.insert("resources", resources.to_string());
         }
+        if let Some(most) = self.bpf_containers_max {
+            flags.insert("bpf_containers_max", most.to_string());
+        }
         if let Some(root) = &self.cgroups_root {
             flags.insert("cgroups_root", root.clone());
         }
@@ -296,6 +304,7 @@ mod tests {
             ("--isolation=docker", ["--isolation", "docker", "cgroup, none"]),
             ("--master=zk://a/b", ["--master", "zk://a/b", "host:port"]),
             ("--attributes=rack", ["--attributes", "rack", "such as 'rack:r1"]),
+            ("--bpf-containers-max=0", ["--bpf-containers-max", "'0'", "1..=1000000"]),
             ("--usage-interval=1us", ["--usage-interval", "1us", "100ms to 1mins"]),
         ] {
             let told = match parse(&[argument]) {

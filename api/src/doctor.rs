@@ -106,7 +106,7 @@ impl fmt::Display for Report {
             }
             writeln!(out, "\n{title}")?;
             for finding in findings() {
-                let head = format!("  {:<5} {:<16}", finding.state.mark(), finding.name);
+                let head = format!("  {:<5} {:<15} ", finding.state.mark(), finding.name);
                 paragraph(out, &head, INDENT, &finding.says)?;
             }
         }

@@ -3,4 +3,5 @@
 pub mod account;
 pub mod combine;
 pub mod kernel;
+pub mod losses;
 pub mod sample;

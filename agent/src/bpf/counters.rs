@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
 use agent_ebpf::{Counters, Memory, map};
-use aya::maps::{HashMap, IterableMap, MapData, MapError, PerCpuHashMap, PerCpuValues};
+use aya::maps::{HashMap, IterableMap, Map, MapData, MapError, PerCpuHashMap, PerCpuValues};
 use aya::util::nr_cpus;
 
 use super::batch::Batch;
@@ -85,6 +85,24 @@ impl ContainerMaps {
         Ok(Self { counters, memory, cpus, batch: Batch::default() })
     }
 
+    /// From now on `id` is a container, with what the programs of another object have counted for it. What is resident is
+    /// left to the next sweep, but for the peak. One that they did not know is none here either.
+    pub(super) fn carry(&mut self, earlier: &Earlier, id: u64) -> Result<(), CountersError> {
+        let read = |source| CountersError::Read { id, source };
+        let Some(memory) = if_there(earlier.memory.get(&id, 0)).map_err(read)? else { return Ok(()) };
+        let peak_pages = Memory::from_words(memory).peak_pages;
+        let counters = || if_there(earlier.counters.get(&id, 0));
+        let Some(counted) = counters().map_err(read)? else { return Ok(()) };
+        let add = |source| CountersError::Add { id, source };
+        insist(|| self.memory.insert(id, [0, peak_pages, 0, 0], NO_EXIST)).map_err(add)?;
+        let copy = || PerCpuValues::try_from(counted.to_vec()).expect("one for each CPU there is");
+        let done = insist(|| self.counters.insert(id, copy(), NO_EXIST));
+        if done.is_err() {
+            let _ = self.memory.remove(&id);
+        }
+        done.map_err(add)
+    }
+
     /// From now on `id` is a container. Its counters start at zero; if it is one already, they stay as they are.
     pub(super) fn add(&mut self, id: u64) -> Result<(), CountersError> {
         let add = |source| CountersError::Add { id, source };
@@ -153,11 +171,24 @@ impl ContainerMaps {
     }
 }
 
+/// The same maps of another object with records of the same layout.
+pub(super) struct Earlier {
+    counters: PerCpuHashMap<MapData, u64, [u64; Counters::WORDS]>,
+    memory: HashMap<MapData, u64, [u64; Memory::WORDS]>,
+}
+
+impl Earlier {
+    /// `None`: they are not what they are called.
+    pub(super) fn open(counters: Map, memory: Map) -> Option<Self> {
+        Some(Self { counters: counters.try_into().ok()?, memory: memory.try_into().ok()? })
+    }
+}
+
 /// How often an insertion is tried again while the kernel's reserve is empty: some milliseconds.
 const INSERT_TRIES: u32 = 1_000;
 
 /// `BPF_NOEXIST` of include/uapi/linux/bpf.h.
-const NO_EXIST: u64 = 1;
+pub(super) const NO_EXIST: u64 = 1;
 
 fn errno(error: &MapError) -> Option<i32> {
     match error {

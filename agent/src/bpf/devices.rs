@@ -4,13 +4,13 @@ use std::os::fd::AsFd;
 
 use agent_ebpf::io::{DeviceCounters, DeviceKey};
 use agent_ebpf::map;
-use aya::maps::{Array, IterableMap, MapData, PerCpuHashMap};
+use aya::maps::{Array, IterableMap, Map, MapData, PerCpuHashMap};
 use aya::util::nr_cpus;
 use model::latency::Latency;
 use model::usage::Device;
 
 use super::batch::Batch;
-use super::counters::CountersError;
+use super::counters::{CountersError, NO_EXIST};
 use super::loader::Loaded;
 
 /// The map, and its rows as they were last read, by container.
@@ -30,6 +30,30 @@ impl Devices {
         let lost = Array::try_from(take(map::IO_LOST)?).map_err(no_map(map::IO_LOST))?;
         let cpus = nr_cpus().map_err(|(_, error)| CountersError::Cpus(error))?;
         Ok(Self { map, lost, cpus, batch: Batch::default(), rows: Vec::new() })
+    }
+
+    /// Takes on the rows of these containers from another object's map with records of the same layout. Requests that are
+    /// on their way are the other object's still, and lost.
+    pub(super) fn carry(&mut self, earlier: Map, containers: &[u64]) -> Result<(), CountersError> {
+        type Rows = PerCpuHashMap<MapData, [u64; DeviceKey::WORDS], [u64; DeviceCounters::WORDS]>;
+        let read = |source| CountersError::NoMap { name: map::DEVICES, source: Some(source) };
+        let earlier = Rows::try_from(earlier).map_err(read)?;
+        for row in &earlier {
+            let (key, counters) = row.map_err(read)?;
+            if containers.binary_search(&key[0]).is_ok() {
+                self.map.insert(key, counters, NO_EXIST).map_err(read)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes on how many requests another object has lost.
+    pub(super) fn carry_lost(&mut self, earlier: Map) {
+        let earlier = Array::<MapData, u64>::try_from(earlier).and_then(|it| it.get(&0, 0));
+        if let Ok(lost @ 1..) = earlier {
+            // A count of losses that cannot be kept begins anew.
+            let _ = self.lost.set(0, self.lost().saturating_add(lost), 0);
+        }
     }
 
     /// Reads every row.

@@ -45,6 +45,8 @@ pub(super) struct Loaded {
     /// What attaches the programs, by a name of one's own choice. Those of an earlier agent are pins only.
     links: BTreeMap<String, FdLink>,
     pins: Option<(Place, Set)>,
+    /// Under which it will be known to the next agent.
+    identity: u64,
     /// Whether an earlier agent had loaded it.
     pub(super) taken_over: bool,
 }
@@ -99,6 +101,18 @@ impl Loaded {
             // None there: nothing was pinned under it.
             let _ = std::fs::remove_file(set.link(name));
         }
+    }
+
+    /// Sets of earlier agents that are not taken over, and that count as long as [`Loaded::finish`] was not called.
+    pub(super) fn earlier(&self) -> Vec<Set> {
+        let pins = self.pins.as_ref().filter(|_| !self.taken_over);
+        pins.map(|(place, _)| place.finished()).unwrap_or_default()
+    }
+
+    /// From here on this is what the next agent takes over, and everything older goes.
+    pub(super) fn finish(&mut self) -> Result<(), PinsError> {
+        let Some((place, set)) = self.pins.as_mut().filter(|_| !self.taken_over) else { return Ok(()) };
+        place.finish(set, self.identity)
     }
 
     /// From here on everything ends with this agent.
@@ -196,7 +210,7 @@ fn take_over(place: &Place, identity: u64) -> Option<(Loaded, Support)> {
     let maps = set.maps().into_iter().map(open).collect::<Option<_>>()?;
     let pins = Some((Place::clone(place), set));
     let programs = Programs::Earlier(programs);
-    let loaded = Loaded { programs, maps, links: BTreeMap::new(), pins, taken_over: true };
+    let loaded = Loaded { programs, maps, links: BTreeMap::new(), pins, identity, taken_over: true };
     Some((loaded, Support::without(missing)))
 }
 
@@ -205,8 +219,8 @@ fn figure_note(figure: Figure) -> String {
     format!("figure-{}", figure.as_str())
 }
 
-fn no_pins(error: PinsError) -> Reason {
-    Reason::NoPins { message: causes(&error) }
+pub(super) fn no_pins(error: PinsError) -> Reason {
+    Reason::NoPins { message: causes(&error), remedy: error.remedy() }
 }
 
 /// Figures are missing, each for the first reason that there was.
@@ -272,12 +286,15 @@ impl Loading {
         });
         let maps = maps.collect();
         let programs = Programs::Own(self.ebpf);
-        (Loaded { programs, maps, links: self.links, pins, taken_over: false }, Support::without(lost))
+        (
+            Loaded { programs, maps, links: self.links, pins, identity, taken_over: false },
+            Support::without(lost),
+        )
     }
 
-    /// Gives everything a name in the bpffs.
+    /// Gives everything a name in the bpffs, in a set that is not finished yet.
     fn pin(&mut self, place: &Place, identity: u64) -> Result<Set, PinsError> {
-        let mut set = place.begin(identity)?;
+        let set = place.begin(identity)?;
         for (name, map) in self.ebpf.maps() {
             // Read-only data goes with its programs; a pin may have no dot in its name.
             if !name.contains('.') {
@@ -301,7 +318,9 @@ impl Loading {
             let link = pin_link(&set, &name, link)?;
             self.links.insert(name, link);
         }
-        place.finish(&mut set, identity)?;
+        for (map, number) in agent_ebpf::layout::LAYOUTS {
+            set.note_layout(map, number);
+        }
         Ok(set)
     }
 }

@@ -17,6 +17,7 @@ use crate::accounting::kernel::{KernelSample, ResidentMemory, Tcp};
 mod batch;
 mod btf;
 mod capabilities;
+mod carry;
 mod counters;
 mod devices;
 mod events;
@@ -100,6 +101,22 @@ struct Kernel {
     has_io: bool,
     has_life: bool,
     page_bytes: u64,
+    /// Containers that an earlier agent counted.
+    taken_over: Vec<u64>,
+    losses: Losses,
+}
+
+/// What the programs' owner could not have counted though it should have been, since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Programs that the kernel refused.
+    pub programs_refused: u64,
+    /// Containers whose sockets' programs could not be attached.
+    pub sockets_uncounted: u64,
+    /// Containers of an earlier agent with other programs whose counters begin anew.
+    pub counted_anew: u64,
+    /// Completed requests of block devices that found no room in the map, of all containers.
+    pub requests: u64,
 }
 
 /// What a program has cost since statistics were switched on.
@@ -132,16 +149,25 @@ impl Bpf {
             let events = ring.and_then(Result::ok).map(Events::new);
             Ok((Kernel::new(loaded, containers, pairs, devices, sockets, events, &support), support))
         });
+        let opened = opened.map(|(mut kernel, mut support)| {
+            kernel.begin(root_cgroup, &mut support);
+            (kernel, support)
+        });
         match opened {
             Ok((kernel, support)) => (Self { kernel: Some(kernel) }, support),
             Err(reason) => (Self { kernel: None }, Support::nothing(reason)),
         }
     }
 
-    /// Containers that an earlier agent had counted when this one took over; empty where nothing was taken over.
+    /// Containers that an earlier agent had counted and that count on; empty where there was none.
     pub fn taken_over(&self) -> Vec<u64> {
-        let kernel = self.kernel.as_ref().filter(|kernel| kernel.loaded.taken_over);
-        kernel.map(|kernel| kernel.containers.ids()).unwrap_or_default()
+        self.kernel.as_ref().map(|kernel| kernel.taken_over.clone()).unwrap_or_default()
+    }
+
+    /// What is missing in the figures though it could be there.
+    pub fn losses(&self) -> Losses {
+        let losses = |kernel: &Kernel| Losses { requests: kernel.devices.lost(), ..kernel.losses };
+        self.kernel.as_ref().map(losses).unwrap_or_default()
     }
 
     /// Containers that are counted.
@@ -174,6 +200,7 @@ impl Bpf {
         kernel.containers.add(id)?;
         let Some(sockets) = &mut kernel.sockets else { return Ok(()) };
         if let Err(error) = sockets.attach(&mut kernel.loaded, id, directory) {
+            kernel.losses.sockets_uncounted += 1;
             let cause = &error as &dyn std::error::Error;
             tracing::warn!(cause, directory = %directory.display(), "container's sockets are not counted by BPF");
         }
@@ -188,11 +215,6 @@ impl Bpf {
     /// The system call that failed. The figures stay true as far as they go.
     pub fn refresh(&mut self) -> io::Result<()> {
         self.kernel.as_mut().map_or(Ok(()), Kernel::refresh)
-    }
-
-    /// Completed requests of block devices that found no room in the map, of all containers.
-    pub fn lost_requests(&self) -> u64 {
-        self.kernel.as_ref().map_or(0, |kernel| kernel.devices.lost())
     }
 
     /// What has been counted for a container; who took CPU from it and what it did on devices as of the last [`Bpf::refresh`]. `None`: nothing is
@@ -312,7 +334,24 @@ impl Kernel {
             has_io: support.has(Figure::Io),
             has_life: support.has(Figure::Life),
             page_bytes: page.and_then(|it| u64::try_from(it).ok()).unwrap_or(4096),
+            taken_over: Vec::new(),
+            losses: Losses::default(),
         }
+    }
+
+    /// Goes on with what an earlier agent has counted, and is from then on what the next one finds.
+    fn begin(&mut self, root: &Path, support: &mut Support) {
+        if self.loaded.taken_over {
+            self.taken_over = self.containers.ids();
+        } else {
+            let carried = self.carry_over(root);
+            (self.taken_over, self.losses.counted_anew) = (carried.containers, carried.anew);
+        }
+        if let Err(error) = self.loaded.finish() {
+            support.lose(Figure::Pins, loader::no_pins(error));
+            self.loaded.unpin();
+        }
+        self.losses.programs_refused = support.refused();
     }
 
     fn refresh(&mut self) -> io::Result<()> {

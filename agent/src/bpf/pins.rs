@@ -8,6 +8,7 @@
 //!       0f3a…c1/                    one object with one set of options: a set
 //!         maps/CONTAINERS …  programs/switch …  links/switch …
 //!         missing/resident -> why the kernel refused this program
+//!         layouts/CONTAINERS -> 9e3779b97f4a7c15   what the map's words mean (agent_ebpf::layout)
 //!       0f3a…c1-new/                not finished: an agent died over it; worth nothing
 //! ```
 //! A bpffs holds directories, symlinks and pins; symlinks are where words are kept. Names may have no dots.
@@ -39,6 +40,18 @@ pub enum PinsError {
     Make { path: PathBuf, source: io::Error },
     #[error("cannot pin {path}")]
     Pin { path: PathBuf, source: aya::pin::PinError },
+}
+
+impl PinsError {
+    /// What an operator can do about it.
+    pub(super) const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Mount(_) => "mount -t bpf bpf /sys/fs/bpf",
+            Self::NotBpffs { .. } => "ingot-agent --bpf-pins=usual ...",
+            // A bpffs of somebody else's, as a container runtime's may be, or one that is mounted read-only.
+            Self::Make { .. } | Self::Pin { .. } => "ingot-agent --bpf-pins=off ...",
+        }
+    }
 }
 
 /// Where pins may lie on this machine, made ready.
@@ -109,18 +122,16 @@ impl Place {
         path.is_dir().then_some(Set { path })
     }
 
-    /// Finished sets of other identities.
-    pub(super) fn others(&self, identity: u64) -> Vec<Set> {
-        let own = format!("{identity:016x}");
-        let is_other = |name: &str| name != own && !name.ends_with(UNFINISHED);
+    /// Every finished set. There is one, unless an agent died while it removed another.
+    pub(super) fn finished(&self) -> Vec<Set> {
         let found = directories(&self.directory).into_iter();
-        found.filter(|path| is_other(&file_name(path))).map(|path| Set { path }).collect()
+        found.filter(|path| !file_name(path).ends_with(UNFINISHED)).map(|path| Set { path }).collect()
     }
 
     /// Begins a set.
     pub(super) fn begin(&self, identity: u64) -> Result<Set, PinsError> {
         let path = self.directory.join(format!("{identity:016x}{UNFINISHED}"));
-        for below in ["maps", "programs", "links", "missing"] {
+        for below in ["maps", "programs", "links", "missing", "layouts"] {
             let path = path.join(below);
             make_directory(&path, 0o700).map_err(|source| PinsError::Make { path, source })?;
         }
@@ -130,13 +141,14 @@ impl Place {
     /// From here on the set is taken over by the next agent; other sets go.
     pub(super) fn finish(&self, set: &mut Set, identity: u64) -> Result<(), PinsError> {
         let path = self.directory.join(format!("{identity:016x}"));
+        let others = self.finished();
         if path.exists() {
             // It was not whole, or it would have been taken over.
             remove(&path);
         }
         fs::rename(&set.path, &path).map_err(|source| PinsError::Make { path: path.clone(), source })?;
+        others.iter().filter(|it| it.path != path).for_each(Set::remove);
         set.path = path;
-        self.others(identity).iter().for_each(Set::remove);
         Ok(())
     }
 
@@ -169,6 +181,18 @@ impl Set {
     pub(super) fn maps(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path.join("maps")).into_iter().flatten().flatten();
         entries.map(|it| it.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    /// Notes what the words of a map mean. A note that cannot be kept costs an agent of another version these counts.
+    pub(super) fn note_layout(&self, map: &str, number: u64) {
+        let _ = symlink(format!("{number:016x}"), self.path.join("layouts").join(map));
+    }
+
+    /// Whether the words of a map mean what they mean to this agent.
+    pub(super) fn is_understood(&self, map: &str) -> bool {
+        let note = fs::read_link(self.path.join("layouts").join(map)).ok();
+        let number = note.and_then(|it| u64::from_str_radix(it.to_str()?, 16).ok());
+        number.is_some() && number == agent_ebpf::layout::of(map)
     }
 
     /// Notes why a program is not among the pins. A note that cannot be kept costs the next agent only the reason.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use agent_ebpf::map;
 use agent_ebpf::net::SocketCounters;
-use aya::maps::{Map, MapData, PerCpuHashMap};
+use aya::maps::{Map, MapData, PerCpuHashMap, PerCpuValues};
 use aya::programs::cgroup_skb::CgroupSkbAttachType;
 use aya::programs::links::FdLink;
 use aya::programs::{CgroupAttachMode, CgroupSkb, ProgramError, SockOps};
@@ -23,9 +23,29 @@ const TCP: &str = "tcp";
 
 const IS_LINK: &str = "a link since Linux 5.7, and no program of ours loads before 5.12";
 
+/// How often counts are written again because a program was adding to them just then: it reads and writes a word within
+/// a nanosecond or so.
+const CARRY_TRIES: u32 = 100;
+
+/// A value for each CPU by the cgroup's id.
+pub(super) struct Counted(PerCpuHashMap<MapData, u64, [u64; SocketCounters::WORDS]>);
+
+impl Counted {
+    pub(super) fn open(map: Map) -> Result<Self, CountersError> {
+        let no_map = |source| CountersError::NoMap { name: map::SOCKETS, source };
+        let Map::PerCpuCgroupStorage(map) = map else { return Err(no_map(None)) };
+        // aya knows this kind of map with keys of two words only; to look one up by a word is the same as with a hash map.
+        PerCpuHashMap::try_from(Map::PerCpuHashMap(map)).map(Self).map_err(|source| no_map(Some(source)))
+    }
+
+    fn get(&self, id: u64) -> Result<Option<PerCpuValues<[u64; SocketCounters::WORDS]>>, CountersError> {
+        if_there(self.0.get(&id, 0)).map_err(|source| CountersError::Read { id, source })
+    }
+}
+
 /// The map with one entry a container, which attaching makes.
 pub(super) struct Sockets {
-    counters: PerCpuHashMap<MapData, u64, [u64; SocketCounters::WORDS]>,
+    counters: Counted,
     has_net: bool,
     has_tcp: bool,
 }
@@ -38,13 +58,25 @@ impl Sockets {
             return Ok(None);
         }
         let name = map::SOCKETS;
-        let Some(Map::PerCpuCgroupStorage(map)) = loaded.take_map(name) else {
-            return Err(CountersError::NoMap { name, source: None });
-        };
-        // aya knows this kind of map with keys of two words only; to look one up by a word is the same as with a hash map.
-        let counters = PerCpuHashMap::try_from(Map::PerCpuHashMap(map))
-            .map_err(|source| CountersError::NoMap { name, source: Some(source) })?;
-        Ok(Some(Self { counters, has_net, has_tcp }))
+        let map = loaded.take_map(name).ok_or(CountersError::NoMap { name, source: None })?;
+        Ok(Some(Self { counters: Counted::open(map)?, has_net, has_tcp }))
+    }
+
+    /// Writes what another object has counted for a container into our own counters, which were attached just now: what
+    /// they counted since is less than that, and lost.
+    pub(super) fn carry(&mut self, earlier: &Counted, id: u64) -> Result<(), CountersError> {
+        let Some(base) = earlier.get(id)? else { return Ok(()) };
+        let write = |source| CountersError::Add { id, source };
+        for _ in 0..CARRY_TRIES {
+            let copy = PerCpuValues::try_from(base.to_vec()).expect("one for each CPU there is");
+            self.counters.0.insert(id, copy, 0).map_err(write)?;
+            let Some(now) = self.counters.get(id)? else { break };
+            let mut words = now.iter().flatten().zip(base.iter().flatten());
+            if words.all(|(now, base)| now >= base) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Begins to count for the container in `directory`, whose id is `id`. What is counted already stays as it is, also
@@ -76,9 +108,7 @@ impl Sockets {
 
     /// Everything counted so far. `None`: nothing is counted for this id, or its directory is gone.
     pub(super) fn read(&self, id: u64) -> Result<Option<SocketCounters>, CountersError> {
-        let values =
-            if_there(self.counters.get(&id, 0)).map_err(|source| CountersError::Read { id, source })?;
-        Ok(values.map(|values| {
+        Ok(self.counters.get(id)?.map(|values| {
             let mut sum = SocketCounters::default();
             values.iter().for_each(|words| sum.add(&SocketCounters::from_words(*words)));
             sum

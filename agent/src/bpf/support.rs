@@ -90,11 +90,26 @@ pub enum Reason {
     #[error("nothing is to outlive the agent (--bpf-pins)")]
     NotPinned,
     #[error("nothing can be pinned: {message}")]
-    NoPins { message: String },
+    NoPins { message: String, remedy: &'static str },
     #[error("the maps cannot be made: {message}")]
     Maps { message: String },
     #[error("the program `{program}` was refused by the kernel: {message}")]
     Refused { program: &'static str, message: String },
+}
+
+impl Reason {
+    /// The one command that would change it; none about a kernel that is too old or forbids it.
+    pub const fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::SwitchedOff => Some("ingot-agent --bpf=on ..."),
+            Self::NoCgroups | Self::NotCgroup2 { .. } => Some("mount -t cgroup2 cgroup2 /sys/fs/cgroup"),
+            Self::NotPermitted(_) => Some("sudo ingot-agent ..."),
+            Self::NoBtf(_) => Some("apt-get install linux-image-amd64 && reboot"),
+            Self::NotPinned => Some("ingot-agent --bpf-pins=usual ..."),
+            Self::NoPins { remedy, .. } => Some(remedy),
+            Self::NoField { .. } | Self::Maps { .. } | Self::Refused { .. } => None,
+        }
+    }
 }
 
 /// What was found. One entry a figure, in [`Figure::ALL`]'s order.
@@ -112,6 +127,21 @@ impl Support {
 
     pub(crate) fn without(missing: Vec<(Figure, std::sync::Arc<Reason>)>) -> Self {
         Self { missing }
+    }
+
+    pub(crate) fn lose(&mut self, figure: Figure, reason: Reason) {
+        self.missing.retain(|(it, _)| *it != figure);
+        self.missing.push((figure, std::sync::Arc::new(reason)));
+    }
+
+    /// How many programs the kernel refused.
+    pub(crate) fn refused(&self) -> u64 {
+        let names = self.missing.iter().filter_map(|(_, reason)| match **reason {
+            Reason::Refused { program, .. } => Some(program),
+            _ => None,
+        });
+        let names: std::collections::BTreeSet<&str> = names.collect();
+        names.len() as u64
     }
 
     pub fn has(&self, figure: Figure) -> bool {

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
 use agent_ebpf::{Counters, Pair, Taken, map, taker};
-use aya::maps::{HashMap, IterableMap, MapData};
+use aya::maps::{HashMap, IterableMap, Map, MapData};
 use model::latency::Latency;
 
 use super::batch::Batch;
-use super::counters::CountersError;
+use super::counters::{CountersError, NO_EXIST};
 use super::loader::Loaded;
 use crate::accounting::kernel::{self, RunQueue, Taker};
 
@@ -30,6 +30,20 @@ impl Pairs {
         let map = loaded.take_map(map::TAKEN).ok_or(no_map(None))?;
         let map = HashMap::try_from(map).map_err(|error| no_map(Some(error)))?;
         Ok(Self { map, batch: Batch::default(), rows: Vec::new(), gone: BTreeSet::new() })
+    }
+
+    /// Takes on the rows of these victims from another object's map with records of the same layout.
+    pub(super) fn carry(&mut self, earlier: Map, victims: &[u64]) -> Result<(), CountersError> {
+        let read = |source| CountersError::NoMap { name: map::TAKEN, source: Some(source) };
+        let earlier =
+            HashMap::<MapData, [u64; Pair::WORDS], [u64; Taken::WORDS]>::try_from(earlier).map_err(read)?;
+        for row in &earlier {
+            let (pair, taken) = row.map_err(read)?;
+            if victims.binary_search(&pair[0]).is_ok() {
+                self.map.insert(pair, taken, NO_EXIST).map_err(read)?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads every row.

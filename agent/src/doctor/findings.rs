@@ -1,6 +1,7 @@
 //! From what was seen to what it means, and the one command that would change it. Decides; looks at nothing.
 
 use super::machine::Machine;
+use crate::accounting::losses::Loss;
 use crate::bpf::{self, Reason, Support};
 use crate::cgroup::knobs::Controller;
 use crate::cgroup::{Enforced, Enforcement, mounts};
@@ -35,6 +36,15 @@ pub fn report(machine: &Machine, support: &Support, enforcement: &Enforcement, b
     findings.extend(Controller::ALL.map(|controller| held(controller, enforcement)));
     let host = format!("{}, Linux {}", machine.hostname, machine.kernel);
     Report { host, by, findings }
+}
+
+/// What accounting has missed so far; nothing of what it has not.
+pub fn lost(losses: &[(Loss, u64)]) -> Vec<Finding> {
+    let told = losses.iter().filter(|(_, count)| *count > 0).map(|(loss, count)| {
+        let says = format!("{count} {}", loss.says());
+        finding(Area::Measure, loss.as_str(), State::Less, says, loss.remedy())
+    });
+    told.collect()
 }
 
 fn finding(area: Area, name: &str, state: State, says: impl Into<String>, remedy: Option<&str>) -> Finding {
@@ -187,8 +197,8 @@ fn measured(group: Group, machine: &Machine, support: &Support, enforcement: &En
     let reason = by_bpf(group, support).flatten();
     let why = reason.map_or_else(|| "no BPF program counts it".to_owned(), ToString::to_string);
     match how {
-        Some(how) => of(State::Less, &format!("{how}. Not by BPF: {why}"), reason.and_then(remedy)),
-        None => of(State::Missing, &why, reason.and_then(remedy)),
+        Some(how) => of(State::Less, &format!("{how}. Not by BPF: {why}"), reason.and_then(Reason::remedy)),
+        None => of(State::Missing, &why, reason.and_then(Reason::remedy)),
     }
 }
 
@@ -196,7 +206,7 @@ fn measured(group: Group, machine: &Machine, support: &Support, enforcement: &En
 fn finer(name: &str, reason: Option<&Reason>) -> Finding {
     match reason {
         None => finding(Area::Measure, name, State::Ok, "by BPF programs in the kernel", None),
-        Some(why) => finding(Area::Measure, name, State::Less, why.to_string(), remedy(why)),
+        Some(why) => finding(Area::Measure, name, State::Less, why.to_string(), why.remedy()),
     }
 }
 
@@ -218,18 +228,4 @@ fn held(controller: Controller, enforcement: &Enforcement) -> Finding {
 /// What an operator can do about a limit that is not enforced for that reason.
 pub fn remedy_of_limits(reason: &str) -> &'static str {
     if reason.contains("cgroup v1") { UNIFY } else { AS_ROOT }
-}
-
-/// What an operator can do about it; nothing about a kernel that is too old or forbids it.
-pub fn remedy(reason: &Reason) -> Option<&'static str> {
-    match reason {
-        Reason::SwitchedOff => Some("ingot-agent --bpf=on ..."),
-        Reason::NoCgroups | Reason::NotCgroup2 { .. } => Some("mount -t cgroup2 cgroup2 /sys/fs/cgroup"),
-        Reason::NotPermitted(_) => Some(AS_ROOT),
-        Reason::NoBtf(_) => Some("apt-get install linux-image-amd64 && reboot"),
-        Reason::Refused { message, .. } if message.contains("tracefs") => {
-            Some("mount -t tracefs tracefs /sys/kernel/tracing")
-        }
-        _ => None,
-    }
 }

@@ -7,7 +7,7 @@ mod machine;
 #[cfg(test)]
 mod tests;
 
-pub use findings::{remedy, remedy_of_limits, report, source};
+pub use findings::{lost, remedy_of_limits, report, source};
 pub use machine::{Machine, look};
 
 use crate::bpf::{Bpf, Reason, Support};

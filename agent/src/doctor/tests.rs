@@ -1,7 +1,8 @@
 //! Machines as they come, and what is said of them.
 
-use super::{Machine, report};
-use crate::bpf::{Reason, Support};
+use super::{Machine, lost, report};
+use crate::accounting::losses::Loss;
+use crate::bpf::{Figure, Reason, Support};
 use crate::cgroup::{Enforced, Enforcement};
 use api::doctor::{Area, By, Finding, Report, State};
 
@@ -124,6 +125,37 @@ fn an_ordinary_user_is_told_what_to_run_instead() {
     assert_eq!((network.state, network.remedy.as_deref()), (State::Missing, root));
     assert_eq!(state(&report, Area::Enforce, "cpu"), State::Missing);
     fits(&report);
+}
+
+#[test]
+fn pins_that_cannot_be_made_name_the_command_that_would_change_it() {
+    for (message, remedy) in [
+        ("no bpffs is mounted", "mount -t bpf bpf /sys/fs/bpf"),
+        ("cannot pin /sys/fs/bpf/ingot/7", "ingot-agent --bpf-pins=off ..."),
+    ] {
+        let reason = std::sync::Arc::new(Reason::NoPins { message: message.into(), remedy });
+        let support = Support::without(vec![(Figure::Pins, reason)]);
+        let told = report(&unified(), &support, &enforced(), By::Agent);
+        let pins = found(&told, Area::Measure, "pins");
+        assert_eq!((pins.state, pins.remedy.as_deref()), (State::Less, Some(remedy)));
+        assert!(pins.says.contains(message), "{}", pins.says);
+        fits(&told);
+        let tried = report(&unified(), &support, &enforced(), By::Probe);
+        assert!(tried.findings.iter().all(|it| it.name != "pins"), "who only tries pins nothing");
+    }
+}
+
+#[test]
+fn what_was_lost_is_told_with_its_count_and_what_was_not_is_not() {
+    let mut told = report(&unified(), &Support::without(Vec::new()), &enforced(), By::Agent);
+    told.findings.extend(lost(&[(Loss::ContainerUncounted, 3), (Loss::Event, 0), (Loss::BlockRequest, 2)]));
+    let full = found(&told, Area::Measure, "container_not_counted");
+    assert_eq!(full.says, "3 containers found no room in the programs' maps: files only");
+    assert!(full.remedy.as_deref().expect("a command").contains("--bpf-containers-max"));
+    assert!(told.findings.iter().all(|it| it.name != "event"));
+    assert_eq!(state(&told, Area::Measure, "block_request"), State::Less);
+    assert!(told.to_string().contains("less  container_not_counted 3 containers"), "{told}");
+    fits(&told);
 }
 
 #[test]

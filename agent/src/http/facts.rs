@@ -1,5 +1,6 @@
 //! What answers are made from: the node's picture and what its surroundings know, borrowed while one is made.
 
+use crate::accounting::losses::Loss;
 use crate::bpf::{Cost, Support};
 use crate::cgroup::Enforcement;
 use crate::cgroup::knobs::Limits;
@@ -45,8 +46,8 @@ pub struct Facts<'a> {
     pub node: &'a NodeUsage,
     /// What the programs in the kernel cost.
     pub costs: &'a dyn Fn() -> Vec<Cost>,
-    /// What accounting missed since the agent started, by what happened.
-    pub losses: &'a dyn Fn() -> Vec<(&'static str, u64)>,
+    /// What accounting missed, by what happened, zeros among it.
+    pub losses: &'a dyn Fn() -> Vec<(Loss, u64)>,
     /// Metrics that the node does not know: its shells' counters, the machine's figures. What nobody names is zero.
     pub gauges: &'a dyn Fn() -> Vec<Gauge>,
 }

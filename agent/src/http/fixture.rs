@@ -2,6 +2,7 @@
 //! documents can be held against those that the same Mesos wrote.
 
 use super::{Answer, Facts, Figures, Known, Later, answer, files::Done};
+use crate::accounting::losses::Loss;
 use crate::bpf::{Cost, Reason, Support};
 use crate::cgroup::knobs::Limits;
 use crate::cgroup::{Enforced, Enforcement};
@@ -174,7 +175,7 @@ impl Scene {
             device_name: |major, minor| (major == 8).then(|| format!("sda{minor}")),
             node: &self.node,
             costs: &|| vec![Cost { program: "switch".into(), run_count: 3, run_time_ns: 450 }],
-            losses: &|| vec![("container_not_counted", 1)],
+            losses: &|| vec![(Loss::ContainerUncounted, 1), (Loss::Event, 0)],
             gauges: &|| self.gauges.clone(),
         })
     }

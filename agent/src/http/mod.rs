@@ -82,7 +82,8 @@ fn document(name: &str, rest: Option<&str>, query: &Query, facts: &Facts<'_>) ->
             Err(why) => Reply::bad(why),
         },
         ("doctor", _) => {
-            let report = doctor::report(facts.machine, facts.bpf, facts.enforcement, By::Agent);
+            let mut report = doctor::report(facts.machine, facts.bpf, facts.enforcement, By::Agent);
+            report.findings.extend(doctor::lost(&(facts.losses)()));
             Reply::json(&report, query)
         }
         ("monitor", Some("statistics")) => Reply::json(&containers::Statistics(facts), query),

@@ -7,6 +7,7 @@
 
 use super::containers::{Container, containers};
 use super::{Facts, Figures, detail, frameworks};
+use crate::accounting::losses::Loss;
 use crate::bpf::Cost;
 use crate::cgroup::knobs::Controller;
 use api::convert::quantity::to_f64;
@@ -35,7 +36,7 @@ pub struct Scrape {
     supported: Vec<(&'static str, bool)>,
     enforced: Vec<(&'static str, bool)>,
     costs: Vec<Cost>,
-    losses: Vec<(&'static str, u64)>,
+    losses: Vec<(Loss, u64)>,
     node: NodeUsage,
     containers: Vec<Looked>,
     device_name: fn(u32, u32) -> Option<String>,
@@ -158,10 +159,10 @@ impl Scrape {
     }
 
     fn losses(&self, page: &mut Page) {
-        let help = "What accounting missed since the agent started, by what happened; 0 is how it should be.";
+        let help = "What accounting missed, by what happened; 0 is how it should be.";
         let mut family = page.family("ingot_accounting_losses_total", Kind::Counter, help);
-        for &(what, count) in &self.losses {
-            family.line(&Labels::of([("loss", what)]), Value::Whole(count));
+        for &(loss, count) in &self.losses {
+            family.line(&Labels::of([("loss", loss.as_str())]), Value::Whole(count));
         }
     }
 

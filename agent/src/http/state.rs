@@ -2,7 +2,7 @@
 
 use super::Facts;
 use super::frameworks::Framework;
-use crate::bpf::Figure;
+use crate::bpf::{Figure, Reason};
 use crate::cgroup::Enforced;
 use crate::cgroup::knobs::Controller;
 use crate::doctor;
@@ -117,10 +117,11 @@ fn sums(resources: &Resources) -> BTreeMap<&str, Amounts<'_>> {
 ///  "enforcement": {"cpu": {"enforced": true}, "memory": {"enforced": false, "reason": "...", "remedy": "..."}, ...},
 ///  "bpf": {"cpu": {"supported": true}, "network": {"supported": false, "reason": "...", "remedy": "..."}, ...},
 ///  "accounting": {"cpu": "bpf", "run_queue": "bpf", "memory": "cgroup", ...},
+///  "losses": {"container_not_counted": 0, "event": 12, ...},
 ///  "missing": [{"area": "measure", "name": "network", "state": "missing", "says": "...", "remedy": "..."}, ...]}
 /// ```
-/// `accounting` says where each group of figures comes from as long as nothing fails; `missing` is what `/doctor` shows,
-/// without what is as it should be.
+/// `accounting` says where each group of figures comes from as long as nothing fails; `losses` counts what was missed all the
+/// same, as the metrics do; `missing` is what `/doctor` shows, without what is as it should be.
 struct Abilities<'f, 'a>(&'f Facts<'a>);
 
 #[derive(Serialize)]
@@ -144,11 +145,12 @@ struct Supporting {
 impl Serialize for Abilities<'_, '_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Document<E, B, A> {
+        struct Document<E, B, A, L> {
             cgroup: Option<String>,
             enforcement: E,
             bpf: B,
             accounting: A,
+            losses: L,
             missing: Vec<Finding>,
         }
         let Facts { enforcement, bpf, cgroup_root, machine, .. } = self.0;
@@ -162,17 +164,20 @@ impl Serialize for Abilities<'_, '_> {
         };
         let supporting = |figure: Figure| {
             let why = bpf.missing(figure);
-            let (reason, remedy) = (why.map(ToString::to_string), why.and_then(doctor::remedy));
+            let (reason, remedy) = (why.map(ToString::to_string), why.and_then(Reason::remedy));
             (figure.as_str(), Supporting { supported: reason.is_none(), reason, remedy })
         };
         let source = |group| doctor::source(group, machine, bpf, enforcement).as_str();
+        let losses = (self.0.losses)();
         let mut missing = doctor::report(machine, bpf, enforcement, By::Agent).findings;
+        missing.extend(doctor::lost(&losses));
         missing.retain(|finding| finding.state != Found::Ok);
         Document {
             cgroup: cgroup_root.map(|path| path.display().to_string()),
             enforcement: Pairs(|| Controller::ALL.into_iter().map(enforcing)),
             bpf: Pairs(|| Figure::ALL.into_iter().map(supporting)),
             accounting: Pairs(|| Group::ALL.into_iter().map(|group| (group.as_str(), source(group)))),
+            losses: Pairs(|| losses.iter().map(|(loss, count)| (loss.as_str(), *count))),
             missing,
         }
         .serialize(serializer)

@@ -307,6 +307,8 @@ impl Agent {
             account.look(id, kernel.as_ref(), &sample, &|id| self.container_of(id));
             account.usage
         };
+        let lost = &self.counts.events_lost;
+        lost.set(lost.get().saturating_add(usage.events_lost));
         let tasks = self.look(|node| node.container_tasks(container_id, Time::default()));
         self.report_final(ContainerUsage {
             container_id: container_id.clone(),

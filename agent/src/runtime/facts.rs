@@ -1,6 +1,7 @@
 //! What those who answer questions are told of the agent.
 
 use crate::accounting::account::Account;
+use crate::accounting::losses::Loss;
 use crate::config::MESOS_VERSION;
 use crate::containerizer::limits::limits;
 use crate::http::{Facts, Figures, Known};
@@ -45,14 +46,21 @@ impl Agent {
         Some(Figures { usage, detail, taken: container.looked.get()?, limits })
     }
 
-    fn losses(&self) -> Vec<(&'static str, u64)> {
-        let counts = &self.counts;
+    fn losses(&self) -> Vec<(Loss, u64)> {
+        let (counts, bpf) = (&self.counts, self.bpf.borrow().losses());
+        let containers = self.containers.borrow();
+        let events = containers.values().map(|it| it.account.borrow().usage.events_lost);
         vec![
-            ("container_not_counted", counts.uncounted.get()),
-            ("container_not_sampled", counts.unsampled.get()),
-            ("refresh_failed", counts.refresh_errors.get()),
-            ("final_figures_dropped", counts.finals_dropped.get()),
-            ("report_dropped", counts.reports_dropped.get()),
+            (Loss::ContainerUncounted, counts.uncounted.get()),
+            (Loss::ContainerCountedAnew, bpf.counted_anew),
+            (Loss::SocketsUncounted, bpf.sockets_uncounted),
+            (Loss::ProgramRefused, bpf.programs_refused),
+            (Loss::Event, events.fold(counts.events_lost.get(), u64::saturating_add)),
+            (Loss::BlockRequest, bpf.requests),
+            (Loss::ContainerUnsampled, counts.unsampled.get()),
+            (Loss::RefreshFailed, counts.refresh_errors.get()),
+            (Loss::FinalDropped, counts.finals_dropped.get()),
+            (Loss::ReportDropped, counts.reports_dropped.get()),
         ]
     }
 

@@ -95,6 +95,8 @@ pub(crate) struct Counts {
     pub(crate) uncounted: Cell<u64>,
     /// Containers whose files cannot be read.
     pub(crate) unsampled: Cell<u64>,
+    /// Events of containers that are over which found the ring buffer full.
+    pub(crate) events_lost: Cell<u64>,
     /// Looks at which the programs could not be asked for what is still running.
     pub(crate) refresh_errors: Cell<u64>,
     /// Last figures of containers, of which too many waited for a master.

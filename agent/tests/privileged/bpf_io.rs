@@ -148,7 +148,7 @@ fn direct_requests_are_the_devices_own() {
         meter.bpf.add_container(one.id, &one.path).unwrap();
         assert_eq!(meter.bpf.remove_container(one.id).unwrap().unwrap().devices, Some(Vec::new()));
     }
-    assert_eq!(meter.bpf.lost_requests(), 0);
+    assert_eq!(meter.bpf.losses().requests, 0);
 }
 
 /// What is read into the page cache, and what fsync writes out of it.

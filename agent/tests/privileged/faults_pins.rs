@@ -3,13 +3,14 @@
 
 use std::path::PathBuf;
 
+use agent::accounting::kernel::Packets;
 use agent::bpf::{Bpf, Figure, Options, Pins};
 
 use crate::faults::{BURN, open};
 use crate::metered::Meter;
 use crate::scene::DEADLINE;
 
-const PINNED: Options<'_> = Options { pins: Pins::Usual, containers_max: None, wrong_fields: &[] };
+pub(crate) const PINNED: Options<'_> = Options { pins: Pins::Usual, containers_max: None, wrong_fields: &[] };
 
 /// Where this machine's pins are.
 fn base() -> PathBuf {
@@ -20,15 +21,21 @@ fn base() -> PathBuf {
     if bpffs("/sys/fs/bpf") { "/sys/fs/bpf/ingot".into() } else { "/run/ingot/bpf".into() }
 }
 
-fn own(meter: &Meter) -> PathBuf {
+/// The pins of a test's agents.
+pub(crate) fn own(meter: &Meter) -> PathBuf {
     use std::os::unix::fs::MetadataExt;
     base().join(std::fs::metadata(&meter.root).unwrap().ino().to_string())
 }
 
 /// Lets go of what this agent has and opens it as the next agent would.
 fn restart(meter: &mut Meter) {
+    restart_with(meter, &PINNED);
+}
+
+/// The same with other options, which make another object of it.
+pub(crate) fn restart_with(meter: &mut Meter, options: &Options<'_>) {
     meter.bpf = Bpf::none();
-    let (bpf, support) = Bpf::open_with(&meter.root, &PINNED);
+    let (bpf, support) = Bpf::open_with(&meter.root, options);
     assert!(support.has(Figure::Pins), "{support}");
     meter.bpf = bpf;
 }
@@ -126,6 +133,56 @@ fn a_ring_that_ran_over_is_drained_by_the_next_agent() {
     }
     assert_eq!(events.malformed_count, 0);
     meter.bpf.unpin();
+}
+
+/// Sockets' counters belong to the directory, their programs to its pins: both go on.
+#[test]
+fn bytes_are_counted_on_while_no_agent_runs() {
+    let test = "bytes_are_counted_on_while_no_agent_runs";
+    let Some(mut meter) = open(test, &PINNED, &[Figure::Network, Figure::Pins]) else { return };
+    let container = meter.container("talking");
+    let talk = || _ = container.workload("flood 1 500 100").end();
+    talk();
+    meter.bpf = Bpf::none();
+    talk();
+    restart(&mut meter);
+    meter.bpf.add_container(container.id, &container.path).unwrap();
+    talk();
+    let net = meter.bpf.remove_container(container.id).unwrap().unwrap().network.unwrap();
+    let expect = Packets { packets: 1_500, bytes: 1_500 * (100 + 28) };
+    assert_eq!((net.tx.all(), net.rx.all()), (expect, expect), "nothing is missing, nothing counts twice");
+    meter.bpf.unpin();
+}
+
+/// A container that ended while nobody looked: the next agent is told of it, and nothing of it stays when it is removed.
+#[test]
+fn what_is_gone_is_forgotten() {
+    let test = "what_is_gone_is_forgotten";
+    let Some(mut meter) = open(test, &PINNED, &[Figure::Network, Figure::Pins]) else { return };
+    let (gone, stays) = (meter.container("gone"), meter.container("stays"));
+    gone.sh(BURN).end();
+    meter.bpf = Bpf::none();
+    std::fs::remove_dir(&gone.path).unwrap();
+    restart(&mut meter);
+    let mut known = meter.bpf.taken_over();
+    known.sort_unstable();
+    assert_eq!(known, [gone.id, stays.id]);
+    assert!(links(&meter, gone.id) > 0, "its programs of sockets were pinned");
+    let last = meter.bpf.remove_container(gone.id).unwrap().unwrap();
+    assert!(last.cpu.unwrap().exec_ns > 0, "its figures outlived it");
+    assert_eq!(meter.bpf.containers(), [stays.id]);
+    assert_eq!(links(&meter, gone.id), 0);
+    assert!(links(&meter, stays.id) > 0);
+    restart(&mut meter);
+    assert_eq!(meter.bpf.taken_over(), [stays.id]);
+    meter.bpf.unpin();
+}
+
+/// How many pins a container has of its own.
+fn links(meter: &Meter, id: u64) -> usize {
+    let sets = std::fs::read_dir(own(meter)).unwrap().flatten();
+    let links = sets.flat_map(|set| std::fs::read_dir(set.path().join("links"))).flatten().flatten();
+    links.filter(|it| it.file_name().to_string_lossy().starts_with(&format!("{id}-"))).count()
 }
 
 /// What the verifier refused stays named, though the next agent asks it nothing.

@@ -23,6 +23,7 @@ mod bpf_waits;
 mod containers;
 mod faults;
 mod faults_pins;
+mod faults_upgrade;
 mod init;
 mod ordinary;
 mod sampling;

@@ -33,19 +33,33 @@ impl Place {
         }
     }
 
+    /// Where the process of a container is written down.
+    pub fn process_info(&self, container_id: &str) -> PathBuf {
+        let run = find(&self.work_dir().join("meta/slaves"), container_id).expect("it was checkpointed");
+        find(&run, "process.info").expect("its process was written down")
+    }
+
     pub fn work_dir(&self) -> &Path {
         self.directory.path()
     }
 
     /// Starts an agent and waits until it has introduced itself to `master`.
     pub fn start(&self, master: &Master) -> (Agent, Session) {
-        let process = Command::new(env!("CARGO_BIN_EXE_ingot-agent"))
+        self.start_by(master, &[], &[])
+    }
+
+    /// The same by a command that becomes the one it is given, and with flags of this one agent.
+    pub fn start_by(&self, master: &Master, by: &[&str], flags: &[&str]) -> (Agent, Session) {
+        let words: Vec<&str> = by.iter().copied().chain([env!("CARGO_BIN_EXE_ingot-agent")]).collect();
+        let process = Command::new(words[0])
+            .args(&words[1..])
             .args(["--ip=127.0.0.1", "--hostname=localhost", "--resources=cpus:4;mem:1024;disk:1024"])
             .arg(format!("--port={}", self.port))
             .arg(format!("--master={}", master.address()))
             .arg(format!("--work-dir={}", self.work_dir().display()))
             .args(["--registration-backoff-factor=20ms", "--usage-interval=200ms", "--switch-user=false"])
             .args(&self.flags)
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

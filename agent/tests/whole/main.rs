@@ -10,10 +10,10 @@
 mod agent;
 mod http;
 mod master;
-#[expect(dead_code, reason = "shared with `privileged`, whose tests need programs too")]
 #[path = "../privileged/needs.rs"]
 mod needs;
 
 mod api;
+mod faults;
 mod life;
 mod restart;

@@ -1,7 +1,7 @@
 //! Agents and masters that go and come back.
 
 use crate::agent::{PATIENCE, Place, cpu_stat_ns};
-use crate::master::{Introduction, Master, Session, command, framework};
+use crate::master::{Introduction, Master, command, framework};
 use crate::needs::{self, Need};
 use model::task::TaskState;
 use model::usage::{Source, Usage};
@@ -150,24 +150,15 @@ fn is_alive(pid: u32) -> bool {
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
 }
 
-/// What the programs in the kernel need, and pins.
+/// What the programs in the kernel need.
 const PROGRAMS: [Need; 3] = [Need::Root, Need::Btf, Need::Cgroup2];
 
 /// Uses CPU and begins processes, for ever.
 const BUSY: &str = "while :; do (:); i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done; done";
 
-/// The first figures that an agent tells of its only task.
-fn first_figures(session: &mut Session) -> Usage {
-    session.usage_until(|_| true).usage
-}
-
-/// The agent is killed, its task goes on, and what the kernel counts meanwhile is in the next agent's first figures.
-#[test]
-fn figures_go_on_while_no_agent_runs() {
-    let test = "figures_go_on_while_no_agent_runs";
-    if !needs::met(test, &PROGRAMS) {
-        return;
-    }
+/// An agent is killed, its task goes on, and what the kernel counts meanwhile is in the first figures of the next agent,
+/// which is started with these flags.
+fn figures_outlive_the_agent(flags: &[&str]) {
     let (place, master) = (Place::new(&[]), Master::start());
     let (agent, mut session) = place.start(&master);
     session.register();
@@ -186,16 +177,32 @@ fn figures_go_on_while_no_agent_runs() {
     }
     let meanwhile = cpu_stat_ns(&cgroup);
 
-    let (agent, mut session) = place.start(&master);
+    let (agent, mut session) = place.start_by(&master, &[], flags);
     session.register();
-    let after = first_figures(&mut session);
+    let after = session.usage_until(|_| true).usage;
     println!("cpu {} ns, then {meanwhile} by cpu.stat, then {}", before.cpu_ns, after.cpu_ns);
     assert_eq!(after.sources.cpu, Source::Bpf);
     assert!(after.cpu_ns >= meanwhile, "{} ns after {meanwhile} by cpu.stat", after.cpu_ns);
-    // Nobody but the programs counts these: they count on, and at the pace of before.
-    for (what, of) in [("forks", (|it| it.forks) as fn(&Usage) -> u64), ("switches", Usage::switches)] {
-        assert!(of(&after) > of(&before), "{what}: {} after {}", of(&after), of(&before));
+    // Nobody but the programs counts these.
+    let counters = |it: &Usage| [it.forks, it.exits, it.switches(), it.run_queue_waits];
+    for (is, was) in counters(&after).into_iter().zip(counters(&before)) {
+        assert!(is > was, "{:?} after {:?}", counters(&after), counters(&before));
     }
     drop(agent);
     assert!(!cgroup.parent().unwrap().exists(), "an agent that ended everything leaves its group");
+}
+
+#[test]
+fn figures_go_on_while_no_agent_runs() {
+    if needs::met("figures_go_on_while_no_agent_runs", &PROGRAMS) {
+        figures_outlive_the_agent(&[]);
+    }
+}
+
+/// Another limit makes another object of the programs, as another version would: nothing steps back all the same.
+#[test]
+fn figures_go_on_under_the_programs_of_another_agent() {
+    if needs::met("figures_go_on_under_the_programs_of_another_agent", &PROGRAMS) {
+        figures_outlive_the_agent(&["--bpf-containers-max=100"]);
+    }
 }
