@@ -26,7 +26,7 @@ const STEPS: &[Step] = &[
     ("BPF object", || ebpf::run(&ebpf::Args { check: true })),
     ("clippy", clippy),
     ("licenses, sources, bans", deny),
-    ("faults on other kernels", vm::check),
+    ("faults and limits on other kernels", vm::check),
 ];
 
 pub(crate) fn run(args: &Args) -> Result<()> {
