@@ -91,7 +91,7 @@ fn left(needs: &'static [Need]) -> Result<(Vec<&'static Need>, Vec<&'static str>
     let mut missing: Vec<&Need> = needs.iter().filter(|need| !(need.present)()).collect();
     let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
     if !missing.is_empty() && sh::is_root() && Path::new("/etc/debian_version").exists() {
-        install(&packages)?;
+        install(&packages).with_context(|| format!("cannot install {}", packages.join(" ")))?;
         missing.retain(|need| !(need.present)());
     }
     Ok((missing, packages))
