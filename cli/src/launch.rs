@@ -44,6 +44,8 @@ pub(crate) struct Launch {
     agent_id: Option<v1::AgentId>,
     state: Option<TaskState>,
     killed: bool,
+    /// The master was asked for the task's state and has not answered.
+    asked: bool,
 }
 
 /// As shells tell an interrupted command's end: 128 and the number of SIGINT.
@@ -51,13 +53,22 @@ const INTERRUPTED: u8 = 130;
 
 impl Launch {
     pub(crate) fn new(spec: Spec) -> Self {
-        Self { spec, agent_id: None, state: None, killed: false }
+        Self { spec, agent_id: None, state: None, killed: false, asked: false }
     }
 
     /// Subscribed, perhaps not for the first time.
-    pub(crate) fn subscribed(&self, effects: &mut Vec<Effect>) {
-        if let Some(agent_id) = &self.agent_id {
+    pub(crate) fn subscribed(&mut self, effects: &mut Vec<Effect>) {
+        if self.agent_id.is_some() {
+            self.asked = true;
             effects.push(Effect::Suppress);
+            self.ask_again(effects);
+        }
+    }
+
+    /// A while has passed. A master that is new says nothing of a task while its agent may come back; nor does it pass a
+    /// kill on.
+    pub(crate) fn ask_again(&self, effects: &mut Vec<Effect>) {
+        if let Some(agent_id) = self.agent_id.as_ref().filter(|_| self.asked) {
             effects.push(Effect::Reconcile(self.task_id(), agent_id.clone()));
         }
     }
@@ -77,8 +88,14 @@ impl Launch {
 
     pub(crate) fn update(&mut self, status: &v1::TaskStatus, effects: &mut Vec<Effect>) {
         let state = status.state();
-        if status.task_id.value != self.spec.task_id || self.state == Some(state) {
-            return; // Another's, or told again.
+        if status.task_id.value != self.spec.task_id {
+            return;
+        }
+        if std::mem::take(&mut self.asked) && self.killed && !is_end(state) {
+            effects.push(Effect::Kill(self.task_id()));
+        }
+        if self.state == Some(state) {
+            return; // Told again.
         }
         self.state = Some(state);
         let message = status.message.as_deref().filter(|it| !it.is_empty());
@@ -282,6 +299,30 @@ mod tests {
         effects.clear();
         launch.interrupt(&mut effects);
         assert_eq!(effects, [Effect::Exit(INTERRUPTED)]);
+    }
+
+    #[test]
+    fn a_new_master_is_asked_until_it_answers() {
+        let mut launch = launch();
+        let mut effects = Vec::new();
+        launch.subscribed(&mut effects);
+        launch.ask_again(&mut effects);
+        assert_eq!(effects, [], "there is no task yet");
+        launch.offers(vec![offer("o", 4_000)], &mut effects);
+        launch.update(&status(TaskState::TaskRunning, ""), &mut effects);
+        effects.clear();
+        launch.ask_again(&mut effects);
+        assert_eq!(effects, [], "the state is known");
+        let task_id = v1::TaskId { value: "t".to_owned() };
+        let ask = Effect::Reconcile(task_id.clone(), v1::AgentId { value: "a".to_owned() });
+        launch.subscribed(&mut effects);
+        launch.ask_again(&mut effects);
+        assert_eq!(effects, [Effect::Suppress, ask.clone(), ask]);
+        launch.interrupt(&mut effects);
+        effects.clear();
+        launch.update(&status(TaskState::TaskRunning, ""), &mut effects);
+        launch.ask_again(&mut effects);
+        assert_eq!(effects, [Effect::Kill(task_id)], "the kill may have gone nowhere");
     }
 
     #[test]

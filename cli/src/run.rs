@@ -46,7 +46,8 @@ pub(crate) struct Args {
     command: Vec<String>,
 }
 
-/// Seconds without an offer after which the user is told what is waited for.
+/// After so long without an offer the user is told what is waited for, and a master that has not said what became of the
+/// task is asked again.
 const HINT: Duration = Duration::from_secs(10);
 /// For everything that is only politeness at the end.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -123,6 +124,7 @@ async fn drive(
             }
             () = sleep_until(hint) => {
                 launch.wish().into_iter().for_each(|wish| effects.push(Effect::Say(wish)));
+                launch.ask_again(&mut effects);
                 hint = Instant::now() + HINT;
             }
         }

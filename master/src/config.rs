@@ -52,6 +52,9 @@ struct Flags {
     /// An agent that misses so many pings is unreachable.
     #[arg(long, default_value_t = 5, value_parser = number::<u32>(1, 1_000_000))]
     max_agent_ping_timeouts: u32,
+    /// Agents that knew the master before this one may return for so long: of tasks that may be there, nothing is told.
+    #[arg(long, default_value = "10mins", value_parser = duration_ms)]
+    agent_reregister_timeout: u64,
     /// Frameworks that are kept when they are over.
     #[arg(long, default_value_t = 50, value_parser = number::<usize>(0, KEPT_MAX))]
     max_completed_frameworks: usize,
@@ -144,6 +147,7 @@ impl Config {
             settings: Settings {
                 agent_ping_timeout_ms: flags.agent_ping_timeout,
                 max_agent_ping_timeouts: flags.max_agent_ping_timeouts,
+                agent_reregister_timeout_ms: flags.agent_reregister_timeout,
                 offer_timeout_ms: flags.offer_timeout,
                 max_completed_frameworks: flags.max_completed_frameworks,
                 max_completed_tasks_per_framework: flags.max_completed_tasks_per_framework,
@@ -187,6 +191,7 @@ impl Flags {
             ("advertise_ip", self.advertise_ip.map(|ip| ip.to_string())),
             ("advertise_port", self.advertise_port.map(|port| port.to_string())),
             ("agent_ping_timeout", Some(shown_ms(self.agent_ping_timeout))),
+            ("agent_reregister_timeout", Some(shown_ms(self.agent_reregister_timeout))),
             ("cluster", self.cluster.clone()),
             ("hostname", self.hostname.clone()),
             ("ip", Some(self.ip.to_string())),

@@ -28,6 +28,9 @@ pub(crate) fn log(note: &Note) {
         Note::FrameworkRemoved { framework_id, why, task_count } => {
             tracing::info!(%framework_id, why, task_count, "framework_removed");
         }
+        Note::ReconciliationDropped { framework_id, task_count } => {
+            tracing::info!(%framework_id, task_count, "reconciliation_dropped");
+        }
         other => log_task(other),
     }
 }

@@ -19,6 +19,9 @@ pub const AGENT_PING_INTERVAL_MS: u64 = 15_000;
 /// An agent that has missed this many pings is unreachable (Mesos' `--max_agent_ping_timeouts`).
 pub const AGENT_PINGS_MISSED_MAX: u32 = 5;
 
+/// A new master waits so long for agents of the one before, milliseconds (Mesos' `--agent_reregister_timeout`).
+pub const AGENT_REREGISTER_TIMEOUT_MS: u64 = 600_000;
+
 /// Scheduler streams carry a HEARTBEAT this often, milliseconds.
 pub const HEARTBEAT_INTERVAL_MS: u64 = 15_000;
 

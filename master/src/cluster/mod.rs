@@ -54,6 +54,8 @@ pub struct Settings {
     pub agent_ping_timeout_ms: u64,
     /// At least one.
     pub max_agent_ping_timeouts: u32,
+    /// How long after this master's start agents of the one before are waited for.
+    pub agent_reregister_timeout_ms: u64,
     /// `None`: offers stand until answered.
     pub offer_timeout_ms: Option<u64>,
     pub max_completed_frameworks: usize,
@@ -66,6 +68,7 @@ impl Default for Settings {
         Self {
             agent_ping_timeout_ms: model::limits::AGENT_PING_INTERVAL_MS,
             max_agent_ping_timeouts: model::limits::AGENT_PINGS_MISSED_MAX,
+            agent_reregister_timeout_ms: model::limits::AGENT_REREGISTER_TIMEOUT_MS,
             offer_timeout_ms: None,
             max_completed_frameworks: 50,
             max_completed_tasks_per_framework: 1000,
@@ -97,6 +100,8 @@ pub struct Cluster {
     rows: rows::Rows,
     timers: Timers,
     counters: Counters,
+    /// When something was heard first.
+    began: Option<Time>,
     /// Numbers of the next agent, framework and offer.
     next: [u64; 3],
     /// Counts what was handled: a snapshot of this revision is still true.
@@ -163,6 +168,7 @@ impl Cluster {
             rows: rows::Rows::default(),
             timers: Timers::default(),
             counters: Counters::default(),
+            began: None,
             next: [0; 3],
             revision: 0,
             published: None,
@@ -172,6 +178,7 @@ impl Cluster {
     /// Something has happened. Effects are appended in the order in which they are to be carried out.
     pub fn handle(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) {
         self.revision += 1;
+        self.began.get_or_insert(now.time);
         let turn = &mut Turn { now, effects };
         match input {
             Input::Agent { session, message } => self.agent_message(session, message, turn),

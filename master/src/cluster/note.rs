@@ -53,6 +53,11 @@ pub enum Note {
         why: &'static str,
         task_count: usize,
     },
+    /// Nothing was told of tasks that may be on agents yet to come back.
+    ReconciliationDropped {
+        framework_id: FrameworkId,
+        task_count: usize,
+    },
     TaskLaunched {
         framework_id: FrameworkId,
         task_id: TaskId,

@@ -1,13 +1,14 @@
 //! RECONCILE: a scheduler asks what has become of its tasks (Mesos: docs/reconciliation.md).
 
 use super::effect::Event;
+use super::note::Note;
 use super::tasks::Task;
 use super::{Cluster, Turn};
 use api::v1::OperationState;
 use model::body::Body;
 use model::id::{AgentId, FrameworkId, OperationId, TaskId};
 use model::task::{Reason, Source, TaskState, TaskStatus};
-use model::time::UnixTime;
+use model::time::{Time, UnixTime};
 use std::sync::Arc;
 
 /// A task as its scheduler was told of it last, told again. It carries no update id: nothing waits for it.
@@ -33,7 +34,8 @@ pub(super) fn unreachable_since(since: UnixTime) -> Body {
 }
 
 impl Cluster {
-    /// Answers for each task asked about, or for all that are not over when none is named.
+    /// Answers for each task asked about, or for all that are not over when none is named. Of a task whose agent may come
+    /// back to this master nothing can be said: whoever hears nothing asks again.
     pub(super) fn reconcile(
         &mut self,
         id: &FrameworkId,
@@ -48,13 +50,35 @@ impl Cluster {
             }
             return;
         }
+        let mut untold = 0;
         for (task_id, agent_id) in tasks {
             let status = match framework.tasks.get(&task_id) {
                 Some(task) => latest(task, turn.now.unix),
+                None if self.may_return(id, agent_id.as_ref(), turn.now.time) => {
+                    untold += 1;
+                    continue;
+                }
                 None => self.fate(task_id, agent_id, framework.is_partition_aware(), turn.now.unix),
             };
             framework.tell(&status, turn);
         }
+        if untold > 0 {
+            turn.note(Note::ReconciliationDropped { framework_id: id.clone(), task_count: untold });
+        }
+    }
+
+    /// Whether a task that the master does not have may be on an agent that is yet to come back to it, as to Mesos' agents
+    /// that are "recovered". Without a registry it is not known which agents those are, but whose ids they bear: another
+    /// master's. And only a framework that another master has named can have had tasks then.
+    fn may_return(&self, framework_id: &FrameworkId, agent_id: Option<&AgentId>, now: Time) -> bool {
+        let is_named_here =
+            |id: &str| id.strip_prefix(self.master.id.as_str()).is_some_and(|number| number.starts_with('-'));
+        let end = self.began.unwrap_or(now).plus_ms(self.settings.agent_reregister_timeout_ms);
+        now < end
+            && !is_named_here(framework_id.as_str())
+            && agent_id.is_none_or(|id| {
+                !is_named_here(id.as_str()) && !self.agents.contains(id) && self.unreachable.get(id).is_none()
+            })
     }
 
     /// Answers for each operation asked about. None outlives its ACCEPT yet, so none is known.

@@ -5,9 +5,10 @@ use crate::cluster::Settings;
 use crate::cluster::effect::{Done, Event};
 use crate::cluster::input::{Call, Input};
 use bytes::Bytes;
-use model::id::{AgentId, ExecutorId, TaskId, UpdateId};
+use model::framework::FrameworkInfo;
+use model::id::{AgentId, ExecutorId, FrameworkId, TaskId, UpdateId};
 use model::task::{Reason, TaskInfo, TaskState};
-use wire::message::{ToAgent, ToMaster};
+use wire::message::{RunningTask, ToAgent, ToMaster};
 
 /// A world with one agent and one framework that runs task "t".
 fn one_task() -> (World, model::id::AgentId, crate::cluster::input::SessionId, Scheduler) {
@@ -188,6 +189,45 @@ fn reconciliation_tells_what_is_known() {
             ("y".into(), TaskState::Unknown, None),
         ]
     );
+}
+
+/// As Mesos of tasks on agents that it has "recovered" but not seen yet.
+#[test]
+fn nothing_is_told_of_tasks_that_may_be_on_an_agent_yet_to_return() {
+    let mut world = World::new();
+    let info = FrameworkInfo { framework_id: Some(FrameworkId::new("old-0000")), ..framework_info() };
+    let returned = world.framework(info.clone());
+    let (old, other) = (AgentId::new("old-S0"), AgentId::new("old-S1"));
+    let ask = |tasks: &[(&str, Option<&AgentId>)]| Call::Reconcile {
+        tasks: tasks.iter().map(|(task, agent)| (TaskId::new(task), agent.cloned())).collect(),
+    };
+    let all = [("t", Some(&old)), ("u", Some(&other)), ("v", None)];
+    world.call(&returned, ask(&all)).expect("taken");
+    let kill = Call::Kill { task_id: TaskId::new("u"), agent_id: Some(other.clone()), grace_ns: None };
+    world.call(&returned, kill).expect("taken");
+    assert_eq!(world.updates(&returned), []);
+    let own = AgentId::new(format!("{MASTER}-S7"));
+    world.call(&returned, ask(&[("w", Some(&own))])).expect("taken");
+    assert_eq!(world.updates(&returned), [("w".into(), TaskState::Lost, None)], "never given to an agent");
+
+    let new = world.framework(framework_info());
+    world.call(&new, ask(&all)).expect("taken");
+    let lost = |task: &str| (task.into(), TaskState::Lost, None);
+    assert_eq!(world.updates(&new), [lost("t"), lost("u"), lost("v")], "it cannot have had tasks before");
+
+    let on_agent = RunningTask {
+        framework_id: returned.id.clone(),
+        ..running(&returned.id, task("t", &old, "cpus:1"), TaskState::Running)
+    };
+    world.back(&old, agent_info(7000, "cpus:4"), vec![info], vec![on_agent]);
+    world.heard(&returned.stream);
+    world.call(&returned, ask(&[("t", Some(&old)), ("x", Some(&old)), ("u", Some(&other))])).expect("taken");
+    assert_eq!(world.updates(&returned), [("t".into(), TaskState::Running, None), lost("x")]);
+
+    world.pass_ms(model::limits::AGENT_REREGISTER_TIMEOUT_MS);
+    world.heard(&returned.stream);
+    world.call(&returned, ask(&all[1..])).expect("taken");
+    assert_eq!(world.updates(&returned), [lost("u"), lost("v")]);
 }
 
 #[test]
