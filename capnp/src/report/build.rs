@@ -5,6 +5,7 @@ use crate::convert::{list_len, write_message};
 use crate::frame::{FrameError, HEADER_BYTES, seal};
 use crate::generated::agent_capnp::to_master;
 use crate::generated::report_capnp::{member, usage_report};
+use capnp::message::HeapAllocator;
 use model::id::{ContainerId, ExecutorId, FrameworkId, TaskId};
 use model::time::UnixTime;
 use model::usage::{ContainerUsage, NodeUsage, Usage};
@@ -13,6 +14,9 @@ use std::collections::BTreeMap;
 /// Rows without a container are kept for newcomers up to this many more than there are containers; beyond, all are
 /// arranged anew. Every such row costs 8 bytes a figure that is told.
 const HOLES_MAX: usize = 32;
+
+/// Words of a report that has no rows and no members, more than enough.
+const HEAD_WORDS_MAX: usize = 64;
 
 /// Makes an agent's reports. One lives as long as the agent's process.
 #[derive(Debug, Default)]
@@ -107,7 +111,8 @@ impl Builder {
         running: impl FnOnce(&Self, usage_report::Builder<'_>),
     ) -> Result<Vec<u8>, FrameError> {
         self.sequence += 1;
-        let mut builder = capnp::message::Builder::new_default();
+        let first = HeapAllocator::new().first_segment_words(list_len(self.words_max(lines)));
+        let mut builder = capnp::message::Builder::new(first);
         let mut report = builder.init_root::<to_master::Builder<'_>>().init_usage();
         report.set_sequence(self.sequence);
         report.set_timestamp_us(timestamp.0);
@@ -130,6 +135,27 @@ impl Builder {
         }
         running(self, report);
         seal(write_message(&builder, HEADER_BYTES))
+    }
+
+    /// No report on these lines is longer. In one segment, the pointers in it lead straight to what they mean: half as many
+    /// are followed by who reads it.
+    fn words_max(&self, lines: &[ContainerUsage]) -> usize {
+        let over = lines.iter().filter(|line| line.is_final).count();
+        let text = |length: usize| length / 8 + 1;
+        let tasks = |tasks: &[TaskId]| tasks.iter().map(|task| 1 + text(task.as_str().len())).sum::<usize>();
+        let member = |container: &ContainerId, framework: &FrameworkId, executor: &ExecutorId| {
+            let names = [container.as_str(), framework.as_str(), executor.as_str()];
+            names.iter().map(|name| 1 + text(name.len())).sum::<usize>() + 1
+        };
+        let told = self.rows.iter().flatten().filter(|_| !self.is_told);
+        let told =
+            told.map(|it| member(&it.container_id, &it.framework_id, &it.executor_id) + tasks(&it.tasks));
+        let finals = lines.iter().filter(|line| line.is_final);
+        let finals =
+            finals.map(|it| member(&it.container_id, &it.framework_id, &it.executor_id) + tasks(&it.tasks));
+        let empty = self.rows.len() * 4;
+        let figures = (1 + Usage::WORDS) * (self.rows.len() + over) + 1 + NodeUsage::WORDS;
+        figures + told.chain(finals).sum::<usize>() + empty + HEAD_WORDS_MAX
     }
 
     /// The row of each line. A container that had one keeps it; a newcomer takes the first that is free.

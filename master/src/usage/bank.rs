@@ -1,8 +1,10 @@
 //! A bank: the newest figures of a few containers, a column a figure.
 
+use super::line;
 use super::sync::{AtomicU64, Ordering};
 use super::version::Version;
 use model::usage::Sources;
+use std::ops::Range;
 use wire::report::{Rows, Word, sources_of};
 
 /// Says in the word of sources that the figures are a container's last; `wire` leaves that bit free.
@@ -47,15 +49,14 @@ fn set(cell: &AtomicU64, word: u64) {
     cell.store(word, Ordering::Relaxed);
 }
 
-/// Lowest first; by halves, which the processor can count in.
+/// Runs of bits that are set, lowest first: where each begins and ends.
 #[inline(always)]
-fn each_bit(bits: u128, mut see: impl FnMut(usize)) {
-    for (half, base) in [(bits as u64, 0), ((bits >> 64) as u64, 64)] {
-        let mut half = half;
-        while half != 0 {
-            see(base + half.trailing_zeros() as usize);
-            half &= half - 1;
-        }
+fn each_run(mut bits: u128, mut see: impl FnMut(Range<usize>)) {
+    while bits != 0 {
+        let start = bits.trailing_zeros();
+        let end = start + (bits >> start).trailing_ones();
+        see(start as usize..end as usize);
+        bits &= u128::MAX << end;
     }
 }
 
@@ -74,41 +75,43 @@ impl<const ROWS: usize, const COLUMNS: usize> Bank<ROWS, COLUMNS> {
         written: &mut u128,
         timestamp: u64,
     ) {
-        const { assert!(COLUMNS < 128) };
+        const { assert!(COLUMNS < 128 && ROWS <= 8) };
         let count = (rows.len() - first).min(ROWS);
         let known = (1 << COLUMNS) - 1;
         let told = rows.told() & known;
         self.version.write(|| {
             set(&self.timestamp, timestamp);
             self.owners.iter().zip(owners).for_each(|(cell, owner)| set(cell, *owner));
-            copy(&self.sources, &rows.sources()[first..first + count]);
-            if count == ROWS {
-                // The compiler knows how long these are, and unrolls the loop.
-                self.write_columns(rows, first, told, |cells, words| {
-                    words.first_chunk::<ROWS>().into_iter().for_each(|words| copy(cells, words));
-                });
-            } else {
-                self.write_columns(rows, first, told, |cells, words| copy(cells, &words[..count]));
+            // The compiler knows how many each of these copies, and unrolls it.
+            match count {
+                8.. => self.write_columns::<8>(rows, first, told),
+                7 => self.write_columns::<7>(rows, first, told),
+                6 => self.write_columns::<6>(rows, first, told),
+                5 => self.write_columns::<5>(rows, first, told),
+                4 => self.write_columns::<4>(rows, first, told),
+                3 => self.write_columns::<3>(rows, first, told),
+                2 => self.write_columns::<2>(rows, first, told),
+                _ => self.write_columns::<1>(rows, first, told),
             }
-            each_bit(*written & known & !told, |column| {
-                self.columns[column].iter().for_each(|cell| set(cell, 0))
+            each_run(*written & known & !told, |columns| {
+                self.columns[columns].as_flattened().iter().for_each(|cell| set(cell, 0));
             });
         });
         *written = told;
     }
 
-    #[inline(always)]
-    fn write_columns(
-        &self,
-        rows: &Rows<'_>,
-        first: usize,
-        told: u128,
-        copy: impl Fn(&[AtomicU64; ROWS], &[Word]),
-    ) {
-        let (words, mut at) = (rows.words(), first);
-        each_bit(told, |column| {
-            copy(&self.columns[column], &words[at..]);
-            at += rows.len();
+    /// Of `COUNT` rows from `first` on, the sources and the columns that are told.
+    fn write_columns<const COUNT: usize>(&self, rows: &Rows<'_>, first: usize, told: u128) {
+        let copy = |cells: &[AtomicU64; ROWS], words: &[Word]| {
+            if let (Some(cells), Some(words)) = (cells.first_chunk::<COUNT>(), words.first_chunk()) {
+                line::copy(cells, words);
+            }
+        };
+        copy(&self.sources, &rows.sources()[first..]);
+        // A column's part here begins `first` words behind its beginning, and so does the next one's.
+        let mut parts = rows.words().get(first..).unwrap_or_default().chunks(rows.len());
+        each_run(told, |columns| {
+            self.columns[columns].iter().zip(&mut parts).for_each(|(cells, words)| copy(cells, words));
         });
     }
 

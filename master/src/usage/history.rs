@@ -93,30 +93,46 @@ impl Sample {
 #[derive(Clone, Copy, Default)]
 struct Fold {
     /// Of CPU and network, and how many were known.
-    sums: [u64; 2],
-    counts: [u64; 2],
-    /// Of memory and run queue; packed figures are in the order of what they stand for. One more than it is, so that zero
-    /// is none.
-    most: [u16; 2],
+    cpu: Mean,
+    network: Mean,
+    /// Packed figures are in the order of what they stand for. One more than it is, so that zero is none.
+    memory: u16,
+    run_queue: u16,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Mean {
+    sum: u64,
+    /// How many were known.
+    count: u64,
+}
+
+impl Mean {
+    fn add(&mut self, packed: u16) {
+        // A sum of 15 or 20 figures: what is above would be 29 years in a second.
+        let figure = unpack(packed) & (u64::MAX >> 5);
+        let is_known = u64::from(packed != UNKNOWN);
+        self.sum += figure * is_known;
+        self.count += is_known;
+    }
+
+    fn packed(self) -> u16 {
+        self.sum.checked_div(self.count).map_or(UNKNOWN, pack)
+    }
 }
 
 impl Fold {
     fn add(&mut self, word: u64) {
         let [cpu, memory, network, run_queue] = parts(word);
-        for (at, packed) in [cpu, network].into_iter().enumerate() {
-            let is_known = u64::from(packed != UNKNOWN);
-            self.sums[at] = self.sums[at].saturating_add(unpack(packed) * is_known);
-            self.counts[at] += is_known;
-        }
-        for (at, packed) in [memory, run_queue].into_iter().enumerate() {
-            self.most[at] = self.most[at].max(packed.wrapping_add(1));
-        }
+        self.cpu.add(cpu);
+        self.network.add(network);
+        self.memory = self.memory.max(memory.wrapping_add(1));
+        self.run_queue = self.run_queue.max(run_queue.wrapping_add(1));
     }
 
     fn word(self) -> u64 {
-        let mean = |at: usize| self.sums[at].checked_div(self.counts[at]).map_or(UNKNOWN, pack);
-        let most = |at: usize| self.most[at].wrapping_sub(1);
-        let parts = [mean(0), most(0), mean(1), most(1)];
+        let most = |most: u16| most.wrapping_sub(1);
+        let parts = [self.cpu.packed(), most(self.memory), self.network.packed(), most(self.run_queue)];
         parts.into_iter().rev().fold(0, |word, part| word << 16 | u64::from(part))
     }
 }
@@ -206,16 +222,16 @@ impl<const ROWS: usize> Ring<ROWS> {
         let (step, finer) = (SERIES[series].0, SERIES[series - 1].0);
         let ratio = step / finer;
         let last = ((number + 1) * ratio - 1).min(newest / finer);
-        let born = self.born.each_ref().map(|born| born.load(Ordering::Relaxed) / finer);
-        let mut folds = [Fold::default(); ROWS];
-        for part in number * ratio..=last {
-            let cells = &self.samples[place(series - 1, part)];
-            for row in 0..ROWS {
-                let word = cells[row].load(Ordering::Relaxed);
-                folds[row].add(if part >= born[row] { word } else { NOTHING });
+        let parts = number * ratio..last + 1;
+        for (row, cell) in self.samples[place(series, number)].iter().enumerate() {
+            let mut fold = Fold::default();
+            if self.owners[row].load(Ordering::Relaxed) != 0 {
+                let born = self.born[row].load(Ordering::Relaxed) / finer;
+                for part in parts.start.max(born)..parts.end {
+                    let word = &self.samples[place(series - 1, part)][row];
+                    fold.add(word.load(Ordering::Relaxed));
+                }
             }
-        }
-        for (cell, fold) in self.samples[place(series, number)].iter().zip(folds) {
             cell.store(fold.word(), Ordering::Relaxed);
         }
     }

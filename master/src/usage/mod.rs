@@ -20,6 +20,7 @@ mod arrange;
 mod bank;
 mod block;
 mod history;
+mod line;
 mod place;
 mod slab;
 mod sync;

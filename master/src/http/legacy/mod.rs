@@ -1,8 +1,10 @@
-//! The read-only JSON documents at Mesos' paths, and the GET calls of the operator API: rendered from a published
-//! [`Snapshot`], which nothing can change meanwhile. No socket, no state; who asks and who may is decided before.
+//! The read-only JSON documents at Mesos' paths, our own below `/ingot`, and the GET calls of the operator API: rendered
+//! from a published [`Snapshot`], which nothing can change meanwhile. No socket, no state; who asks and who may is decided
+//! before.
 
 mod agents;
 mod frameworks;
+mod history;
 mod metrics;
 mod operator;
 mod prometheus;
@@ -15,6 +17,8 @@ mod version;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod history_tests;
 #[cfg(test)]
 mod prometheus_tests;
 #[cfg(test)]
@@ -51,6 +55,7 @@ pub fn get(path: &str, query: &Query, snapshot: &Snapshot, gauges: &[Gauge]) -> 
             Some(Err(bad)) => Reply::bad(&format!("{bad}.\n")),
             _ => Reply::json(&metrics::all(snapshot, gauges), query),
         },
+        ("ingot", Some("history")) => history::get(query, snapshot),
         ("system", Some("stats.json")) => Reply::json(&metrics::SystemStats(gauges), query),
         ("health", _) => Reply::empty(),
         ("redirect", None) => {
