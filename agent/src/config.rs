@@ -3,7 +3,12 @@
 //! Names, units and defaults are those of Mesos' agent where it has the same flag. Both spellings, `--work-dir` and
 //! `--work_dir`, are taken.
 
+mod collector;
+mod fetcher;
+
 use crate::bpf::{Options, Pins};
+use crate::config::collector::CollectorFlags;
+use crate::config::fetcher::FetcherFlags;
 use crate::duration;
 use crate::node::settings::Settings;
 use api::v1;
@@ -121,6 +126,12 @@ pub struct Config {
     /// How often the master is told what containers use
     #[arg(long, env = "INGOT_USAGE_INTERVAL", default_value = "1secs", value_parser = parse_interval, value_name = "DURATION")]
     pub usage_interval: u64,
+
+    #[command(flatten)]
+    pub fetcher: FetcherFlags,
+
+    #[command(flatten)]
+    pub collector: CollectorFlags,
 
     /// What is logged, as "info" or "agent=debug,warn"
     #[arg(long, env = "INGOT_LOG", default_value = "info")]
@@ -262,6 +273,8 @@ impl Config {
             ("bpf_pins", self.bpf_pins.display().to_string()),
             ("usage_interval", time(self.usage_interval)),
         ]);
+        self.collector.shown(&mut flags);
+        self.fetcher.shown(&self.work_dir, &mut flags);
         if let Some(resources) = &self.resources {
             flags.insert("resources", resources.to_string());
         }
@@ -305,6 +318,8 @@ mod tests {
             ("--master=zk://a/b", ["--master", "zk://a/b", "host:port"]),
             ("--attributes=rack", ["--attributes", "rack", "such as 'rack:r1"]),
             ("--bpf-containers-max=0", ["--bpf-containers-max", "'0'", "1..=1000000"]),
+            ("--fetcher-cache-size=2", ["--fetcher-cache-size", "'2'", "such as '2GB'"]),
+            ("--gc-disk-headroom=1.5", ["--gc-disk-headroom", "'1.5'", "0 to 1"]),
             ("--usage-interval=1us", ["--usage-interval", "1us", "100ms to 1mins"]),
         ] {
             let told = match parse(&[argument]) {

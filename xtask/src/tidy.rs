@@ -43,6 +43,10 @@ pub(crate) const HOMES: &[(&str, &[&str])] = &[
     ("loom", &["master/tests/loom.rs"]),
     ("ratatui", &["cli/src/top"]),
     ("axum", &["master/src/http", "agent/src/executor_api"]),
+    ("rustls", &["agent/src/containerizer/fetch"]),
+    ("tokio_rustls", &["agent/src/containerizer/fetch"]),
+    ("tar", &["agent/src/containerizer/fetch", "agent/tests/whole/files.rs"]),
+    ("zip", &["agent/src/containerizer/fetch"]),
 ];
 
 /// Modules that decide and never do: no I/O, clock, thread or lock, so that a simulator can run them.
@@ -54,8 +58,11 @@ pub(crate) const CORES: &[&str] = &[
     "master/src/registrar/change.rs",
     "master/src/registrar/batch.rs",
     "agent/src/node",
+    "agent/src/collector/core.rs",
+    "agent/src/collector/item.rs",
     "agent/src/command_executor/core.rs",
     "agent/src/command_executor/start.rs",
+    "agent/src/containerizer/fetch/cache/core.rs",
     "agent/src/containerizer/limits.rs",
     "agent/src/containerizer/plan.rs",
     "agent/src/containerizer/record.rs",

@@ -23,10 +23,12 @@
 //!     latest                                    link to the newest run
 //!     <container id>/                           the sandbox: stdout, stderr, whatever the task leaves
 //! ```
+//! What is over goes after a while (`collector`).
+//!
 //! An id is a directory's name as it is: what could leave its directory is no id (`model::id::check_id`).
 
 use crate::node::effect::Run;
-use model::id::{AgentId, FrameworkId, TaskId};
+use model::id::{AgentId, ExecutorId, FrameworkId, TaskId};
 use std::path::{Path, PathBuf};
 
 pub const AGENT_INFO: &str = "agent.info";
@@ -50,6 +52,21 @@ impl Meta {
 
     pub fn latest(&self) -> PathBuf {
         self.slaves.join("latest")
+    }
+
+    /// The folder of all agents that this work directory has had.
+    pub fn agents(&self) -> &Path {
+        &self.slaves
+    }
+
+    /// Whose a folder between an agent's and a run's is; `None` for any other.
+    pub fn ids(&self, path: &Path) -> Option<(AgentId, FrameworkId, Option<ExecutorId>)> {
+        let mut names = path.strip_prefix(&self.slaves).ok()?.iter().map(|name| name.to_str());
+        let agent_id = AgentId::new(names.next()??);
+        let (_frameworks, framework_id) = (names.next()?, FrameworkId::new(names.next()??));
+        let _executors = names.next();
+        let executor_id = names.next().flatten().map(ExecutorId::new);
+        Some((agent_id, framework_id, executor_id))
     }
 
     pub fn agent(&self, agent_id: &AgentId) -> PathBuf {

@@ -98,8 +98,14 @@ impl Prepared {
         self.cgroup.as_ref().map(|cgroup| cgroup.path())
     }
 
-    pub(super) fn uris(&self) -> &[api::v1::command_info::Uri] {
-        &self.plan.uris
+    pub(super) fn to_fetch(&self) -> super::fetch::Request<'_> {
+        super::fetch::Request {
+            uris: &self.plan.uris,
+            sandbox: &self.sandbox,
+            user: self.plan.user.as_deref(),
+            identity: self.identity.as_ref(),
+            stderr: self.stdio[2].try_clone().ok().map(std::fs::File::from),
+        }
     }
 }
 

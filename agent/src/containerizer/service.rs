@@ -8,7 +8,7 @@ use std::sync::Arc;
 use model::id::ContainerId;
 
 use super::destroy;
-use super::fetch::{self, FetchError};
+use super::fetch::{FetchError, Fetcher, Settings};
 use super::init::{Init, Runtime};
 use super::launch::{self, LaunchError, Launcher, Prepared, mark};
 use super::plan::{Plan, runtime_directories, runtime_directory};
@@ -27,13 +27,10 @@ pub struct Containerizer {
     launcher: Launcher,
     tree: Option<Arc<Tree>>,
     enforcement: Enforcement,
-    fetches: Arc<tokio::sync::Semaphore>,
+    fetcher: Fetcher,
     init: Arc<Init>,
     work_dir: PathBuf,
 }
-
-/// Containers for whom files are fetched at the same time; others wait. Each has a thread while it lasts.
-const FETCHES_MAX: usize = 8;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DestroyError {
@@ -110,9 +107,18 @@ impl Containerizer {
             Some(Err(error)) => (None, Enforcement::none(&message(&error))),
             None => (None, Enforcement::none("cgroups are switched off")),
         };
-        let fetches = Arc::new(tokio::sync::Semaphore::new(FETCHES_MAX));
+        let fetcher = Fetcher::new(Settings::default(), None);
         let (launcher, init) = (Launcher::start()?, Arc::new(Init::load(work_dir)?));
-        Ok(Self { launcher, tree, enforcement, fetches, init, work_dir: work_dir.to_owned() })
+        Ok(Self { launcher, tree, enforcement, fetcher, init, work_dir: work_dir.to_owned() })
+    }
+
+    /// Fetches by other settings than the usual, or with a cache.
+    pub fn with_fetcher(self, fetcher: Fetcher) -> Self {
+        Self { fetcher, ..self }
+    }
+
+    pub fn fetcher(&self) -> &Fetcher {
+        &self.fetcher
     }
 
     /// The agent's own group, above those of all its containers; `None` where it has none.
@@ -132,11 +138,7 @@ impl Containerizer {
 
     /// Brings the files that the command asks for into the sandbox, as the executor's user. Dropping the future ends it.
     pub async fn fetch(&self, prepared: &Prepared) -> Result<(), FetchError> {
-        if prepared.uris().is_empty() {
-            return Ok(());
-        }
-        let _permit = self.fetches.acquire().await.expect("the semaphore is never closed");
-        fetch::fetch(prepared.uris(), &prepared.sandbox, prepared.identity.clone()).await
+        self.fetcher.fetch(prepared.to_fetch()).await
     }
 
     /// Runs the program. On an error nothing runs and no cgroup is left.
@@ -260,6 +262,11 @@ impl Containerizer {
         let Some(tree) = self.tree.clone() else { return Ok(Vec::new()) };
         let names = self.launcher.run(move || tree.names()).await?;
         Ok(names.iter().map(ContainerId::new).collect())
+    }
+
+    /// Removes folders of sandboxes in which nothing is any more: [`crate::collector::prune`], when no sandbox is being made.
+    pub async fn prune(&self, folder: PathBuf, root: PathBuf) {
+        self.launcher.run(move || crate::collector::prune(&folder, &root)).await;
     }
 
     /// Removes the agent's own group if no container is left in it.

@@ -39,7 +39,7 @@ pub enum Effect {
     Tell { caller: Caller, event: ExecutorEvent },
     /// Close a subscription stream after what it was told. No *StreamClosed* follows.
     Close { caller: Caller },
-    /// The executor's run is over and owes nothing; its sandbox may be collected.
+    /// The executor's run is over and owes nothing, and that is on disk; sandbox and checkpoint may be collected.
     Retire { run: Run },
     /// Word for the log of something that was dropped or forced, and whom it concerns.
     Note { what: &'static str, about: String },
@@ -48,7 +48,7 @@ pub enum Effect {
 }
 
 /// Where an executor's run stands in the work directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Run {
     pub framework_id: FrameworkId,
     pub executor_id: ExecutorId,

@@ -337,8 +337,8 @@ impl Node {
         }
         framework.completed.push_back(executor);
         let needed = framework.info.checkpoint;
-        self.persist(now, needed, Record::ExecutorDone { run: run.clone() }, Gate::Nothing, effects);
-        effects.push(Effect::Retire { run });
+        let record = Record::ExecutorDone { run: run.clone() };
+        self.persist(now, needed, record, Gate::RunDone { run }, effects);
     }
 
     pub(super) fn shutdown_executor(

@@ -1,7 +1,7 @@
 //! What goes on once something is on disk.
 
 use crate::node::Node;
-use crate::node::effect::Effect;
+use crate::node::effect::{Effect, Run};
 use crate::node::updates::Key;
 use model::id::{ContainerId, FrameworkId, TaskId, UpdateId};
 use model::resources::Resources;
@@ -31,6 +31,10 @@ pub(super) enum Gate {
     TotalSaved {
         total: Resources,
     },
+    /// Until then the run's checkpoint is still being written to.
+    RunDone {
+        run: Run,
+    },
 }
 
 impl Node {
@@ -55,6 +59,7 @@ impl Node {
                 self.acknowledgement_saved(now, key, update_id, effects);
             }
             Gate::TotalSaved { total } => self.info.total = total,
+            Gate::RunDone { run } => effects.push(Effect::Retire { run }),
         }
     }
 }

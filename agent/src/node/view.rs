@@ -12,6 +12,7 @@ use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId};
 use model::resources::Resources;
 use model::task::{TaskInfo, TaskState, TaskStatus};
 use model::time::Time;
+use std::collections::BTreeSet;
 
 pub struct FrameworkView<'a> {
     pub info: &'a FrameworkInfo,
@@ -92,6 +93,19 @@ impl Node {
         let executor = self.executor(container_id)?;
         let live = executor.tasks.values().filter(|task| task.stage != Stage::Over);
         Some((&executor.info, live.map(|task| &task.info).collect()))
+    }
+
+    /// Containers whose runs owe something still: nothing of them may be deleted.
+    pub fn unfinished_runs(&self) -> BTreeSet<ContainerId> {
+        let executors = self.frameworks.values().flat_map(|framework| framework.executors.values());
+        executors.map(|executor| executor.container_id.clone()).collect()
+    }
+
+    /// Whether the framework has, or `executor_id` is, something unfinished here.
+    pub fn has(&self, framework_id: &FrameworkId, executor_id: Option<&ExecutorId>) -> bool {
+        self.frameworks.get(framework_id).is_some_and(|framework| {
+            executor_id.is_none_or(|executor_id| framework.executors.contains_key(executor_id))
+        })
     }
 
     /// The containers that run, each with the tasks that ran in it at any time since `since`.

@@ -86,8 +86,9 @@ impl Agent {
         });
     }
 
-    /// Ends what an earlier life of the agent left behind and nobody remembers.
-    pub(super) async fn remove_leftovers(self: &Rc<Self>) {
+    /// Ends what an earlier life of the agent left behind and nobody remembers; returns what it ended.
+    pub(super) async fn remove_leftovers(self: &Rc<Self>) -> Vec<ContainerId> {
+        let mut ended = Vec::new();
         // Nothing was launched yet: what is known now is all that anybody will ask about.
         let known = self.containers.borrow().keys().cloned().collect();
         if let Err(error) = self.containerizer.forget_others(known).await {
@@ -96,7 +97,8 @@ impl Agent {
         let leftovers = match self.containerizer.leftovers().await {
             Ok(leftovers) => leftovers,
             Err(error) => {
-                return tracing::warn!(cause = &error as &dyn std::error::Error, "cannot look for leftovers");
+                tracing::warn!(cause = &error as &dyn std::error::Error, "cannot look for leftovers");
+                return ended;
             }
         };
         for container_id in leftovers {
@@ -105,6 +107,7 @@ impl Agent {
             }
             tracing::info!(container = %container_id, "ending a container of an earlier agent");
             let sandbox = std::path::PathBuf::new();
+            ended.push(container_id.clone());
             let remembered = Remembered { container_id, sandbox, pid: None };
             match self.containerizer.reattach(&remembered).await {
                 Ok(running) => _ = self.end_all(&running).await,
@@ -116,6 +119,7 @@ impl Agent {
                 }
             }
         }
+        ended
     }
 
     /// Counters that were taken over belong to containers that are found again or to nobody: those whose cgroup is gone

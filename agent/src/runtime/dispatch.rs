@@ -35,7 +35,8 @@ impl Agent {
             Effect::Close { caller } => self.close_stream(caller),
             Effect::Retire { run } => {
                 tracing::info!(executor = %run.executor_id, container = %run.container_id, "executor is done with");
-                self.forget(run.container_id);
+                self.forget(run.container_id.clone());
+                self.retire(run);
             }
             Effect::Note { what, about } => tracing::warn!(about, "{what}"),
             Effect::Exit(ending) => {

@@ -69,7 +69,19 @@ impl Agent {
         let mut gauges =
             system::gauges(&read(system::LOADAVG), &read(system::MEMINFO), &read(system::CPUS_ONLINE));
         let counts = &self.counts;
+        if let Some(cache) = self.containerizer.fetcher().cache() {
+            gauges.extend([
+                ("containerizer/fetcher/cache_size_total_bytes".into(), cache.bytes_max() as f64),
+                ("containerizer/fetcher/cache_size_used_bytes".into(), cache.used_bytes() as f64),
+            ]);
+        }
+        let (gc, pending, age_max_ms) =
+            self.collector.look(|core| (core.counts(), core.pending(), core.age_max_ms()));
         gauges.extend([
+            ("gc/path_removals_failed".into(), gc.failed as f64),
+            ("gc/path_removals_pending".into(), pending as f64),
+            ("gc/path_removals_succeeded".into(), gc.succeeded as f64),
+            ("slave/executor_directory_max_allowed_age_secs".into(), age_max_ms as f64 / 1e3),
             ("containerizer/fetcher/task_fetches_failed".into(), counts.fetches_failed.get() as f64),
             ("containerizer/fetcher/task_fetches_succeeded".into(), counts.fetches_succeeded.get() as f64),
             ("containerizer/mesos/container_destroy_errors".into(), counts.destroy_errors.get() as f64),

@@ -14,6 +14,7 @@
 //! waits, and none calls back: what takes time becomes a task that calls [`Agent::input`] later.
 
 pub(crate) mod clock;
+mod collect;
 mod containers;
 mod dispatch;
 mod facts;
@@ -34,6 +35,7 @@ use crate::node::Node;
 use crate::node::effect::{Answer, Ending};
 use crate::node::input::{Caller, ExecutorCall, Input, Session};
 use crate::runtime::clock::Clock;
+use crate::runtime::collect::Collector;
 use crate::runtime::containers::Container;
 use crate::runtime::streams::Stream;
 use crate::sampler::sources::Sampler;
@@ -68,6 +70,7 @@ pub(crate) struct Agent {
     containers: RefCell<BTreeMap<ContainerId, Rc<Container>>>,
     /// This program's own file: the command executor is in it.
     program: PathBuf,
+    collector: Collector,
     bpf: RefCell<Bpf>,
     sampler: tokio::sync::Mutex<Sampler>,
     /// Last figures that no master has been told yet.

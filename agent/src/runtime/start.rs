@@ -11,6 +11,7 @@ use crate::node::Node;
 use crate::node::effect::{Effect, Ending, Record};
 use crate::node::input::Input;
 use crate::runtime::clock::{Clock, wall};
+use crate::runtime::collect::Collector;
 use crate::runtime::machine::{self, MachineError};
 use crate::runtime::{Agent, Cell, Counts, OnceCell, RefCell};
 use crate::sampler::sources::{Counted, Sampler};
@@ -39,6 +40,10 @@ pub enum StartError {
     Machine(#[from] MachineError),
     #[error("read the checkpoint")]
     Load(#[from] LoadError),
+    #[error("{0}")]
+    Fetcher(String),
+    #[error("start the collector")]
+    Collector(#[source] io::Error),
     #[error("set up what starts containers")]
     Launcher(#[source] io::Error),
     #[error("set up io_uring, which the agent cannot do without (container runtimes may forbid it)")]
@@ -69,7 +74,10 @@ pub fn run(config: Config) -> Result<(), StartError> {
         name: config.cgroups_root.clone().unwrap_or_else(|| format!("ingot-{}", address.port())),
         parent: None,
     });
-    let containerizer = Containerizer::new(&config.work_dir, tree.as_ref()).map_err(StartError::Launcher)?;
+    let fetcher = config.fetcher.fetcher(&config.work_dir).map_err(StartError::Fetcher)?;
+    let containerizer = Containerizer::new(&config.work_dir, tree.as_ref())
+        .map_err(StartError::Launcher)?
+        .with_fetcher(fetcher);
     let program = std::env::current_exe().map_err(StartError::Program)?;
     let parts = Parts { program, address, listener, containerizer, boot_id: machine::boot_id()?, config };
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(StartError::Uring)?;
@@ -106,6 +114,8 @@ impl Parts {
             let known = &loaded.recovered;
             (loaded.rebooted, known.agent_id.clone(), known.master_id.clone())
         });
+        let collector = Collector::start(&self.config.work_dir, self.config.collector.settings())
+            .map_err(StartError::Collector)?;
         let mut effects = Vec::new();
         let node = match loaded {
             Some(loaded) => {
@@ -130,6 +140,7 @@ impl Parts {
             answer: Cell::new(None),
             containers: RefCell::default(),
             program,
+            collector,
             bpf: RefCell::new(bpf),
             sampler: tokio::sync::Mutex::new(Sampler::new(counted)),
             finals: RefCell::default(),
@@ -234,8 +245,9 @@ impl Agent {
         let agent = self.clone();
         let taken_over = self.bpf.borrow().taken_over();
         tokio::task::spawn_local(async move {
-            agent.remove_leftovers().await;
+            let ended = agent.remove_leftovers().await;
             agent.forget_gone(taken_over);
+            agent.keep_collecting(ended).await;
         });
         tokio::task::spawn_local(self.clone().keep_time());
         tokio::task::spawn_local(self.clone().measure());

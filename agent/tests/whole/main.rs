@@ -15,5 +15,6 @@ mod needs;
 
 mod api;
 mod faults;
+mod files;
 mod life;
 mod restart;
