@@ -96,7 +96,9 @@ impl Process {
         let environment = format!("{MARK_VARIABLE}={}", sandbox.to_string_lossy());
         let mark = Mark { leader: self.pid, leader_start_ticks: self.start_ticks, environment };
         let members = Table::read().members(&mark);
-        let pids = members.iter().map(|stat| Pid::from_raw(stat.pid)).filter(|pid| *pid != Pid::this());
+        let pids = members.iter().map(|stat| Pid::from_raw(stat.pid));
+        // The container's init process has the mark as well, and must live to tell of our end.
+        let pids = pids.filter(|pid| *pid != Pid::this() && *pid != Pid::parent());
         pids.filter(|pid| getpgid(Some(*pid)).is_ok_and(|it| it != group)).collect()
     }
 }
