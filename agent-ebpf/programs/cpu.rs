@@ -11,10 +11,12 @@
 //! the next one. `cpu.stat` sums the same figure.
 //!
 //! Maps: CONTAINERS, TASKS, and those of waits.rs. Cost by the kernel's own statistics on a 2-CPU machine, of which 50 ns
-//! are the measuring: 60 ns a switch of a foreign thread (loads only), 155 to 185 ns one of ours, waits included (one hash
-//! look-up, one storage look-up, nine loads more, the histogram), 215 where the caches are cold, as in a storm of forks. No
-//! loops but the walk up the cgroups (task.rs, at most NESTED_MAX turns). Nothing can overflow: a thread that is not followed
-//! adds to `unfollowed` instead, until `flush` or the sweep in memory.rs takes it up.
+//! are the measuring: 60 ns a switch of a foreign thread (loads only), 160 ns one of ours, waits included (one hash look-up,
+//! one storage look-up, nine loads more, the histogram); up to 290 where the caches are cold, as when threads preempt each
+//! other a thousand times a second beside other work, and there the measuring alone takes 65 to 90. No loops but the walk
+//! up the cgroups (task.rs, at most NESTED_MAX turns), which is taken only for threads deeper than their container's own
+//! directory and for those that are not followed. Nothing can overflow: a thread that is not followed adds to `unfollowed`
+//! instead, until `flush` or the sweep in memory.rs takes it up.
 //!
 //! Races: `switch` runs with interrupts off, `flush` from an interrupt or with preemption off, so on one CPU they never
 //! overlap; a thread is on one CPU at a time. The agent runs one `flush` at a time.
@@ -24,7 +26,10 @@ use aya_ebpf::helpers::bpf_get_current_task_btf;
 use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint};
 use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext};
 
-use crate::task::{self, Followed, Seen, Task};
+use crate::task::{
+    self, Followed, Seen, TASK_EXEC_RUNTIME, TASK_MAJ_FLT, TASK_MIN_FLT, TASK_NIVCSW, TASK_NVCSW, TASK_STIME,
+    TASK_UTIME, Task, load,
+};
 use crate::waits;
 
 /// `TASK_DEAD` of include/linux/sched.h (v6.1): the state of a thread that will never run again.
@@ -36,15 +41,16 @@ const TASK_RUNNING: u32 = 0;
 #[btf_tracepoint(function = "sched_switch")]
 pub(crate) fn switch(ctx: BtfTracePointContext) -> i32 {
     let previous: Task = ctx.arg(1);
-    let container = task::container_of(previous);
+    let followed = task::followed_quickly(previous);
+    let container = task::container_again(previous, followed.as_deref());
     let Some(counters) = task::counters(container) else { return 0 };
     let is_dead = ctx.arg::<u32>(3) & TASK_DEAD != 0;
-    if let Some(followed) = task::followed(previous) {
+    if let Some(followed) = followed {
         count(previous, followed, counters, container);
         let runnable = ctx.arg::<u32>(0) != 0 || ctx.arg::<u32>(3) == TASK_RUNNING;
         waits::leave(previous, ctx.arg(2), followed, runnable);
     } else if is_dead && task::is_worker(previous) {
-        add(&mut counters.cpu, &Seen::now(previous), &Seen::NOTHING);
+        add(previous, &mut counters.cpu, &mut { Seen::NOTHING });
     } else {
         counters.cpu.unfollowed += 1;
     }
@@ -77,19 +83,41 @@ fn count(task: Task, followed: &mut Followed, counters: &mut Counters, container
         task::begin(task, followed, container);
         return;
     }
-    let now = Seen::now(task);
-    add(&mut counters.cpu, &now, &followed.seen);
-    waits::arrived(task, &now, followed, &mut counters.waits);
-    followed.seen = now;
+    add(task, &mut counters.cpu, &mut followed.seen);
+    waits::arrived(task, followed, &mut counters.waits);
+}
+
+/// Adds what is new, and remembers it. Ticks and faults are rarer than switches, so what they change is looked at, each in one
+/// go; a branch for every figure would cost more than it saves where the processor has forgotten which way they go.
+#[inline(always)]
+fn add(task: Task, counters: &mut CpuCounters, seen: &mut Seen) {
+    // SAFETY: see `load!`.
+    unsafe {
+        add_time(load!(task, TASK_EXEC_RUNTIME, u64), &mut counters.exec_ns, &mut seen.exec_ns);
+        add_count(load!(task, TASK_NVCSW, u32), &mut counters.voluntary, &mut seen.voluntary);
+        add_count(load!(task, TASK_NIVCSW, u32), &mut counters.involuntary, &mut seen.involuntary);
+        let (user, system) = (load!(task, TASK_UTIME, u64), load!(task, TASK_STIME, u64));
+        if (user ^ seen.user_ns) | (system ^ seen.system_ns) != 0 {
+            add_time(user, &mut counters.user_ns, &mut seen.user_ns);
+            add_time(system, &mut counters.system_ns, &mut seen.system_ns);
+        }
+        let (minor, major) = (load!(task, TASK_MIN_FLT, u32), load!(task, TASK_MAJ_FLT, u32));
+        if (minor ^ seen.faults_minor) | (major ^ seen.faults_major) != 0 {
+            add_count(minor, &mut counters.faults_minor, &mut seen.faults_minor);
+            add_count(major, &mut counters.faults_major, &mut seen.faults_major);
+        }
+    }
+}
+
+/// The kernel never sets these times back.
+#[inline(always)]
+fn add_time(now: u64, counter: &mut u64, seen: &mut u64) {
+    *counter += now.wrapping_sub(*seen);
+    *seen = now;
 }
 
 #[inline(always)]
-fn add(counters: &mut CpuCounters, now: &Seen, seen: &Seen) {
-    counters.exec_ns += now.exec_ns.saturating_sub(seen.exec_ns);
-    counters.user_ns += now.user_ns.saturating_sub(seen.user_ns);
-    counters.system_ns += now.system_ns.saturating_sub(seen.system_ns);
-    counters.voluntary += u64::from(now.voluntary.wrapping_sub(seen.voluntary));
-    counters.involuntary += u64::from(now.involuntary.wrapping_sub(seen.involuntary));
-    counters.faults_minor += u64::from(now.faults_minor.wrapping_sub(seen.faults_minor));
-    counters.faults_major += u64::from(now.faults_major.wrapping_sub(seen.faults_major));
+fn add_count(now: u32, counter: &mut u64, seen: &mut u32) {
+    *counter += u64::from(now.wrapping_sub(*seen));
+    *seen = now;
 }

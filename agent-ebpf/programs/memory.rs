@@ -228,7 +228,7 @@ fn shared_counts(mm: Mm) -> [u64; 3] {
     RESIDENT.map(|member| {
         let at = mm.wrapping_add(counter(member));
         if RSS_STRIDE.load() == PLAIN_STRIDE {
-            let at = at.wrapping_add(COUNTER_COUNT.load() as usize).cast::<u64>();
+            let at = at.wrapping_add(COUNTER_COUNT.load()).cast::<u64>();
             // SAFETY: the helper fails on an address that cannot be read.
             unsafe { bpf_probe_read_kernel(at) }.unwrap_or(0)
         } else {
@@ -248,7 +248,7 @@ fn mixed(counts: [u64; 3]) -> u32 {
 /// Offset of a counter in the memory's struct.
 #[inline(always)]
 fn counter(member: u32) -> usize {
-    (MM_RSS_STAT.load() + member * RSS_STRIDE.load()) as usize
+    MM_RSS_STAT.load() + (member * RSS_STRIDE.load()) as usize
 }
 
 /// Resident pages of a process; none of them below zero.

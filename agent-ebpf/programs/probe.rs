@@ -54,7 +54,7 @@ pub(crate) fn anchor(_ctx: RawTracePointContext) -> i32 {
         ptr::write_volatile(word.cast::<*const u8>(), ptr::from_ref(&ANCHOR).cast());
         (here, ptr::read_volatile(word))
     };
-    let pptrs = (map + u64::from(BPF_ARRAY_PPTRS.load())) as *const u64;
+    let pptrs = (map + BPF_ARRAY_PPTRS.load() as u64) as *const u64;
     // SAFETY: the helper fails on an address that cannot be read.
     let Ok(address) = (unsafe { bpf_probe_read_kernel(pptrs) }) else { return 0 };
     // SAFETY: takes no pointer.

@@ -1,8 +1,7 @@
 //! What every concern needs of a task: its container, what is remembered of it, and how its fields are read. No program
 //! lives here.
 //!
-//! Fields are read by direct loads at offsets that the loader has written into the globals: read-only data is frozen
-//! before the programs are verified, so the verifier takes each offset as a constant and types the load.
+//! Fields are read by direct loads at offsets that the loader has written into the instructions (offset.rs).
 
 use core::ffi::c_void;
 use core::ptr;
@@ -19,25 +18,26 @@ use aya_ebpf::macros::btf_map;
 /// A `struct task_struct` in the kernel.
 pub(crate) type Task = *const u8;
 
-/// Declares globals that hold offsets of kernel fields; the loader sets each by its name.
+/// Declares the fields that are read: each stands for its offset.
 macro_rules! offsets {
     ($($name:ident),+ $(,)?) => {
-        $(#[unsafe(no_mangle)] pub(crate) static $name: aya_ebpf::Global<u32> = aya_ebpf::Global::new(0);)+
+        $(pub(crate) const $name: $crate::offset::Offset<{ agent_ebpf::field::place(agent_ebpf::field::$name) }> =
+            $crate::offset::Offset;)+
     };
 }
 pub(crate) use offsets;
 
-/// Reads a `T` at the offset that a global holds. Must be inside an unsafe block: the pointer is a kernel pointer whose
-/// type the verifier knows, and the verifier proves the load.
+/// Reads a `T` at a field's offset. Must be inside an unsafe block: the pointer is a kernel pointer whose type the verifier
+/// knows, and the verifier proves the load.
 macro_rules! load {
     ($pointer:expr, $offset:expr, $type:ty) => {
-        core::ptr::read_volatile($pointer.cast::<u8>().add($offset.load() as usize).cast::<$type>())
+        $offset.read::<$type>($pointer.cast::<u8>())
     };
 }
 pub(crate) use load;
 
 offsets! {
-    TASK_FLAGS, TASK_COMM, TASK_PID, TASK_TGID, TASK_MM, TASK_CGROUPS,
+    TASK_FLAGS, TASK_COMM, TASK_PID, TASK_TGID, TASK_MM, TASK_CGROUPS, TASK_STORAGE,
     TASK_EXEC_RUNTIME, TASK_UTIME, TASK_STIME, TASK_NVCSW, TASK_NIVCSW, TASK_MIN_FLT, TASK_MAJ_FLT,
     TASK_PCOUNT, TASK_RUN_DELAY,
     CSET_DEFAULT_CGROUP, CGROUP_LEVEL, CGROUP_PARENT, CGROUP_ANCESTORS, CGROUP_KN, CSS_CGROUP, KERNFS_ID, CGROUP_ROOT,
@@ -174,6 +174,16 @@ pub(crate) fn followed<'a>(task: Task) -> Option<&'a mut Followed> {
     storage(task, 0)
 }
 
+/// The same, without the call for a task of which no program remembers anything.
+#[inline(always)]
+pub(crate) fn followed_quickly<'a>(task: Task) -> Option<&'a mut Followed> {
+    // SAFETY: see `load!`. Where there is no such field, the offset 0 makes the verifier drop the load.
+    if TASK_STORAGE.load() != 0 && unsafe { load!(task, TASK_STORAGE, u64) } == 0 {
+        return None;
+    }
+    followed(task)
+}
+
 /// The same, begun if there is none (all zeros). Allocates: never from a scheduler hook, where the allocator could wake
 /// a task and so want the run-queue lock that is held. `None` when the kernel has no memory for it.
 #[inline(always)]
@@ -210,6 +220,30 @@ pub(crate) fn container_of(task: Task) -> u64 {
         let cset = load!(task, TASK_CGROUPS, *const u8);
         container_at(load!(cset, CSET_DEFAULT_CGROUP, *const u8))
     }
+}
+
+/// The same of a task that may be followed. One that is still where it was followed last, right in its container's
+/// directory, is told by that directory's id alone, and the way up is saved.
+#[inline(always)]
+pub(crate) fn container_again(task: Task, followed: Option<&Followed>) -> u64 {
+    // SAFETY: see `load!`.
+    let here = unsafe {
+        let cset = load!(task, TASK_CGROUPS, *const u8);
+        load!(cset, CSET_DEFAULT_CGROUP, *const u8)
+    };
+    match followed {
+        // SAFETY: it is a cgroup. No cgroup has the id 0.
+        Some(followed) if unsafe { id(here) } == followed.container => followed.container,
+        // SAFETY: as above.
+        _ => unsafe { container_at(here) },
+    }
+}
+
+/// Whether two tasks are in the same cgroups; if not, these may still be of the same container.
+#[inline(always)]
+pub(crate) fn are_together(one: Task, other: Task) -> bool {
+    // SAFETY: see `load!`.
+    unsafe { load!(one, TASK_CGROUPS, u64) == load!(other, TASK_CGROUPS, u64) }
 }
 
 /// The same of a cgroup of the v2 hierarchy.
@@ -266,10 +300,10 @@ unsafe fn id(cgroup: *const u8) -> u64 {
 unsafe fn ancestor(cgroup: *const u8, level: u32) -> Result<u64, i32> {
     // SAFETY: the helper fails on an address that cannot be read.
     unsafe {
-        let slot = cgroup.add(CGROUP_ANCESTORS.load() as usize).cast::<*const u8>().add(level as usize);
+        let slot = cgroup.add(CGROUP_ANCESTORS.load()).cast::<*const u8>().add(level as usize);
         let ancestor = bpf_probe_read_kernel(slot)?;
-        let node = bpf_probe_read_kernel(ancestor.add(CGROUP_KN.load() as usize).cast::<*const u8>())?;
-        bpf_probe_read_kernel(node.add(KERNFS_ID.load() as usize).cast::<u64>())
+        let node = bpf_probe_read_kernel(ancestor.add(CGROUP_KN.load()).cast::<*const u8>())?;
+        bpf_probe_read_kernel(node.add(KERNFS_ID.load()).cast::<u64>())
     }
 }
 

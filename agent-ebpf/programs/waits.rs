@@ -32,7 +32,7 @@ use aya_ebpf::macros::{btf_map, raw_tracepoint};
 use aya_ebpf::programs::RawTracePointContext;
 
 use crate::atomic;
-use crate::task::{self, Followed, Seen, TASK_PID, TASK_RUN_DELAY, TASK_TGID, Task, load, offsets};
+use crate::task::{self, Followed, TASK_PCOUNT, TASK_PID, TASK_RUN_DELAY, TASK_TGID, Task, load, offsets};
 
 offsets! { TASK_THROTTLED, TASK_CFS_RQ, CFS_THROTTLE_COUNT, CFS_THROTTLED_TIME }
 
@@ -55,13 +55,19 @@ pub(crate) fn me(_ctx: RawTracePointContext) -> i32 {
 
 /// A thread of a container that is leaving its CPU, or on it, has got it since it was last counted.
 #[inline(always)]
-pub(crate) fn arrived(task: Task, now: &Seen, followed: &mut Followed, waits: &mut WaitCounters) {
-    let times = now.arrivals.wrapping_sub(followed.seen.arrivals);
-    // One that was put on the CPU right from its wake-up, in the same moment, has arrived all the same.
-    if TASK_RUN_DELAY.load() == 0 || times == 0 {
+pub(crate) fn arrived(task: Task, followed: &mut Followed, waits: &mut WaitCounters) {
+    if TASK_RUN_DELAY.load() == 0 {
         return;
     }
-    let waited_ns = now.waited_ns.saturating_sub(followed.seen.waited_ns);
+    // SAFETY: see `load!`.
+    let (arrivals, waited) = unsafe { (load!(task, TASK_PCOUNT, u32), load!(task, TASK_RUN_DELAY, u64)) };
+    let times = arrivals.wrapping_sub(followed.seen.arrivals);
+    // One that was put on the CPU right from its wake-up, in the same moment, has arrived all the same.
+    if times == 0 {
+        return;
+    }
+    let waited_ns = waited.wrapping_sub(followed.seen.waited_ns);
+    (followed.seen.arrivals, followed.seen.waited_ns) = (arrivals, waited);
     let by = followed.taker;
     followed.taker = taker::NOBODY;
     if by == taker::LIMIT || by != taker::NOBODY && was_limited(task, followed) {
@@ -91,18 +97,21 @@ pub(crate) fn leave(task: Task, next: Task, followed: &mut Followed, runnable: b
     if TASK_RUN_DELAY.load() == 0 || !runnable {
         return;
     }
-    followed.taker = if is_limited(task) { taker::LIMIT } else { who(next) };
+    followed.taker = if is_limited(task) { taker::LIMIT } else { who(next, task, followed.container) };
     (followed.left, followed.limited) = mark(task);
 }
 
-/// Whose thread it is.
+/// Whose thread it is that comes after one of a container.
 #[inline(always)]
-fn who(next: Task) -> u64 {
+fn who(next: Task, previous: Task, container: u64) -> u64 {
     // SAFETY: see `load!`.
     let (pid, process) = unsafe { (load!(next, TASK_PID, u32), load!(next, TASK_TGID, u32)) };
     if pid == 0 {
         // The idle thread takes nothing from anybody.
         return taker::NOBODY;
+    }
+    if task::are_together(next, previous) {
+        return container;
     }
     let agent = AGENT.get(0).copied().unwrap_or(0);
     if u64::from(process) == agent {

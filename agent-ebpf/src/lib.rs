@@ -77,7 +77,7 @@ pub mod map {
     pub const CPU_OFFSETS: &str = "CPU_OFFSETS";
 }
 
-/// Names of the globals that the loader sets besides the [`field::FIELDS`].
+/// Names of the globals that the loader sets; the [`field::FIELDS`] are none.
 pub mod global {
     /// Depth of a container's directory below the root of the cgroup v2 hierarchy (the root is 0).
     pub const CONTAINER_LEVEL: &str = "CONTAINER_LEVEL";

@@ -23,13 +23,14 @@ use super::btf::{BtfError, KERNEL_BTF, KernelBtf};
 use super::pins::{PinsError, Place, Set};
 use super::programs::{Hook, LEVEL, OPTIONAL, PROGRAMS, Spec};
 use super::support::{Figure, Reason, Support};
-use super::{Options, capabilities, hierarchy};
+use super::{Options, capabilities, hierarchy, offsets};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../agent-ebpf/object/ingot.bpf.o");
 
-/// What the globals are set to. Owned here because aya borrows each until the object is loaded.
+/// What the object is completed with. Owned here because aya borrows each global until the object is loaded.
 struct Globals {
-    fields: Vec<(&'static str, u32)>,
+    /// The fields' offsets, in the order of [`field::FIELDS`].
+    offsets: Vec<u32>,
     level: u32,
     root: u64,
     cpus: u32,
@@ -148,10 +149,8 @@ pub(super) fn load(root: &Path, options: &Options<'_>) -> Result<(Loaded, Suppor
     let types = KernelBtf::of_running_kernel().map_err(Reason::NoBtf)?;
     let mut globals = Globals::find(&types);
     drop(types);
-    for (name, offset) in &mut globals.fields {
-        if let Some((_, wrong)) = options.wrong_fields.iter().find(|(it, _)| it == name) {
-            *offset = *wrong;
-        }
+    for (name, wrong) in options.wrong_fields {
+        globals.offsets[field::place(name)] = *wrong;
     }
     let btf = Btf::from_sys_fs().map_err(|_| {
         Reason::NoBtf(BtfError::Format { path: KERNEL_BTF, what: "the loader cannot read it" })
@@ -197,7 +196,7 @@ fn take_over(place: &Place, identity: u64) -> Option<(Loaded, Support)> {
     for (figure, needed) in OPTIONAL {
         let absent = set.why_missing(&figure_note(*figure));
         let known = |it: &&field::Field| {
-            needed.contains(&it.global) && absent.as_ref() == Some(&format!("{}.{}", it.of, it.path))
+            needed.contains(&it.name) && absent.as_ref() == Some(&format!("{}.{}", it.of, it.path))
         };
         if let Some(field) = field::FIELDS.iter().find(known) {
             lose(&mut missing, &[*figure], Reason::NoField { of: field.of, path: field.path });
@@ -327,11 +326,12 @@ impl Loading {
 
 impl Globals {
     fn find(types: &KernelBtf) -> Self {
-        let (mut fields, mut absent) = (Vec::new(), Vec::new());
+        let (mut offsets, mut absent) = (Vec::new(), Vec::new());
         for field in field::FIELDS {
-            match types.member(field.of, field.path) {
-                Some(member) => fields.push((field.global, member.offset)),
-                None => absent.push(*field),
+            let found = types.member(field.of, field.path);
+            offsets.push(found.map_or(0, |it| it.offset));
+            if found.is_none() {
+                absent.push(*field);
             }
         }
         // Since 6.2 the memory counters are per-CPU counters; before, plain words without remainders.
@@ -342,26 +342,22 @@ impl Globals {
         };
         if !per_cpu {
             let plain = types.member("mm_rss_stat", "count").map_or(0, |it| it.offset);
-            for (name, offset) in &mut fields {
-                if *name == field::COUNTER_COUNT {
-                    *offset = plain;
-                }
-            }
+            offsets[field::place(field::COUNTER_COUNT)] = plain;
         }
         let cpus = match nr_cpus() {
             Ok(cpus) if per_cpu && cpus <= CPUS_MAX => u32::try_from(cpus).expect("at most CPUS_MAX"),
             _ => 0,
         };
-        Self { fields, level: 1, root: 0, cpus, stride, absent }
+        Self { offsets, level: 1, root: 0, cpus, stride, absent }
     }
 
     fn leave_out(&self) -> Vec<(Figure, field::Field)> {
-        let absent = |needed: &[&str]| self.absent.iter().find(|it| needed.contains(&it.global)).copied();
+        let absent = |needed: &[&str]| self.absent.iter().find(|it| needed.contains(&it.name)).copied();
         OPTIONAL.iter().filter_map(|(figure, needed)| Some((*figure, absent(needed)?))).collect()
     }
 
     fn lacks(&self, spec: &Spec) -> Option<&field::Field> {
-        let needed = |it: &&field::Field| spec.fields.iter().any(|group| group.contains(&it.global));
+        let needed = |it: &&field::Field| spec.fields.iter().any(|group| group.contains(&it.name));
         self.absent.iter().find(needed)
     }
 }
@@ -369,9 +365,6 @@ impl Globals {
 fn make_maps(globals: &Globals, btf: &Btf, options: &Options<'_>) -> Result<Ebpf, Reason> {
     let mut loader = EbpfLoader::new();
     loader.btf(Some(btf)).allow_unsupported_maps();
-    for (name, offset) in &globals.fields {
-        loader.override_global(name, offset, true);
-    }
     if let Some(most) = options.containers_max {
         loader.map_max_entries(map::CONTAINERS, most).map_max_entries(map::MEMORY, most);
     }
@@ -380,7 +373,8 @@ fn make_maps(globals: &Globals, btf: &Btf, options: &Options<'_>) -> Result<Ebpf
         .override_global(global::ROOT_CGROUP, &globals.root, true)
         .override_global(global::CPUS, &globals.cpus, true)
         .override_global(global::RSS_STRIDE, &globals.stride, true);
-    loader.load(OBJECT).map_err(|error| Reason::Maps { message: causes(&error) })
+    let object = offsets::write(OBJECT, &globals.offsets);
+    loader.load(&object).map_err(|error| Reason::Maps { message: causes(&error) })
 }
 
 /// Loads a program and attaches it if it is one that is attached.

@@ -23,6 +23,7 @@ mod devices;
 mod events;
 mod hierarchy;
 mod loader;
+mod offsets;
 mod pins;
 mod programs;
 mod sockets;
