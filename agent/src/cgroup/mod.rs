@@ -5,6 +5,7 @@
 pub mod container;
 pub mod hierarchy;
 pub mod knobs;
+pub mod met;
 pub mod mounts;
 
 use crate::cgroup::knobs::Controller;

@@ -16,6 +16,7 @@ use super::reaper::Reaper;
 use crate::cgroup::container::Container;
 use crate::cgroup::hierarchy::{Tree, TreeConfig};
 use crate::cgroup::knobs::Limits;
+use crate::cgroup::met::{self, MemoryMet};
 use crate::cgroup::{CgroupError, Enforcement};
 use crate::sys::SysError;
 use crate::sys::pidfd::Ended;
@@ -223,6 +224,12 @@ impl Containerizer {
                 .map_err(|source| DestroyError::Processes { container_id: container_id(), source })?,
         }
         Ok(running.wait().await)
+    }
+
+    /// What became of its memory limit so far; `None` where its memory is not held to any.
+    pub async fn memory_met(&self, running: &Running) -> Option<MemoryMet> {
+        let cgroup = running.cgroup.clone()?;
+        self.launcher.run(move || met::memory(cgroup.path())).await
     }
 
     /// Removes the container's cgroup; an error while anything lives in it. The sandbox stays until it is collected.

@@ -5,6 +5,7 @@ use crate::node::Node;
 use crate::node::effect::{Effect, ExecutorEvent, Launch, Record, Run};
 use crate::node::gates::Gate;
 use crate::node::input::{Caller, ContainerEnd, Termination};
+use crate::node::limitation;
 use crate::node::master::note;
 use crate::node::tasks::{Stage, Task};
 use model::executor::ExecutorInfo;
@@ -248,6 +249,7 @@ impl Node {
                 state: TaskState::Failed,
                 reason: Reason::CONTAINER_LAUNCH_FAILED,
                 message: Arc::from(format!("Failed to launch container: {why}")),
+                limited: Resources::default(),
             });
         }
         self.executor_gone(now, container_id, ContainerEnd::default(), effects);
@@ -284,17 +286,14 @@ impl Node {
             self.streams.remove(&caller);
             effects.push(Effect::Close { caller });
         }
-        let termination = end.limitation.or(executor.termination.take()).unwrap_or(Termination {
-            state: TaskState::Failed,
-            reason: Reason::EXECUTOR_TERMINATED,
-            message: Arc::from("Executor terminated"),
-        });
+        let termination = termination(&end, executor.termination.take());
         let is_command = executor.is_command;
         let unfinished = [executor.by_arrival(Stage::Launched), executor.by_arrival(Stage::Queued)].concat();
         if !framework_is_ending {
             for task_id in unfinished {
-                let Termination { state, reason, message } = &termination;
-                let status = TaskStatus::made_by(Source::Agent, task_id, *state, Some(*reason), message);
+                let Termination { state, reason, message, limited } = &termination;
+                let mut status = TaskStatus::made_by(Source::Agent, task_id, *state, Some(*reason), message);
+                status.body = api::convert::status::limited(limited);
                 self.own_update(now, &framework_id, Some(container_id), status, effects);
             }
         }
@@ -402,6 +401,7 @@ impl Node {
                     reason: Reason::EXECUTOR_REREGISTRATION_TIMEOUT,
                     message: format!("Executor did not reregister within {}", duration::show_ms(again_ms))
                         .into(),
+                    limited: Resources::default(),
                 }
             } else {
                 Termination {
@@ -409,12 +409,26 @@ impl Node {
                     reason: Reason::EXECUTOR_REGISTRATION_TIMEOUT,
                     message: format!("Executor did not register within {}", duration::show_ms(first_ms))
                         .into(),
+                    limited: Resources::default(),
                 }
             });
         }
         note(effects, "executor out of time", container_id);
         effects.push(Effect::Destroy { container_id: container_id.clone() });
     }
+}
+
+/// Why a container ended: an overstepped limit before what we had in mind for it ourselves.
+fn termination(end: &ContainerEnd, ours: Option<Termination>) -> Termination {
+    let killed = end.out_of_memory.as_ref().map(limitation::out_of_memory);
+    let overstepped = killed.as_ref().is_some_and(|told| told.reason == Reason::CONTAINER_LIMITATION_MEMORY);
+    let (first, then) = if overstepped { (killed, ours) } else { (ours, killed) };
+    first.or(then).unwrap_or(Termination {
+        state: TaskState::Failed,
+        reason: Reason::EXECUTOR_TERMINATED,
+        message: Arc::from("Executor terminated"),
+        limited: Resources::default(),
+    })
 }
 
 fn command_executor(framework_id: &FrameworkId, task: &TaskInfo) -> ExecutorInfo {

@@ -3,6 +3,7 @@
 use crate::node::effect::{Ending, Ticket};
 use bytes::Bytes;
 use model::id::{ContainerId, ExecutorId, FrameworkId, TaskId};
+use model::resources::Resources;
 use model::task::{Reason, TaskState, TaskStatus};
 use std::sync::Arc;
 use wire::message::ToAgent;
@@ -73,8 +74,23 @@ pub enum Input {
 pub struct ContainerEnd {
     /// Raw status of waitpid(2); `None` when nobody could see it.
     pub wait_status: Option<i32>,
-    /// When it was ended for overstepping a limit: what its tasks are told.
-    pub limitation: Option<Termination>,
+    /// When the kernel killed processes of it for want of memory.
+    pub out_of_memory: Option<OutOfMemory>,
+}
+
+/// How a container stood with its memory when the kernel killed in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutOfMemory {
+    /// How often its own limit was met and nothing could be reclaimed; 0 where somebody else's want was the reason.
+    pub limit_met_count: u64,
+    pub kills_count: u64,
+    /// `None`: it had none.
+    pub limit_bytes: Option<u64>,
+    pub peak_bytes: u64,
+    /// These three as last measured: by the time of the end what its processes held is gone.
+    pub anon_bytes: u64,
+    pub file_bytes: u64,
+    pub kernel_bytes: u64,
 }
 
 /// What becomes of the tasks of an executor that is no more.
@@ -83,6 +99,8 @@ pub struct Termination {
     pub state: TaskState,
     pub reason: Reason,
     pub message: Arc<str>,
+    /// What there was not enough of (`TaskStatus.limitation`).
+    pub limited: Resources,
 }
 
 /// What executors may ask. Everything else about a call (media types, missing fields) was checked before.

@@ -15,6 +15,7 @@ pub mod view;
 mod executors;
 mod frameworks;
 mod gates;
+mod limitation;
 mod master;
 mod registration;
 mod subscriptions;

@@ -1,11 +1,11 @@
 //! What the node does, told as scenes; and what it never does, tried with random scripts.
 
 use crate::node::effect::{Effect, Ending, Record, Run};
-use crate::node::input::{ContainerEnd, ExecutorCall, Input, Termination};
+use crate::node::input::{ContainerEnd, ExecutorCall, Input, OutOfMemory};
 use crate::node::world::{PING_TIMEOUT_MS, World, status, task};
 use model::framework::Capabilities;
 use model::id::{ContainerId, ExecutorId, FrameworkId, TaskId, UpdateId};
-use model::task::{Reason, TaskState};
+use model::task::{Reason, Source, TaskState};
 use proptest::prelude::*;
 use wire::message::ToAgent;
 
@@ -152,19 +152,34 @@ fn a_task_for_an_executor_that_just_ended_leaves_the_master_no_executor() {
     assert_eq!(world.last(1), ["master hears ExecutorExited"]);
 }
 
+/// All of them died with it, whichever took the memory.
 #[test]
-fn a_limit_that_was_overstepped_is_what_the_task_is_told() {
+fn a_memory_limit_that_was_met_is_what_every_live_task_of_the_executor_is_told() {
     let (mut world, container_id) = World::with_task(false, Some("e"));
+    world.run(task("u", Some("e")));
+    world.executor_tells(&container_id, &TaskId::new("t"), TaskState::Running);
     world.processes.clear();
-    let limitation = Termination {
-        state: TaskState::Failed,
-        reason: Reason::CONTAINER_LIMITATION_MEMORY,
-        message: "Memory limit exceeded".into(),
+    let out_of_memory = OutOfMemory {
+        limit_met_count: 1,
+        kills_count: 1,
+        limit_bytes: Some(64 << 20),
+        peak_bytes: 64 << 20,
+        ..OutOfMemory::default()
     };
-    let end = ContainerEnd { wait_status: Some(9), limitation: Some(limitation) };
+    let end = ContainerEnd { wait_status: Some(9), out_of_memory: Some(out_of_memory) };
     world.input(Input::ContainerEnded { container_id, end });
-    let told = world.node.frameworks().next().expect("owed").executors[0].tasks[0].statuses[0].clone();
-    assert_eq!(told.reason, Some(Reason::CONTAINER_LIMITATION_MEMORY));
+    let owed = world.node.frameworks().next().expect("owed");
+    for task_id in ["t", "u"] {
+        let of = |task: &&crate::node::view::TaskView<'_>| task.info.task_id.as_str() == task_id;
+        let executor = &owed.executors[0];
+        let told = executor.tasks.iter().find(of).expect("owed").statuses.last().expect("told").clone();
+        assert_eq!((told.state, told.source), (TaskState::Failed, Some(Source::Agent)));
+        assert_eq!(told.reason, Some(Reason::CONTAINER_LIMITATION_MEMORY));
+        assert!(told.message.as_deref().is_some_and(|text| text.contains("Requested: 64MB")), "{told:?}");
+        let limited =
+            api::convert::status::to_v1(&told).expect("readable").limitation.expect("limited").resources;
+        assert_eq!(api::convert::resources::from_v1(&limited).expect("resources").to_string(), "mem:64");
+    }
 }
 
 #[test]

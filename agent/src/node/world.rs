@@ -443,7 +443,7 @@ impl World {
             return self.input(Input::LaunchFailed { container_id, why });
         }
         self.processes.remove(container_id);
-        let end = ContainerEnd { wait_status: Some(9), limitation: None };
+        let end = ContainerEnd { wait_status: Some(9), out_of_memory: None };
         self.input(Input::ContainerEnded { container_id: container_id.clone(), end });
     }
 

@@ -13,13 +13,13 @@ use crate::containerizer::limits::{Ceiling, LimitPolicy, Share, limits};
 use crate::containerizer::plan::{self, Request, command_executor};
 use crate::containerizer::service::{Remembered, Running};
 use crate::node::effect::{Launch, Run};
-use crate::node::input::{ContainerEnd, Input, Termination};
+use crate::node::input::{ContainerEnd, Input, OutOfMemory};
 use crate::runtime::{Agent, increment};
 use crate::sampler::sources::Target;
 use crate::sys::pidfd::{Ended, Exit};
 use api::v1;
 use model::id::{AgentId, ContainerId};
-use model::task::{Reason, TaskInfo, TaskState};
+use model::task::TaskInfo;
 use model::time::{Time, UnixTime};
 use model::usage::{ContainerUsage, Usage};
 use std::cell::{Cell, OnceCell, RefCell};
@@ -228,13 +228,31 @@ impl Agent {
             () = container.destroy.notified() => {}
         }
         let ended = self.kill_all(running).await;
+        let before = container.account.borrow().usage;
         let usage = self.last_figures(&container, ended).await;
+        let out_of_memory = self.out_of_memory(running, &before, &usage).await;
         self.remove(running).await;
         let container_id = container.run.container_id.clone();
         tracing::info!(container = %container_id, exit = %ended.exit, "executor ended");
         self.containers.borrow_mut().remove(&container_id);
-        let end = ContainerEnd { wait_status: wait_status(ended.exit), limitation: limitation(&usage) };
+        let end = ContainerEnd { wait_status: wait_status(ended.exit), out_of_memory };
         self.input(Input::ContainerEnded { container_id, end });
+    }
+
+    /// Whether the kernel killed in the container for want of memory, by BPF's count or that of its cgroup. `before`: what
+    /// was last measured while its processes lived.
+    async fn out_of_memory(&self, running: &Running, before: &Usage, last: &Usage) -> Option<OutOfMemory> {
+        let met = self.containerizer.memory_met(running).await.unwrap_or_default();
+        let kills_count = met.kills_count.max(last.oom_kills);
+        (kills_count > 0).then(|| OutOfMemory {
+            limit_met_count: met.limit_met_count,
+            kills_count,
+            limit_bytes: met.limit_bytes,
+            peak_bytes: last.memory_peak_bytes,
+            anon_bytes: before.memory_anon_bytes.max(last.memory_anon_bytes),
+            file_bytes: before.memory_file_bytes.max(last.memory_file_bytes),
+            kernel_bytes: before.memory_kernel_bytes.max(last.memory_kernel_bytes),
+        })
     }
 
     /// A container whose processes do not end is tried again for ever: its resources are not free before they have.
@@ -415,14 +433,6 @@ fn wait_status(exit: Exit) -> Option<i32> {
         Exit::Signal { number, core_dumped } => Some(number & 0x7f | if core_dumped { 0x80 } else { 0 }),
         Exit::Unknown => None,
     }
-}
-
-fn limitation(usage: &Usage) -> Option<Termination> {
-    (usage.oom_kills > 0).then(|| Termination {
-        state: TaskState::Failed,
-        reason: Reason::CONTAINER_LIMITATION_MEMORY,
-        message: format!("Memory limit exceeded: Maximum Used: {}MB", usage.memory_peak_bytes >> 20).into(),
-    })
 }
 
 /// An error with its causes, in one line.

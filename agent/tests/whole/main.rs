@@ -17,4 +17,5 @@ mod api;
 mod faults;
 mod files;
 mod life;
+mod limits;
 mod restart;

@@ -1,9 +1,12 @@
 //! Status updates.
 
 use bytes::Bytes;
+use model::body::Body;
 use model::id::{AgentId, ContainerId, ExecutorId, TaskId};
+use model::resources::Resources;
 use model::task::{ContainerStatus, Reason, Source, TaskState, TaskStatus};
 
+use super::resources::Format;
 use super::{Error, body, id, open, text, time};
 use crate::v1;
 use crate::v1::network_info::IpAddress;
@@ -79,6 +82,16 @@ fn container_from_v1(status: &v1::ContainerStatus) -> Option<ContainerStatus> {
     let address = status.network_infos.iter().flat_map(|network| &network.ip_addresses);
     let ip = address.filter_map(|address| address.ip_address.as_deref()?.parse().ok()).next()?;
     Some(ContainerStatus { container_id, ip, executor_pid: status.executor_pid })
+}
+
+/// The body of an update of our own making that tells which resources its container had not enough of.
+pub fn limited(resources: &Resources) -> Body {
+    if resources.is_empty() {
+        return Body::default();
+    }
+    let resources = super::resources::to_v1(resources, Format::PLAIN);
+    let limitation = Some(v1::TaskResourceLimitation { resources });
+    body(&v1::TaskStatus { limitation, ..v1::TaskStatus::default() })
 }
 
 /// Writes an update. What an executor said beyond the typed fields is there as it was said.

@@ -181,7 +181,7 @@ impl World {
         let was_here = machine.executors.remove(&container_id).is_some();
         // A second word of one end would be a bug of this world, unless the agent asked anew (after a restart).
         if was_here || !self.machines[at].disk.is_empty() {
-            let end = ContainerEnd { wait_status: was_here.then_some(9), limitation: None };
+            let end = ContainerEnd { wait_status: was_here.then_some(9), out_of_memory: None };
             if self.ended.insert((at, self.machines[at].life, container_id.clone())) {
                 self.tell_node(at, Input::ContainerEnded { container_id, end });
             }

@@ -1,0 +1,68 @@
+//! What a task is told that its limits ended. Needs the memory controller in the cgroup2 tree: `cargo xtask vm` has it.
+
+use crate::agent::{Agent, Place};
+use crate::master::{Master, command, framework};
+use crate::needs;
+use model::task::{Reason, Source, TaskState};
+
+/// A shell that holds ever more in a variable.
+const GREEDY: &str = "x=0123456789abcdef; while :; do x=$x$x; done";
+
+/// `false`: it has been said why, and the test is to return.
+fn holds_memory(test: &str, agent: &Agent) -> bool {
+    let state = agent.get("/state").json();
+    let memory = &state["ingot"]["enforcement"]["memory"];
+    let reason = memory["reason"].as_str();
+    memory["enforced"] == true || needs::skip(test, reason.unwrap_or("containers' memory is not limited"))
+}
+
+#[test]
+fn a_task_past_its_memory_limit_fails_for_that_reason() {
+    let (place, master) = (Place::new(&[]), Master::start());
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    if !holds_memory("a_task_past_its_memory_limit_fails_for_that_reason", &agent) {
+        return;
+    }
+    session.run(&framework(false), command("t", GREEDY));
+    let told = session.follow("t", TaskState::Failed);
+    let failed = told.last().unwrap();
+    println!("{:?}", failed.message);
+    assert_eq!(failed.source, Some(Source::Agent));
+    assert_eq!(failed.reason, Some(Reason::CONTAINER_LIMITATION_MEMORY));
+    // 64 MiB of the task's and 32 MiB of its executor's.
+    let message = failed.message.as_deref().unwrap();
+    assert!(message.starts_with("Memory limit exceeded: Requested: 96MB Maximum Used: "), "{message}");
+    let number = |text: &str, after: &str| -> f64 {
+        let rest = text.split_once(after).unwrap().1;
+        rest.split(|c: char| !c.is_ascii_digit() && c != '.').next().unwrap().parse().unwrap()
+    };
+    assert!((48.0..=96.0).contains(&number(message, "Maximum Used: ")), "{message}");
+    number(message, "\nanon ");
+    let v1 = ::api::convert::status::to_v1(failed).unwrap();
+    let limited = ::api::convert::resources::from_v1(&v1.limitation.unwrap().resources).unwrap();
+    assert_eq!(limited.to_string(), "mem:96");
+}
+
+/// A limit that a task has set for a part of itself is its own affair.
+#[test]
+fn a_limit_below_the_containers_own_is_not_taken_for_it() {
+    let (place, master) = (Place::new(&[]), Master::start());
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    if !holds_memory("a_limit_below_the_containers_own_is_not_taken_for_it", &agent) {
+        return;
+    }
+    let line = format!(
+        "group=/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup); mkdir $group/init $group/part; \
+         for pid in $(cat $group/cgroup.procs); do echo $pid > $group/init/cgroup.procs; done; \
+         echo +memory > $group/cgroup.subtree_control; echo 8M > $group/part/memory.max; \
+         sh -c 'echo 0 > '$group'/part/cgroup.procs; {GREEDY}'; kill -9 $PPID"
+    );
+    session.run(&framework(false), command("t", &line));
+    let told = session.follow("t", TaskState::Failed);
+    let failed = told.last().unwrap();
+    assert_eq!(failed.reason, Some(Reason::EXECUTOR_TERMINATED));
+    let message = failed.message.as_deref().unwrap();
+    assert!(message.ends_with("killed 1 of its processes, though its own limit was not met"), "{message}");
+}
