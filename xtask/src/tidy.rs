@@ -45,7 +45,10 @@ pub(crate) const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["master/src/http", "agent/src/executor_api"]),
     ("rustls", &["agent/src/containerizer/fetch"]),
     ("tokio_rustls", &["agent/src/containerizer/fetch"]),
-    ("tar", &["agent/src/containerizer/fetch", "agent/tests/whole/files.rs"]),
+    (
+        "tar",
+        &["agent/src/containerizer/fetch", "agent/tests/privileged/files.rs", "agent/tests/whole/files.rs"],
+    ),
     ("zip", &["agent/src/containerizer/fetch"]),
 ];
 

@@ -124,6 +124,12 @@ fn remove(work_dir: &Path, item: &Item) -> bool {
             let _ = std::fs::remove_file(meta.join(layout::EXECUTOR_INFO));
             gone(&meta) && is_sandbox_gone
         }
+        Item::Task { agent_id, run, task_id } => {
+            let folder = Meta::of(work_dir).task(agent_id, run, task_id);
+            // First, or a task without its updates would be taken for one that nobody has heard of yet.
+            let _ = std::fs::remove_file(folder.join(layout::TASK_INFO));
+            gone(&folder)
+        }
         Item::Tree(path) => gone(path),
         // Its emptiness is all there is to it: see `prune`.
         Item::Branch(_) => true,

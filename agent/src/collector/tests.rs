@@ -51,6 +51,17 @@ fn a_run_goes_with_its_checkpoint_and_its_neighbour_stays() {
 }
 
 #[test]
+fn a_task_of_a_run_that_goes_on_goes_alone() {
+    let folder = two_runs();
+    let work = folder.path();
+    let Item::Run { agent_id, run } = run("c1") else { panic!("a run") };
+    assert!(remove(work, &Item::Task { agent_id, run, task_id: model::id::TaskId::new("t") }));
+    let tasks = meta_runs(work).join("c1/tasks");
+    assert!(tasks.exists() && !tasks.join("t").exists());
+    assert!(meta_runs(work).join("c1").join(layout::EXECUTOR_INFO).exists());
+}
+
+#[test]
 fn what_is_marked_is_new() {
     let folder = two_runs();
     let work = folder.path();

@@ -41,6 +41,8 @@ pub enum Effect {
     Close { caller: Caller },
     /// The executor's run is over and owes nothing, and that is on disk; sandbox and checkpoint may be collected.
     Retire { run: Run },
+    /// The same of one task of a run that goes on, and may have many more.
+    RetireTask { run: Run, task_id: TaskId },
     /// Word for the log of something that was dropped or forced, and whom it concerns.
     Note { what: &'static str, about: String },
     /// Nothing is left to do. The process ends.
@@ -112,6 +114,31 @@ pub enum Record {
     ExecutorDone {
         run: Run,
     },
+}
+
+impl Record {
+    /// Whose checkpoint it belongs to; `None` for what is above all runs.
+    pub fn run(&self) -> Option<&Run> {
+        match self {
+            Self::Agent { .. } | Self::AgentGone | Self::Framework { .. } => None,
+            Self::Executor { run, .. }
+            | Self::Forked { run, .. }
+            | Self::Task { run, .. }
+            | Self::Update { run, .. }
+            | Self::Acknowledged { run, .. }
+            | Self::ExecutorDone { run } => Some(run),
+        }
+    }
+
+    /// The task that it concerns, where it concerns one.
+    pub fn task_id(&self) -> Option<&TaskId> {
+        match self {
+            Self::Task { task, .. } => Some(&task.task_id),
+            Self::Update { status, .. } => Some(&status.task_id),
+            Self::Acknowledged { task_id, .. } => Some(task_id),
+            _ => None,
+        }
+    }
 }
 
 /// To an executor that called.

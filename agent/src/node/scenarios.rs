@@ -74,6 +74,22 @@ fn a_command_task_from_run_to_its_acknowledged_end() {
 }
 
 #[test]
+fn a_task_of_an_executor_that_goes_on_is_retired_when_its_end_is_acknowledged() {
+    for (checkpoint, executor, is_retired) in
+        [(true, Some("e"), true), (false, Some("e"), false), (true, None, false)]
+    {
+        let (mut world, container_id) = World::with_task(checkpoint, executor);
+        world.executor_tells(&container_id, &TaskId::new("t"), TaskState::Finished);
+        world.flush();
+        let retired = |world: &World| world.seen.iter().any(|seen| seen == "retire task t");
+        assert!(!retired(&world));
+        world.acknowledge_one();
+        world.flush();
+        assert_eq!(retired(&world), is_retired, "{checkpoint} {executor:?}");
+    }
+}
+
+#[test]
 fn an_update_is_told_to_nobody_before_it_is_durable() {
     let (mut world, container_id) = World::with_task(true, None);
     world.executor_tells(&container_id, &TaskId::new("t"), TaskState::Running);

@@ -419,6 +419,11 @@ impl Node {
         let executor =
             framework.executors.get_mut(&executor_id).expect("the index names executors that are there");
         executor.complete(task_id, now.time, completed_max);
+        // A command's run goes with its only task.
+        if framework.info.checkpoint && !executor.is_command {
+            let (run, task_id) = (executor.run(framework_id), task_id.clone());
+            effects.push(Effect::RetireTask { run, task_id });
+        }
         if executor.phase == Phase::Ended && executor.tasks.is_empty() {
             self.remove_executor(now, framework_id, &executor_id, effects);
         }

@@ -108,6 +108,11 @@ impl Node {
         })
     }
 
+    /// Whether something is owed of that task.
+    pub fn has_task(&self, framework_id: &FrameworkId, task_id: &TaskId) -> bool {
+        self.frameworks.get(framework_id).is_some_and(|framework| framework.tasks.contains_key(task_id))
+    }
+
     /// The containers that run, each with the tasks that ran in it at any time since `since`.
     pub fn containers_since(&self, since: Time) -> Vec<ContainerTasks> {
         self.containers.keys().filter_map(|container_id| self.container_tasks(container_id, since)).collect()

@@ -203,7 +203,12 @@ impl World {
                     process.stream = None;
                 }
             }
-            Effect::Resize { .. } | Effect::Retire { .. } => {}
+            Effect::Resize { .. } => {}
+            Effect::Retire { run } => self.invariant_retired_is_not_written_to(&run, None),
+            Effect::RetireTask { run, task_id } => {
+                self.invariant_retired_is_not_written_to(&run, Some(&task_id));
+                self.seen.push(format!("retire task {task_id}"));
+            }
             Effect::Note { what, about } => self.seen.push(format!("note {what}: {about}")),
             Effect::Exit(_) => self.exited = true,
         }
@@ -276,6 +281,13 @@ impl World {
             let saved = |record: &Record| matches!(record, Record::Update { status: saved, .. } if saved.update_id == status.update_id);
             assert!(self.disk.iter().any(saved), "{} sent before it was durable", status.task_id);
         }
+    }
+
+    /// Whoever deletes what is retired must not meet somebody who writes it.
+    fn invariant_retired_is_not_written_to(&self, run: &Run, task: Option<&TaskId>) {
+        let of = |record: &Record| record.run() == Some(run) && (task.is_none() || record.task_id() == task);
+        let waiting = self.to_disk.iter().find(|(_, record)| of(record));
+        assert!(waiting.is_none(), "{run:?} {task:?} is retired before {waiting:?} is written");
     }
 
     fn invariant_executor_saved_before_launch(&self, run: &Run) {

@@ -6,7 +6,7 @@ use crate::collector::item::Item;
 use crate::collector::{self, Job, Report};
 use crate::node::effect::Run;
 use crate::runtime::Agent;
-use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId};
+use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId};
 use std::cell::RefCell;
 use std::io;
 use std::path::Path;
@@ -40,16 +40,6 @@ impl Collector {
         // The thread ends only when nobody can ask any more.
         self.jobs.send(job).expect("the collector's thread is there");
     }
-
-    fn carry_out(&self, effects: Vec<Effect>) {
-        for effect in effects {
-            self.ask(match effect {
-                Effect::Remove(item) => Job::Remove(item),
-                Effect::Measure => Job::Measure,
-            });
-        }
-        self.changed.notify_one();
-    }
 }
 
 impl Agent {
@@ -61,10 +51,38 @@ impl Agent {
         self.collect(Input::Over { item, age_ms: 0 });
     }
 
+    /// A task of a run that goes on owes nothing any more; its last record was just written, so that its age is right.
+    pub(super) fn retire_task(&self, run: Run, task_id: TaskId) {
+        let Some(agent_id) = self.look(|node| node.agent_id().cloned()) else { return };
+        self.collect(Input::Over { item: Item::Task { agent_id, run, task_id }, age_ms: 0 });
+    }
+
     fn collect(&self, input: Input) {
         let mut effects = Vec::new();
         self.collector.core.borrow_mut().handle(self.now().time, input, &mut effects);
-        self.collector.carry_out(effects);
+        self.carry_out_collecting(effects);
+    }
+
+    fn carry_out_collecting(&self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                // A framework that gives another task of the run the same id would lose its checkpoint.
+                Effect::Remove(item) if self.is_needed(&item) => {
+                    self.collect(Input::Removed { item, is_gone: true });
+                }
+                Effect::Remove(item) => self.collector.ask(Job::Remove(item)),
+                Effect::Measure => self.collector.ask(Job::Measure),
+            }
+        }
+        self.collector.changed.notify_one();
+    }
+
+    /// Whether the node goes by it.
+    fn is_needed(&self, item: &Item) -> bool {
+        match item {
+            Item::Task { run, task_id, .. } => self.look(|node| node.has_task(&run.framework_id, task_id)),
+            Item::Run { .. } | Item::Tree(_) | Item::Branch(_) => false,
+        }
     }
 
     /// Drives the collector for ever. `ended`: containers of an earlier life that were ended just now.
@@ -89,7 +107,7 @@ impl Agent {
                 () = waits => {
                     let mut effects = Vec::new();
                     self.collector.core.borrow_mut().expire(self.now().time, &mut effects);
-                    self.collector.carry_out(effects);
+                    self.carry_out_collecting(effects);
                 }
             }
         }
@@ -100,7 +118,7 @@ impl Agent {
             Report::Disk(disk) => self.collect(Input::Disk(disk)),
             Report::Removed { item, is_gone } => {
                 if is_gone {
-                    tracing::info!(?item, "deleted what was over");
+                    tracing::info!(%item, "deleted what was over");
                     self.prune_around(&item).await;
                 }
                 self.collect(Input::Removed { item, is_gone });
@@ -110,7 +128,9 @@ impl Agent {
                 for (item, age_ms) in found {
                     let container_id = match &item {
                         Item::Run { run, .. } => Some(&run.container_id),
-                        Item::Tree(_) | Item::Branch(_) => None,
+                        Item::Task { run, .. } if !unfinished.contains(&run.container_id) => continue,
+                        _ if self.is_needed(&item) => continue,
+                        Item::Task { .. } | Item::Tree(_) | Item::Branch(_) => None,
                     };
                     if container_id.is_some_and(|id| unfinished.contains(id)) {
                         continue;
@@ -144,7 +164,7 @@ impl Agent {
                     self.prune_meta(&meta, &agent_id, &framework_id, executor_id.as_ref());
                 }
             }
-            Item::Tree(_) => {}
+            Item::Task { .. } | Item::Tree(_) => {}
         }
     }
 

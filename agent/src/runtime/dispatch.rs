@@ -38,6 +38,7 @@ impl Agent {
                 self.forget(run.container_id.clone());
                 self.retire(run);
             }
+            Effect::RetireTask { run, task_id } => self.retire_task(run, task_id),
             Effect::Note { what, about } => tracing::warn!(about, "{what}"),
             Effect::Exit(ending) => {
                 *self.exit.borrow_mut() = Some(ending);

@@ -24,6 +24,7 @@ mod containers;
 mod faults;
 mod faults_pins;
 mod faults_upgrade;
+mod files;
 mod init;
 mod ordinary;
 mod sampling;
