@@ -19,6 +19,7 @@
 //!               task.updates                    a log of frames: updates, and their acknowledgements
 //!   containers/<container id>/
 //!     exit                                      how the program ended, written by init; zeros until then
+//!   fetch/                                      the fetcher's cache, unless a flag puts it elsewhere
 //!   slaves/<agent id>/frameworks/<framework id>/executors/<executor id>/runs/
 //!     latest                                    link to the newest run
 //!     <container id>/                           the sandbox: stdout, stderr, whatever the task leaves

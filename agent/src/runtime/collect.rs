@@ -15,6 +15,9 @@ use std::sync::mpsc::Sender;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+/// How much of what a scan has found is taken in before others have their turn.
+const FOUND_AT_ONCE: usize = 256;
+
 pub(super) struct Collector {
     core: RefCell<Core>,
     jobs: Sender<Job>,
@@ -125,7 +128,11 @@ impl Agent {
             }
             Report::Found(found) => {
                 let unfinished = self.look(|node| node.unfinished_runs());
-                for (item, age_ms) in found {
+                for (at, (item, age_ms)) in found.into_iter().enumerate() {
+                    if at % FOUND_AT_ONCE == FOUND_AT_ONCE - 1 {
+                        // What has ended meanwhile was unfinished then, and is retired as always.
+                        tokio::task::yield_now().await;
+                    }
                     let container_id = match &item {
                         Item::Run { run, .. } => Some(&run.container_id),
                         Item::Task { run, .. } if !unfinished.contains(&run.container_id) => continue,

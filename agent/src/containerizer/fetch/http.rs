@@ -194,23 +194,35 @@ fn decoded(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Where a redirection leads: another URL, or another path of the same host. Never from TLS to where there is none.
+/// Where a redirection leads: a reference that the URL before it completes (RFC 3986, section 4.2). Never from TLS to where
+/// there is none.
 fn redirected(from: &http::Uri, location: &str) -> Result<http::Uri, String> {
+    let nowhere = || "a redirection to nowhere".to_owned();
     let location = location.split('#').next().unwrap_or_default();
-    let to: http::Uri = location.parse().map_err(|_| "a redirection to nowhere".to_owned())?;
-    match (to.scheme_str(), to.path().starts_with('/')) {
-        (Some("http"), _) if from.scheme_str() == Some("https") => {
+    let scheme = from.scheme_str().ok_or_else(nowhere)?;
+    let authority = from.authority().ok_or_else(nowhere)?;
+    let before_path = location.split(['/', '?']).next().unwrap_or_default();
+    let complete = if before_path.ends_with(':') {
+        location.to_owned()
+    } else if location.starts_with("//") {
+        format!("{scheme}:{location}")
+    } else if location.starts_with('/') {
+        format!("{scheme}://{authority}{location}")
+    } else if location.starts_with('?') {
+        format!("{scheme}://{authority}{}{location}", from.path())
+    } else {
+        // Servers take `.` and `..` out of a path themselves.
+        let folder = from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+        format!("{scheme}://{authority}{folder}/{location}")
+    };
+    let to: http::Uri = complete.parse().map_err(|_| nowhere())?;
+    match to.scheme_str() {
+        Some("http") if scheme == "https" => {
             Err("redirected from https to http, which is not followed".to_owned())
         }
-        (Some("http" | "https"), _) => Ok(to),
-        (Some(scheme), _) => Err(format!("redirected to scheme '{scheme}', which is not supported")),
-        (None, true) => {
-            let mut parts = to.into_parts();
-            parts.scheme = from.scheme().cloned();
-            parts.authority = parts.authority.or_else(|| from.authority().cloned());
-            http::Uri::from_parts(parts).map_err(|_| "a redirection to nowhere".to_owned())
-        }
-        (None, false) => Err("a redirection to a relative path".to_owned()),
+        Some("http" | "https") => Ok(to),
+        Some(other) => Err(format!("redirected to scheme '{other}', which is not supported")),
+        None => Err(nowhere()),
     }
 }
 
@@ -225,6 +237,12 @@ mod tests {
         };
         assert_eq!(check("http://a/x", "/y?z=1"), Ok("http://a/y?z=1".to_owned()));
         assert_eq!(check("http://a/x", "https://b/y#part"), Ok("https://b/y".to_owned()));
+        assert_eq!(
+            check("http://u:p@a/d/x?q", "y?u=http://z/"),
+            Ok("http://u:p@a/d/y?u=http://z/".to_owned())
+        );
+        assert_eq!(check("https://a/d/x", "//b/y"), Ok("https://b/y".to_owned()));
+        assert_eq!(check("http://a/d/x?q", "?r"), Ok("http://a/d/x?r".to_owned()));
         let refused = |from, location| check(from, location).expect_err(location);
         assert_eq!(
             refused("https://a/x", "http://a/y"),
