@@ -10,6 +10,7 @@ use crate::bpf::{Options, Pins};
 use crate::config::collector::CollectorFlags;
 use crate::config::fetcher::FetcherFlags;
 use crate::duration;
+use crate::node::compatibility::Policy;
 use crate::node::settings::Settings;
 use api::v1;
 use clap::{Parser, ValueEnum};
@@ -83,6 +84,12 @@ pub struct Config {
           default_value = "15mins", value_parser = duration::parse_ms, value_name = "DURATION")]
     pub recovery_timeout: u64,
 
+    /// What may have changed about an agent that comes back with its old id and tasks: nothing ("equal"), or there may be
+    /// more of everything ("additive")
+    #[arg(long, alias = "reconfiguration_policy", env = "MESOS_RECONFIGURATION_POLICY", value_enum,
+          default_value_t = Reconfiguration::Equal)]
+    pub reconfiguration_policy: Reconfiguration,
+
     /// Run executors as the user that their framework names [default: true for root]
     #[arg(long, alias = "switch_user", env = "MESOS_SWITCH_USER", num_args = 0..=1, default_missing_value = "true")]
     pub switch_user: Option<bool>,
@@ -148,6 +155,12 @@ pub enum Isolation {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Reconfiguration {
+    Equal,
+    Additive,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Switch {
     On,
     Off,
@@ -205,6 +218,13 @@ fn parse_environment(text: &str) -> Result<Environment, String> {
 }
 
 impl Config {
+    pub(crate) fn reconfiguration(&self) -> Policy {
+        match self.reconfiguration_policy {
+            Reconfiguration::Equal => Policy::Equal,
+            Reconfiguration::Additive => Policy::Additive,
+        }
+    }
+
     /// How BPF programs are to be loaded.
     pub(crate) fn bpf_options(&self) -> Options<'_> {
         let pins = match self.bpf_pins.to_str() {

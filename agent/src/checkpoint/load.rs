@@ -9,6 +9,7 @@ use crate::checkpoint::layout::{self, Meta};
 use crate::checkpoint::log::{self, LogError};
 use crate::node::effect::Run;
 use crate::node::recovery::{Recovered, RecoveredExecutor, RecoveredFramework, RecoveredTask};
+use model::agent_info::AgentInfo;
 use model::framework::FrameworkInfo;
 use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, TaskId, UpdateId};
 use model::task::TaskStatus;
@@ -35,8 +36,8 @@ pub enum LoadError {
 #[derive(Debug)]
 pub struct Loaded {
     pub recovered: Recovered,
-    /// The machine was started anew since: nothing of what ran then runs now.
-    pub rebooted: bool,
+    /// As it described itself then.
+    pub info: AgentInfo,
 }
 
 /// `None`: there is no earlier life, or it was told to go.
@@ -59,8 +60,9 @@ pub fn load(work_dir: &Path, boot_id: &str) -> Result<Option<Loaded>, LoadError>
     for name in names(&loader.meta.agent(&loader.agent_id).join("frameworks"))? {
         frameworks.extend(loader.framework(&FrameworkId::new(&name), rebooted)?);
     }
-    let (agent_id, master_id, total) = (file.agent_id, file.master_id, file.info.total);
-    Ok(Some(Loaded { recovered: Recovered { agent_id, master_id, total, frameworks }, rebooted }))
+    let (agent_id, master_id, total) = (file.agent_id, file.master_id, file.info.total.clone());
+    let recovered = Recovered { agent_id, master_id, total, rebooted, frameworks };
+    Ok(Some(Loaded { recovered, info: file.info }))
 }
 
 struct Loader {

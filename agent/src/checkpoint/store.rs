@@ -1,9 +1,11 @@
 //! Makes records durable, through tokio-uring: a file is replaced by write, fsync, rename, fsync of its directory; a log
 //! grows by append and fdatasync.
 //!
-//! Records that arrive while others are being written wait and are then written together, the logs and files of one batch
-//! side by side: a burst of a thousand updates costs a few rounds of fsync, not a thousand. Nobody is told that a record
-//! is durable before its whole batch is.
+//! Records that arrive while others are being written wait and are then written together, in three rounds: directories are
+//! made, files are written and synced, directories that have changed are synced; within a round everything side by side, so
+//! that the file system puts many fsyncs into one commit: a burst of a thousand updates costs a few of these, not a
+//! thousand. Nobody is told that a record is durable before its whole batch is, and none of a batch counts before that: in
+//! which order its parts reach the disk does not matter.
 //!
 //! A disk that refuses (full, read-only, broken) is asked again every second, with an ERROR each time; nothing of what
 //! waits is lost, acknowledged or forwarded meanwhile, which is the promise.
@@ -81,6 +83,8 @@ struct Batch {
     append: BTreeMap<PathBuf, Vec<u8>>,
     /// Where each log ended before this batch: an attempt after a failed one writes over what that left.
     ends: RefCell<BTreeMap<PathBuf, u64>>,
+    /// Directories in which something was made or renamed and that are not synced since, by a failed attempt too.
+    changed: RefCell<BTreeSet<PathBuf>>,
     /// The agent's directory that `latest` is to name, or `None` inside for none.
     latest: Option<Option<AgentId>>,
 }
@@ -170,9 +174,16 @@ impl Writer {
         let files = batch.replace.keys().chain(batch.append.keys());
         let directories: BTreeSet<PathBuf> =
             files.filter_map(|path| path.parent()).map(Path::to_owned).collect();
-        for directory in &directories {
-            let error = |source| StoreError::CreateDirectory { path: directory.clone(), source };
-            create_directory(directory).await.map_err(error)?;
+        let mut makings = Vec::new();
+        for directory in directories {
+            let batch = batch.clone();
+            makings.push(tokio_uring::spawn(async move {
+                let error = |source| StoreError::CreateDirectory { path: directory.clone(), source };
+                create_directory(&directory, &batch).await.map_err(error)
+            }));
+        }
+        for making in makings {
+            making.await.expect("a making does not panic")?;
         }
         let mut writes = Vec::new();
         for path in batch.replace.keys() {
@@ -186,9 +197,17 @@ impl Writer {
         for write in writes {
             write.await.expect("a write does not panic")?;
         }
-        let replaced: BTreeSet<&Path> = batch.replace.keys().filter_map(|path| path.parent()).collect();
-        for directory in replaced {
-            sync_directory(directory).await?;
+        batch
+            .changed
+            .borrow_mut()
+            .extend(batch.replace.keys().filter_map(|path| Some(path.parent()?.to_owned())));
+        let changed: Vec<PathBuf> = batch.changed.borrow().iter().cloned().collect();
+        let syncs: Vec<_> = changed
+            .into_iter()
+            .map(|directory| tokio_uring::spawn(async move { sync_directory(&directory).await }))
+            .collect();
+        for sync in syncs {
+            sync.await.expect("a sync does not panic")?;
         }
         match &batch.latest {
             Some(agent_id) => self.point_latest(agent_id.as_ref()).await,
@@ -220,18 +239,14 @@ fn append(batch: &mut Batch, path: PathBuf, record: &UpdateRecord) {
     batch.append.entry(path).or_default().extend(log::entry(record));
 }
 
-/// With its parents, each durable in the directory above it.
-async fn create_directory(path: &Path) -> io::Result<()> {
+/// With its parents. The directories above them are to be synced.
+async fn create_directory(path: &Path, batch: &Batch) -> io::Result<()> {
     let missing: Vec<&Path> = path.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
     for directory in missing.into_iter().rev() {
+        batch.changed.borrow_mut().extend(directory.parent().map(Path::to_owned));
         match fs::create_dir(directory).await {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
-        }
-        if let Some(above) = directory.parent() {
-            let handle = fs::File::open(above).await?;
-            handle.sync_all().await?;
-            handle.close().await?;
         }
     }
     Ok(())
@@ -252,7 +267,9 @@ async fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 /// At the end of what was there before the batch.
 async fn append_to(path: &Path, batch: &Batch) -> Result<(), StoreError> {
     let error = |source| StoreError::Append { path: path.to_owned(), source };
-    let is_new = !path.exists();
+    if !path.exists() {
+        batch.changed.borrow_mut().extend(path.parent().map(Path::to_owned));
+    }
     let file = fs::OpenOptions::new().create(true).write(true).open(path).await.map_err(error)?;
     let known = batch.ends.borrow().get(path).copied();
     let end = match known {
@@ -263,8 +280,7 @@ async fn append_to(path: &Path, batch: &Batch) -> Result<(), StoreError> {
     let (written, _) = file.write_all_at(batch.append[path].clone(), end).await;
     written.map_err(error)?;
     file.sync_data().await.map_err(error)?;
-    file.close().await.map_err(error)?;
-    if is_new { sync_directory(path.parent().expect("a log has a directory")).await } else { Ok(()) }
+    file.close().await.map_err(error)
 }
 
 async fn sync_directory(path: &Path) -> Result<(), StoreError> {

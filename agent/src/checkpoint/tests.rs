@@ -122,7 +122,7 @@ fn what_is_written_is_what_is_read_however_it_was_batched() {
         assert_eq!(tickets, (0..u64::try_from(records.len()).expect("few")).collect::<Vec<_>>());
         let expected = Recovered::replay(&records).expect("an agent");
         let found = loaded(scratch.path(), "boot");
-        assert!(!found.rebooted);
+        assert!(!found.recovered.rebooted);
         assert_eq!(sorted(found.recovered), sorted(expected), "{at_once} at once");
     }
 }
@@ -132,7 +132,7 @@ fn after_a_reboot_no_process_is_believed_to_run() {
     let scratch = tempfile::tempdir().expect("a directory");
     write(scratch.path(), "boot", past(), usize::MAX);
     let found = loaded(scratch.path(), "another");
-    assert!(found.rebooted);
+    assert!(found.recovered.rebooted);
     let executors = &sorted(found.recovered).frameworks[0].executors;
     assert!(executors.iter().all(|executor| executor.pid.is_none()));
     assert_eq!(executors[1].tasks.len(), 2, "its tasks are remembered all the same");

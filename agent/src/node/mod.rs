@@ -4,6 +4,7 @@
 //! Three calls, as every core of the house: [`Node::handle`] after each event, [`Node::deadline`] after that to learn
 //! when to come back though nothing happens, [`Node::expire`] when that time has come.
 
+pub mod compatibility;
 pub mod counters;
 pub mod effect;
 pub mod input;

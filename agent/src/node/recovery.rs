@@ -4,6 +4,7 @@ use crate::node::Node;
 use crate::node::effect::Effect;
 use crate::node::executors::{Executor, Phase};
 use crate::node::frameworks::Framework;
+use crate::node::input::{ContainerEnd, Termination};
 use crate::node::registration::Registration;
 use crate::node::settings::Settings;
 use crate::node::tasks::Stage;
@@ -12,7 +13,7 @@ use model::executor::ExecutorInfo;
 use model::framework::FrameworkInfo;
 use model::id::{AgentId, ContainerId, FrameworkId, MasterId, UpdateId};
 use model::resources::Resources;
-use model::task::{TaskInfo, TaskStatus};
+use model::task::{Reason, TaskInfo, TaskState, TaskStatus};
 use model::time::Now;
 use std::collections::BTreeSet;
 
@@ -23,6 +24,8 @@ pub struct Recovered {
     pub master_id: MasterId,
     /// What it had, with what the master said that it holds reserved.
     pub total: Resources,
+    /// The machine was started anew since: nothing of what ran then runs now.
+    pub rebooted: bool,
     pub frameworks: Vec<RecoveredFramework>,
 }
 
@@ -67,24 +70,28 @@ impl Node {
             node.settings.registration_backoff_ms,
             (recovered.agent_id, recovered.master_id),
         );
+        let mut live = Vec::new();
         for RecoveredFramework { info, executors } in recovered.frameworks {
             let framework_id = info.framework_id.clone().expect("checkpointed frameworks have an id");
             node.frameworks.insert(framework_id.clone(), Framework::new(info));
             for executor in executors {
-                node.recover_executor(now, &framework_id, executor, effects);
+                if !executor.is_done {
+                    live.push(executor.container_id.clone());
+                }
+                node.recover_executor(now, &framework_id, executor);
             }
             node.forget_if_idle(&framework_id);
+        }
+        for container_id in live {
+            match recovered.rebooted {
+                true => node.went_with_the_machine(now, &container_id, effects),
+                false => node.reattach(now, &container_id, effects),
+            }
         }
         node
     }
 
-    fn recover_executor(
-        &mut self,
-        now: Now,
-        framework_id: &FrameworkId,
-        recovered: RecoveredExecutor,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn recover_executor(&mut self, now: Now, framework_id: &FrameworkId, recovered: RecoveredExecutor) {
         let container_id = recovered.container_id.clone();
         let mut executor = Executor::new(recovered.info, container_id.clone(), recovered.is_command);
         executor.phase = Phase::Registering;
@@ -103,12 +110,27 @@ impl Node {
         for task_id in executor.tasks.keys() {
             framework.tasks.insert(task_id.clone(), executor_id.clone());
         }
-        let (run, pid) = (executor.run(framework_id), executor.pid);
         framework.executors.insert(executor_id.clone(), executor);
-        self.containers.insert(container_id.clone(), (framework_id.clone(), executor_id));
+        self.containers.insert(container_id, (framework_id.clone(), executor_id));
+    }
+
+    fn reattach(&mut self, now: Now, container_id: &ContainerId, effects: &mut Vec<Effect>) {
+        let (framework_id, _) = self.containers.get(container_id).cloned().expect("it was just recovered");
+        let executor = self.executor(container_id).expect("as above");
+        let (run, pid) = (executor.run(&framework_id), executor.pid);
         effects.push(Effect::Reattach { run, pid });
         let timeout_ms = self.settings.executor_reregistration_timeout_ms;
-        self.timers.set(container_id, now.time.plus_ms(timeout_ms));
+        self.timers.set(container_id.clone(), now.time.plus_ms(timeout_ms));
+    }
+
+    /// There is nothing to look for. What of its tasks has not ended is gone, in the words of its framework.
+    fn went_with_the_machine(&mut self, now: Now, container_id: &ContainerId, effects: &mut Vec<Effect>) {
+        let (framework_id, _) = self.containers.get(container_id).cloned().expect("it was just recovered");
+        let state = self.understood(&framework_id, TaskState::Gone);
+        let message = "The agent's machine was started anew".into();
+        let executor = self.executor_mut(container_id).expect("it was just recovered");
+        executor.termination = Some(Termination { state, reason: Reason::AGENT_RESTARTED, message });
+        self.container_ended(now, container_id, ContainerEnd::default(), effects);
     }
 
     /// Nobody remembers whether a task without updates was delivered: it counts as waiting, and an executor that has it

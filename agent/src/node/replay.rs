@@ -15,7 +15,8 @@ impl Recovered {
                     // Told again when what it holds reserved changes: the rest stays.
                     let frameworks = recovered.take().map_or(Vec::new(), |known| known.frameworks);
                     let (agent_id, master_id) = (agent_id.clone(), master_id.clone());
-                    recovered = Some(Self { agent_id, master_id, total: info.total.clone(), frameworks });
+                    let (total, rebooted) = (info.total.clone(), false);
+                    recovered = Some(Self { agent_id, master_id, total, rebooted, frameworks });
                 }
                 Record::AgentGone => recovered = None,
                 other => {

@@ -366,6 +366,43 @@ fn after_a_restart_a_task_without_updates_is_delivered_unless_its_executor_has_i
     }
 }
 
+/// Every wait is by a clock that only goes forth; the one on the wall only dates what is told.
+#[test]
+fn a_clock_that_jumps_ends_nothing_and_delays_nothing() {
+    for hours in [-24, 24] {
+        let (mut world, container_id) = World::with_task(true, Some("e"));
+        let deadline = world.node.deadline();
+        world.jump_clock(hours);
+        let mut effects = Vec::new();
+        world.node.expire(world.now, &mut effects);
+        assert!(effects.is_empty(), "{effects:?}");
+        assert_eq!(world.node.deadline(), deadline);
+        world.executor_tells(&container_id, &TaskId::new("t"), TaskState::Finished);
+        world.settle();
+        assert_eq!(world.states("t"), [TaskState::Finished]);
+    }
+}
+
+#[test]
+fn a_task_whose_machine_was_started_anew_is_gone() {
+    let (mut world, container_id) = World::with_task(true, Some("e"));
+    world.executor_tells(&container_id, &TaskId::new("t"), TaskState::Running);
+    world.flush();
+    world.acknowledge_one();
+    world.flush();
+    world.reboot();
+    // Nobody looks for what cannot be there: its end is known before anything else happens.
+    world.flush();
+    world.connect();
+    world.settle();
+    assert_eq!(world.states("t"), [TaskState::Running, TaskState::Gone]);
+    let status = world.disk.iter().find_map(|record| match record {
+        Record::Update { status, .. } if status.state == TaskState::Gone => Some(status),
+        _ => None,
+    });
+    assert_eq!(status.and_then(|it| it.reason), Some(Reason::AGENT_RESTARTED));
+}
+
 #[test]
 fn an_update_sent_again_after_its_task_completed_is_acknowledged_and_not_told_twice() {
     let (mut world, container_id) = World::with_task(true, Some("e"));
@@ -399,6 +436,9 @@ enum Step {
     LoseLink,
     Connect,
     Crash,
+    Reboot,
+    /// The wall clock, so many hours forth or back.
+    ClockJump(i8),
     ShutdownExecutor(u8),
 }
 
@@ -417,6 +457,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::LoseLink),
         3 => Just(Step::Connect),
         1 => Just(Step::Crash),
+        1 => Just(Step::Reboot),
+        1 => any::<i8>().prop_map(Step::ClockJump),
         1 => (0..4u8).prop_map(Step::ShutdownExecutor),
     ]
 }
@@ -469,6 +511,8 @@ fn take(world: &mut World, step: &Step, number: usize) {
         Step::LoseLink => world.lose_link(),
         Step::Connect => world.connect(),
         Step::Crash => world.crash(),
+        Step::Reboot => world.reboot(),
+        Step::ClockJump(hours) => world.jump_clock(i64::from(*hours)),
         Step::ShutdownExecutor(e) => {
             let (framework_id, executor_id) = (FrameworkId::new("F"), ExecutorId::new(format!("e{e}")));
             world.say(ToAgent::ShutdownExecutor { framework_id, executor_id });
@@ -488,7 +532,7 @@ proptest! {
         let mut sent = std::collections::BTreeSet::new();
         for (number, step) in steps.iter().enumerate() {
             // Without checkpoints a restart loses executors too, which is another scene.
-            if !checkpoint && matches!(step, Step::Crash) {
+            if !checkpoint && matches!(step, Step::Crash | Step::Reboot) {
                 continue;
             }
             take(&mut world, step, number);

@@ -483,7 +483,23 @@ impl World {
 
     /// The agent is killed and started again: what was not on disk is gone; containers live on.
     pub(super) fn crash(&mut self) {
+        self.come_back(false);
+    }
+
+    /// Somebody sets the wall clock.
+    pub(super) fn jump_clock(&mut self, hours: i64) {
+        self.now.unix.0 = self.now.unix.0.saturating_add_signed(hours * 3_600_000_000);
+    }
+
+    /// The same of the whole machine: nothing lives on.
+    pub(super) fn reboot(&mut self) {
+        self.processes.clear();
+        self.come_back(true);
+    }
+
+    fn come_back(&mut self, rebooted: bool) {
         let Some(recovered) = Recovered::replay(&self.disk) else { return };
+        let recovered = Recovered { rebooted, ..recovered };
         self.drop_link();
         self.to_disk.clear();
         self.forget_told_but_not_kept();

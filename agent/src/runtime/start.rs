@@ -2,12 +2,14 @@
 
 use crate::bpf::{Bpf, Figure, Reason, Support};
 use crate::cgroup::hierarchy::TreeConfig;
+use crate::checkpoint::layout::Meta;
 use crate::checkpoint::load::{self, LoadError, Loaded};
 use crate::checkpoint::store::Store;
 use crate::config::{Config, Isolation, LOOPBACK, MESOS_VERSION, Switch};
 use crate::containerizer::service::Containerizer;
 use crate::executor_api;
 use crate::node::Node;
+use crate::node::compatibility::{self, Change};
 use crate::node::effect::{Effect, Ending, Record};
 use crate::node::input::Input;
 use crate::runtime::clock::{Clock, wall};
@@ -17,7 +19,6 @@ use crate::runtime::{Agent, Cell, Counts, OnceCell, RefCell};
 use crate::sampler::sources::{Counted, Sampler};
 use model::agent_info::AgentInfo;
 use model::id::{AgentId, MasterId};
-use model::resources::Resources;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -44,6 +45,13 @@ pub enum StartError {
     Fetcher(String),
     #[error("start the collector")]
     Collector(#[source] io::Error),
+    #[error(
+        "this is not the agent that it was: {}; permit more of everything by --reconfiguration-policy=additive, or remove {} \
+         to start as a new agent, without the tasks of the old one",
+        join(changes),
+        latest.display()
+    )]
+    Changed { changes: Vec<Change>, latest: PathBuf },
     #[error("set up what starts containers")]
     Launcher(#[source] io::Error),
     #[error("set up io_uring, which the agent cannot do without (container runtimes may forbid it)")]
@@ -96,7 +104,7 @@ struct Parts {
 impl Parts {
     async fn live(self) -> Result<(), StartError> {
         let mut signals = Signals::catch().map_err(StartError::Signals)?;
-        let loaded = load::load(&self.config.work_dir, &self.boot_id)?;
+        let (loaded, info) = self.past()?;
         let (bpf, support) = self.open_bpf();
         let counted = Counted {
             cpu: support.has(Figure::Cpu),
@@ -107,12 +115,13 @@ impl Parts {
             tracing::warn!("{warning}");
         }
         tracing::info!("{support}");
-        let info = self.info(loaded.as_ref().map(|loaded| &loaded.recovered.total));
         let clock = Clock::start();
         let (settings, seed) = (self.config.settings(), random_seed());
         let own = loaded.as_ref().map(|loaded| {
             let known = &loaded.recovered;
-            (loaded.rebooted, known.agent_id.clone(), known.master_id.clone())
+            // Or the next restart would take this boot for yet another one, and its executors for gone.
+            let is_news = known.rebooted || loaded.info != info;
+            (is_news, known.agent_id.clone(), known.master_id.clone())
         });
         let collector = Collector::start(&self.config.work_dir, self.config.collector.settings())
             .map_err(StartError::Collector)?;
@@ -169,23 +178,30 @@ impl Parts {
         }
     }
 
-    /// What the agent says of itself. `checkpointed`: what it had before, with what the master had it reserve; that
-    /// counts as long as the operator has not changed what there is.
-    fn info(&self, checkpointed: Option<&Resources>) -> AgentInfo {
-        let total = self.config.total(&machine::resources(&self.config.work_dir));
-        let total = match checkpointed {
-            Some(before) if without_dynamic(before) == without_dynamic(&total) => before.clone(),
-            Some(_) => {
-                tracing::warn!(%total, "resources are not those of before; reservations made meanwhile are dropped");
-                total
-            }
-            None => total,
-        };
+    /// The agent's earlier life, if this one may go on with it, and what it says of itself now.
+    fn past(&self) -> Result<(Option<Loaded>, AgentInfo), StartError> {
+        let info = self.info();
+        let Some(loaded) = load::load(&self.config.work_dir, &self.boot_id)? else { return Ok((None, info)) };
+        let changes = compatibility::changes(self.config.reconfiguration(), &loaded.info, &info);
+        if changes.is_empty() {
+            let total = compatibility::total(&loaded.recovered.total, &info.total);
+            return Ok((Some(loaded), AgentInfo { total, ..info }));
+        }
+        if !loaded.recovered.rebooted {
+            return Err(StartError::Changed { changes, latest: Meta::of(&self.config.work_dir).latest() });
+        }
+        // As Mesos does: nothing runs here any more that would have to be kept.
+        let agent_id = &loaded.recovered.agent_id;
+        tracing::warn!(%agent_id, changes = join(&changes), "starting as a new agent: the machine was started anew");
+        Ok((None, info))
+    }
+
+    fn info(&self) -> AgentInfo {
         let hostname = self.config.hostname.clone().unwrap_or_else(|| machine::hostname(self.address.ip()));
         AgentInfo {
             hostname: hostname.into(),
             address: self.address,
-            total,
+            total: self.config.total(&machine::resources(&self.config.work_dir)),
             boot_id: self.boot_id.clone(),
             version: MESOS_VERSION.into(),
             body: api::convert::agent::body_of(self.config.attributes.list.clone(), None),
@@ -193,23 +209,14 @@ impl Parts {
     }
 }
 
-/// What is there, whoever it is reserved for by now.
-fn without_dynamic(resources: &Resources) -> Resources {
-    resources
-        .iter()
-        .cloned()
-        .map(|mut part| {
-            part.reservations.retain(|reservation| !reservation.is_dynamic);
-            part.disk = part.disk.filter(|disk| disk.persistence_id.is_none());
-            part
-        })
-        .collect()
+fn join(changes: &[Change]) -> String {
+    changes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn say_recovered(loaded: &Loaded) {
     let executors = loaded.recovered.frameworks.iter().flat_map(|framework| &framework.executors);
     let alive = executors.filter(|executor| !executor.is_done).count();
-    let (agent_id, rebooted) = (&loaded.recovered.agent_id, loaded.rebooted);
+    let (agent_id, rebooted) = (&loaded.recovered.agent_id, loaded.recovered.rebooted);
     tracing::info!(%agent_id, rebooted, executors = alive, "found the checkpoint of an earlier life");
 }
 
@@ -217,7 +224,7 @@ fn random_seed() -> u64 {
     u64::from_le_bytes(*uuid::Uuid::new_v4().as_bytes().first_chunk().expect("16 bytes are at least 8"))
 }
 
-/// Who the agent was, and whether the machine was started anew since.
+/// Who the agent was, and whether it describes itself otherwise now.
 type Own = (bool, AgentId, MasterId);
 
 impl Agent {
@@ -231,7 +238,6 @@ impl Agent {
         let agent_id = own.as_ref().map(|(_, agent_id, _)| agent_id.clone());
         let store = Store::start(&self.config.work_dir, agent_id, boot_id, durable);
         if let Some((true, agent_id, master_id)) = own {
-            // Or the next restart would take this boot for yet another one, and its executors for gone.
             let info = self.look(|node| node.info().clone());
             store.persist(None, Record::Agent { agent_id, master_id, info });
         }

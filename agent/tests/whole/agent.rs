@@ -4,7 +4,8 @@ use crate::http::Answer;
 use crate::master::{Master, Session};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -12,22 +13,51 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Agent {
     process: Child,
     work_dir: PathBuf,
+    log: Rc<tempfile::NamedTempFile>,
     /// Of its HTTP server; known from its introduction.
     pub address: SocketAddr,
 }
 
 /// What is given to every agent of one test.
 pub struct Place {
-    directory: tempfile::TempDir,
+    directory: Rc<tempfile::TempDir>,
+    /// Not in the directory, whose disk may be full.
+    log: Rc<tempfile::NamedTempFile>,
     flags: Vec<String>,
     port: u16,
 }
 
+/// Unless a test says otherwise.
+const FLAGS: [&str; 6] = [
+    "--ip=127.0.0.1",
+    "--hostname=localhost",
+    "--resources=cpus:4;mem:1024;disk:1024",
+    "--registration-backoff-factor=20ms",
+    "--usage-interval=200ms",
+    "--switch-user=false",
+];
+
 impl Place {
     pub fn new(flags: &[&str]) -> Self {
+        Self::in_directory(tempfile::tempdir().unwrap(), flags)
+    }
+
+    /// With its work directory in this one.
+    pub fn on(folder: &Path, flags: &[&str]) -> Self {
+        Self::in_directory(tempfile::tempdir_in(folder).unwrap(), flags)
+    }
+
+    /// The same work directory and port, with other flags.
+    pub fn again_with(&self, flags: &[&str]) -> Self {
+        let (directory, log) = (self.directory.clone(), self.log.clone());
+        Self { directory, log, flags: flags.iter().map(ToString::to_string).collect(), port: self.port }
+    }
+
+    fn in_directory(directory: tempfile::TempDir, flags: &[&str]) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         Self {
-            directory: tempfile::tempdir().unwrap(),
+            directory: Rc::new(directory),
+            log: Rc::new(tempfile::NamedTempFile::new().unwrap()),
             flags: flags.iter().map(ToString::to_string).collect(),
             port: free.local_addr().unwrap().port(),
         }
@@ -50,26 +80,37 @@ impl Place {
 
     /// The same by a command that becomes the one it is given, and with flags of this one agent.
     pub fn start_by(&self, master: &Master, by: &[&str], flags: &[&str]) -> (Agent, Session) {
-        let words: Vec<&str> = by.iter().copied().chain([env!("CARGO_BIN_EXE_ingot-agent")]).collect();
-        let process = Command::new(words[0])
-            .args(&words[1..])
-            .args(["--ip=127.0.0.1", "--hostname=localhost", "--resources=cpus:4;mem:1024;disk:1024"])
-            .arg(format!("--port={}", self.port))
-            .arg(format!("--master={}", master.address()))
-            .arg(format!("--work-dir={}", self.work_dir().display()))
-            .args(["--registration-backoff-factor=20ms", "--usage-interval=200ms", "--switch-user=false"])
-            .args(&self.flags)
-            .args(flags)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let log = std::fs::File::options().append(true).open(self.log.path()).unwrap();
+        let process = self.command(master, by, flags).stderr(log).spawn().unwrap();
         let agent = Agent {
             process,
             work_dir: self.work_dir().canonicalize().unwrap(),
+            log: self.log.clone(),
             address: ([127, 0, 0, 1], self.port).into(),
         };
         (agent, master.accept())
+    }
+
+    /// For an agent that does not get as far as to introduce itself.
+    pub fn run_to_its_end(&self, master: &Master) -> Output {
+        self.command(master, &[], &[]).output().unwrap()
+    }
+
+    fn command(&self, master: &Master, by: &[&str], flags: &[&str]) -> Command {
+        let words: Vec<&str> = by.iter().copied().chain([env!("CARGO_BIN_EXE_ingot-agent")]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
+        let name = |flag: &str| flag.split_once('=').map_or(flag.to_owned(), |(name, _)| name.to_owned());
+        command.args(FLAGS.iter().filter(|flag| self.flags.iter().all(|own| name(own) != name(flag))));
+        command
+            .arg(format!("--port={}", self.port))
+            .arg(format!("--master={}", master.address()))
+            .arg(format!("--work-dir={}", self.work_dir().display()))
+            .args(&self.flags)
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        command
     }
 }
 
@@ -97,6 +138,11 @@ impl Agent {
     pub fn kill(mut self) {
         self.process.kill().unwrap();
         self.wait();
+    }
+
+    /// Everything that it and the agents before it in this place have logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log.path()).unwrap()
     }
 
     pub fn get(&self, path: &str) -> Answer {
@@ -138,6 +184,9 @@ fn find(directory: &Path, name: &str) -> Option<PathBuf> {
 
 impl Drop for Agent {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.log());
+        }
         if self.process.try_wait().ok().flatten().is_some() {
             return;
         }

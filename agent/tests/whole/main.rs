@@ -19,3 +19,4 @@ mod files;
 mod life;
 mod limits;
 mod restart;
+mod survival;

@@ -79,7 +79,7 @@ fn a_task_whose_process_was_not_written_down_in_time_outlives_its_agent() {
 }
 
 /// Everything below a directory; links are not followed.
-fn files(below: &std::path::Path) -> Vec<std::path::PathBuf> {
+pub fn files(below: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(below).unwrap().map(Result::unwrap) {
         match entry.file_type().unwrap() {
