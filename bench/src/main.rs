@@ -4,6 +4,7 @@
 mod accounting;
 mod allocations;
 mod clock;
+mod launch;
 mod offers;
 mod report;
 mod workload;
@@ -26,6 +27,8 @@ enum Scenario {
     Offers(offers::Arguments),
     /// What the agent measures: how true it is, and what it costs. Needs root and cgroup v2 for most of it.
     Accounting(accounting::Arguments),
+    /// One agent's containers: how many a second, how soon one runs, what each costs, how soon a killed agent is back.
+    Launch(launch::Arguments),
     /// What runs inside the measured containers.
     #[command(subcommand, hide = true)]
     Workload(workload::Workload),
@@ -39,7 +42,7 @@ fn main() -> anyhow::Result<()> {
     match arguments.scenario {
         Scenario::Workload(workload) => return workload::run(workload),
         Scenario::Janitor => return accounting::janitor::run(),
-        Scenario::Offers(_) | Scenario::Accounting(_) => {}
+        Scenario::Offers(_) | Scenario::Accounting(_) | Scenario::Launch(_) => {}
     }
     if cfg!(debug_assertions) {
         eprintln!("ingot-bench: built without optimisation; run `cargo run --release -p bench -- ...`");
@@ -47,6 +50,7 @@ fn main() -> anyhow::Result<()> {
     let report = match arguments.scenario {
         Scenario::Offers(arguments) => offers::run(&arguments)?,
         Scenario::Accounting(arguments) => accounting::run(&arguments)?,
+        Scenario::Launch(arguments) => launch::run(&arguments)?,
         Scenario::Workload(_) | Scenario::Janitor => unreachable!("both returned above"),
     };
     if arguments.json {

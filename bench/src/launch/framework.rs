@@ -1,0 +1,163 @@
+//! The framework that launches: takes offers of one agent, launches command tasks on them, acknowledges what it is told, and
+//! notes when. Its agent's tasks outlive the agent (`checkpoint`), as tasks that matter do.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use api::v1;
+use api::v1::TaskState;
+use client::scheduler::{self, Calls, Events, Incoming};
+use client::{Address, Encoding};
+
+use crate::clock;
+
+/// Without any word from the master for so long, the run has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Launched by one call.
+const BATCH: usize = 100;
+
+pub(super) struct Framework {
+    calls: Calls,
+    events: Events,
+    /// Given and not used yet.
+    offer: Option<v1::Offer>,
+    number: usize,
+}
+
+/// What became of the tasks of one wave.
+#[derive(Default)]
+pub(super) struct Wave {
+    pub(super) tasks: BTreeMap<String, Told>,
+}
+
+/// When a task was sent, and when its states came.
+pub(super) struct Told {
+    pub(super) accepted: Instant,
+    pub(super) running: Option<Instant>,
+    pub(super) ended: Option<Instant>,
+}
+
+/// What a wave waits for.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Until {
+    Running,
+    Finished,
+}
+
+impl Framework {
+    pub(super) fn subscribe(master: Address) -> anyhow::Result<Self> {
+        let info = scheduler::framework("ingot-bench", "*")?;
+        let info = v1::FrameworkInfo { checkpoint: Some(true), ..info };
+        let (calls, events) = scheduler::connect(master, info, Encoding::Protobuf);
+        Ok(Self { calls, events, offer: None, number: 0 })
+    }
+
+    /// Launches `count` tasks of one command and hears of them until all are where they should be.
+    pub(super) async fn wave(
+        &mut self,
+        count: usize,
+        command: &[&str],
+        until: Until,
+    ) -> anyhow::Result<Wave> {
+        let mut wave = Wave::default();
+        let mut left = count;
+        loop {
+            let missing = wave.tasks.values().any(|told| match until {
+                Until::Running => told.running.is_none(),
+                Until::Finished => told.ended.is_none(),
+            });
+            if left == 0 && !missing {
+                return Ok(wave);
+            }
+            if left > 0
+                && let Some(offer) = self.offer.take()
+            {
+                let tasks: Vec<_> =
+                    (0..BATCH.min(left)).map(|_| self.task(command, &offer.agent_id)).collect();
+                left -= tasks.len();
+                let accepted = clock::now();
+                for task in &tasks {
+                    let told = Told { accepted, running: None, ended: None };
+                    wave.tasks.insert(task.task_id.value.clone(), told);
+                }
+                self.calls.launch(vec![offer.id], tasks, 0.0).await?;
+                continue;
+            }
+            self.hear(&mut wave).await?;
+        }
+    }
+
+    async fn hear(&mut self, wave: &mut Wave) -> anyhow::Result<()> {
+        let incoming = tokio::time::timeout(PATIENCE, self.events.next()).await.context("silence")??;
+        let Incoming::Event(event) = incoming else { return Ok(()) };
+        if let Some(error) = &event.error {
+            bail!("the master ended the framework: {}", error.message);
+        }
+        if let Some(offers) = event.offers {
+            // One agent: a second offer of it is what was freed meanwhile. The larger one is kept.
+            for offer in offers.offers {
+                if let Some(old) = self.offer.replace(offer) {
+                    self.calls.decline(vec![old.id], 0.0).await?;
+                }
+            }
+        }
+        if event.rescind.is_some() {
+            self.offer = None;
+        }
+        if let Some(update) = event.update {
+            let now = clock::now();
+            let status = update.status;
+            self.calls.acknowledge(&status).await?;
+            let Some(told) = wave.tasks.get_mut(&status.task_id.value) else { return Ok(()) };
+            match status.state() {
+                TaskState::TaskStarting | TaskState::TaskStaging => {}
+                TaskState::TaskRunning => _ = told.running.get_or_insert(now),
+                TaskState::TaskFinished => _ = told.ended.get_or_insert(now),
+                other => bail!("{}: {}: {}", status.task_id.value, other.as_str_name(), status.message()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Hears of whatever comes for a while, so that nothing waits for an acknowledgement.
+    pub(super) async fn rest(&mut self, time: Duration) -> anyhow::Result<()> {
+        let mut nobody = Wave::default();
+        let end = tokio::time::sleep(time);
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => return Ok(()),
+                heard = self.hear(&mut nobody) => heard?,
+            }
+        }
+    }
+
+    fn task(&mut self, command: &[&str], agent_id: &v1::AgentId) -> v1::TaskInfo {
+        self.number += 1;
+        let name = format!("task-{}", self.number);
+        let command = v1::CommandInfo {
+            shell: Some(false),
+            value: Some(command[0].to_owned()),
+            arguments: command.iter().map(|it| (*it).to_owned()).collect(),
+            ..Default::default()
+        };
+        v1::TaskInfo {
+            name: name.clone(),
+            task_id: v1::TaskId { value: name },
+            agent_id: agent_id.clone(),
+            resources: vec![scalar("cpus", 0.1), scalar("mem", 32.0)],
+            command: Some(command),
+            ..Default::default()
+        }
+    }
+}
+
+fn scalar(name: &str, value: f64) -> v1::Resource {
+    v1::Resource {
+        name: name.to_owned(),
+        r#type: v1::value::Type::Scalar as i32,
+        scalar: Some(v1::value::Scalar { value }),
+        ..Default::default()
+    }
+}
