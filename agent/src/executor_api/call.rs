@@ -14,11 +14,21 @@ use model::id::{ExecutorId, FrameworkId, TaskId};
 use model::task::TaskStatus;
 use std::rc::Rc;
 
-pub(crate) fn executor(agent: &Rc<Agent>, method: &Method, headers: &HeaderMap, body: &Bytes) -> Answer {
-    handle(agent, method, headers, body).unwrap_or_else(|why| body::refusal(&why))
+pub(crate) async fn executor(
+    agent: &Rc<Agent>,
+    method: &Method,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Answer {
+    handle(agent, method, headers, body).await.unwrap_or_else(|why| body::refusal(&why))
 }
 
-fn handle(agent: &Rc<Agent>, method: &Method, headers: &HeaderMap, body: &Bytes) -> Result<Answer, Refusal> {
+async fn handle(
+    agent: &Rc<Agent>,
+    method: &Method,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Answer, Refusal> {
     if method != Method::POST {
         return Err(Refusal::Method { allowed: "POST", got: method.to_string() });
     }
@@ -41,6 +51,7 @@ fn handle(agent: &Rc<Agent>, method: &Method, headers: &HeaderMap, body: &Bytes)
                 unacknowledged_tasks: tasks.collect::<Result<_, _>>().map_err(|error| invalid(&error))?,
                 unacknowledged_updates: updates.collect::<Result<_, _>>().map_err(|error| invalid(&error))?,
             };
+            agent.until_launched(&framework_id, &executor_id).await;
             stream(agent, answer, framework_id, executor_id, subscribe)
         }
         call::Type::Update => {

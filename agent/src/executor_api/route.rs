@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 pub(crate) async fn answer(agent: &Rc<Agent>, head: &Parts, body: &Bytes) -> Answer {
     if is_of_executor(head.uri.path()) {
-        return call::executor(agent, &head.method, &head.headers, body);
+        return call::executor(agent, &head.method, &head.headers, body).await;
     }
     match agent.with_facts(|facts| looks::answer(head, body, facts)) {
         looks::Answer::Reply(reply) => body::reply(reply),

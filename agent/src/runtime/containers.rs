@@ -18,7 +18,7 @@ use crate::runtime::{Agent, increment};
 use crate::sampler::sources::Target;
 use crate::sys::pidfd::{Ended, Exit};
 use api::v1;
-use model::id::{AgentId, ContainerId};
+use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId};
 use model::task::TaskInfo;
 use model::time::{Time, UnixTime};
 use model::usage::{ContainerUsage, Usage};
@@ -41,21 +41,28 @@ pub(crate) struct Container {
     /// Under which BPF counts it.
     pub(crate) cgroup_id: Cell<Option<u64>>,
     running: OnceCell<Running>,
+    /// Its program may run, and the node has not been told which process that is.
+    is_launching: Cell<bool>,
+    launched: Notify,
     destroy: Notify,
 }
 
 impl Agent {
     pub(super) fn launch(self: &Rc<Self>, launch: Launch) {
         let container = self.add_container(launch.run.clone());
+        container.is_launching.set(true);
         let agent = self.clone();
         tokio::task::spawn_local(async move {
             let container_id = container.run.container_id.clone();
             tracing::info!(executor = %container.run.executor_id, container = %container_id, "launching executor");
-            match agent.start_container(&container, &launch).await {
+            let started = agent.start_container(&container, &launch).await;
+            container.is_launching.set(false);
+            match started {
                 Ok(()) => {
                     let running = container.running.get().expect("it was just started");
                     // Told before anything is waited for: the sooner its number is on disk, the better.
                     agent.input(Input::Launched { container_id, pid: running.pid });
+                    container.launched.notify_waiters();
                     agent.sample(running).await;
                     agent.watch(container).await;
                 }
@@ -63,6 +70,7 @@ impl Agent {
                     tracing::warn!(container = %container_id, why, "executor cannot be launched");
                     agent.containers.borrow_mut().remove(&container_id);
                     agent.input(Input::LaunchFailed { container_id, why: why.into() });
+                    container.launched.notify_waiters();
                 }
             }
         });
@@ -145,11 +153,23 @@ impl Agent {
             looked: Cell::new(None),
             cgroup_id: Cell::new(None),
             running: OnceCell::new(),
+            is_launching: Cell::new(false),
+            launched: Notify::new(),
             destroy: Notify::new(),
             run,
         });
         self.containers.borrow_mut().insert(container.run.container_id.clone(), container.clone());
         container
+    }
+
+    /// An executor may be faster than word that it was started: what it says is heard when its process is known.
+    pub(crate) async fn until_launched(&self, framework_id: &FrameworkId, executor_id: &ExecutorId) {
+        let is_its = |run: &Run| run.framework_id == *framework_id && run.executor_id == *executor_id;
+        let find = |container: &&Rc<Container>| container.is_launching.get() && is_its(&container.run);
+        let launching = self.containers.borrow().values().find(find).cloned();
+        if let Some(container) = launching {
+            container.launched.notified().await;
+        }
     }
 
     pub(super) fn destroy(&self, container_id: &ContainerId) {

@@ -16,12 +16,14 @@ use crate::clock;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Launched by one call.
 const BATCH: usize = 100;
+/// What a batch needs, executors included.
+const CPUS_MIN: f64 = 40.0;
 
 pub(super) struct Framework {
     calls: Calls,
     events: Events,
-    /// Given and not used yet.
-    offer: Option<v1::Offer>,
+    /// Given and not used yet: all of the one agent, a new one for whatever an ended task has freed.
+    offers: Vec<v1::Offer>,
     number: usize,
 }
 
@@ -50,7 +52,7 @@ impl Framework {
         let info = scheduler::framework("ingot-bench", "*")?;
         let info = v1::FrameworkInfo { checkpoint: Some(true), ..info };
         let (calls, events) = scheduler::connect(master, info, Encoding::Protobuf);
-        Ok(Self { calls, events, offer: None, number: 0 })
+        Ok(Self { calls, events, offers: Vec::new(), number: 0 })
     }
 
     /// Launches `count` tasks of one command and hears of them until all are where they should be.
@@ -71,17 +73,18 @@ impl Framework {
                 return Ok(wave);
             }
             if left > 0
-                && let Some(offer) = self.offer.take()
+                && let Some(agent_id) = self.offers.first().map(|offer| offer.agent_id.clone())
+                && self.offered_cpus() > CPUS_MIN
             {
-                let tasks: Vec<_> =
-                    (0..BATCH.min(left)).map(|_| self.task(command, &offer.agent_id)).collect();
+                let tasks: Vec<_> = (0..BATCH.min(left)).map(|_| self.task(command, &agent_id)).collect();
+                let offers = self.offers.drain(..).map(|offer| offer.id).collect();
                 left -= tasks.len();
                 let accepted = clock::now();
                 for task in &tasks {
                     let told = Told { accepted, running: None, ended: None };
                     wave.tasks.insert(task.task_id.value.clone(), told);
                 }
-                self.calls.launch(vec![offer.id], tasks, 0.0).await?;
+                self.calls.launch(offers, tasks, 0.0).await?;
                 continue;
             }
             self.hear(&mut wave).await?;
@@ -95,15 +98,10 @@ impl Framework {
             bail!("the master ended the framework: {}", error.message);
         }
         if let Some(offers) = event.offers {
-            // One agent: a second offer of it is what was freed meanwhile. The larger one is kept.
-            for offer in offers.offers {
-                if let Some(old) = self.offer.replace(offer) {
-                    self.calls.decline(vec![old.id], 0.0).await?;
-                }
-            }
+            self.offers.extend(offers.offers);
         }
-        if event.rescind.is_some() {
-            self.offer = None;
+        if let Some(rescind) = event.rescind {
+            self.offers.retain(|offer| offer.id != rescind.offer_id);
         }
         if let Some(update) = event.update {
             let now = clock::now();
@@ -118,6 +116,11 @@ impl Framework {
             }
         }
         Ok(())
+    }
+
+    fn offered_cpus(&self) -> f64 {
+        let resources = self.offers.iter().flat_map(|offer| &offer.resources);
+        resources.filter(|it| it.name == "cpus").filter_map(|it| it.scalar).map(|it| it.value).sum()
     }
 
     /// Hears of whatever comes for a while, so that nothing waits for an acknowledgement.
