@@ -129,7 +129,8 @@ impl Node {
         let state = self.understood(&framework_id, TaskState::Gone);
         let message = "The agent's machine was started anew".into();
         let executor = self.executor_mut(container_id).expect("it was just recovered");
-        executor.termination = Some(Termination { state, reason: Reason::AGENT_RESTARTED, message });
+        let reason = Reason::AGENT_RESTARTED;
+        executor.termination = Some(Termination { state, reason, message, limited: Resources::default() });
         self.container_ended(now, container_id, ContainerEnd::default(), effects);
     }
 
