@@ -29,6 +29,17 @@ impl World {
         (world, container_id)
     }
 
+    /// Somebody sets the wall clock.
+    fn jump_clock(&mut self, hours: i64) {
+        self.now.unix.0 = self.now.unix.0.saturating_add_signed(hours * 3_600_000_000);
+    }
+
+    /// A crash of the whole machine: nothing lives on.
+    fn reboot(&mut self) {
+        self.processes.clear();
+        self.come_back(true);
+    }
+
     fn last(&self, n: usize) -> Vec<&str> {
         self.seen[self.seen.len().saturating_sub(n)..].iter().map(String::as_str).collect()
     }

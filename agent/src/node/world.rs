@@ -486,18 +486,7 @@ impl World {
         self.come_back(false);
     }
 
-    /// Somebody sets the wall clock.
-    pub(super) fn jump_clock(&mut self, hours: i64) {
-        self.now.unix.0 = self.now.unix.0.saturating_add_signed(hours * 3_600_000_000);
-    }
-
-    /// The same of the whole machine: nothing lives on.
-    pub(super) fn reboot(&mut self) {
-        self.processes.clear();
-        self.come_back(true);
-    }
-
-    fn come_back(&mut self, rebooted: bool) {
+    pub(super) fn come_back(&mut self, rebooted: bool) {
         let Some(recovered) = Recovered::replay(&self.disk) else { return };
         let recovered = Recovered { rebooted, ..recovered };
         self.drop_link();
