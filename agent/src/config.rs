@@ -5,10 +5,12 @@
 
 mod collector;
 mod fetcher;
+mod limits;
 
 use crate::bpf::{Options, Pins};
 use crate::config::collector::CollectorFlags;
 use crate::config::fetcher::FetcherFlags;
+use crate::config::limits::LimitFlags;
 use crate::duration;
 use crate::node::compatibility::Policy;
 use crate::node::settings::Settings;
@@ -107,14 +109,8 @@ pub struct Config {
     #[arg(long, alias = "cgroups_root", env = "MESOS_CGROUPS_ROOT")]
     pub cgroups_root: Option<String>,
 
-    /// CPUs are a limit as well as a guarantee
-    #[arg(long, alias = "cgroups_enable_cfs", env = "MESOS_CGROUPS_ENABLE_CFS", num_args = 0..=1,
-          default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
-    pub cgroups_enable_cfs: bool,
-
-    /// Most processes and threads of one container
-    #[arg(long, env = "INGOT_PIDS_MAX")]
-    pub pids_max: Option<u64>,
+    #[command(flatten)]
+    pub limits: LimitFlags,
 
     /// Measure containers by BPF programs in the kernel
     #[arg(long, env = "INGOT_BPF", value_enum, default_value_t = Switch::On)]
@@ -275,7 +271,6 @@ impl Config {
         let time = duration::show_ms;
         let mut flags = BTreeMap::from([
             ("attributes", self.attributes.text.clone()),
-            ("cgroups_enable_cfs", self.cgroups_enable_cfs.to_string()),
             ("default_role", self.default_role.to_string()),
             ("executor_registration_timeout", time(self.executor_registration_timeout)),
             ("executor_reregistration_timeout", time(self.executor_reregistration_timeout)),
@@ -294,6 +289,7 @@ impl Config {
             ("usage_interval", time(self.usage_interval)),
         ]);
         self.collector.shown(&mut flags);
+        self.limits.shown(&mut flags);
         self.fetcher.shown(&self.work_dir, &mut flags);
         if let Some(resources) = &self.resources {
             flags.insert("resources", resources.to_string());
@@ -340,6 +336,10 @@ mod tests {
             ("--bpf-containers-max=0", ["--bpf-containers-max", "'0'", "1..=1000000"]),
             ("--fetcher-cache-size=2", ["--fetcher-cache-size", "'2'", "such as '2GB'"]),
             ("--gc-disk-headroom=1.5", ["--gc-disk-headroom", "'1.5'", "0 to 1"]),
+            ("--cgroups-cpuset-cpus=3-1", ["--cgroups-cpuset-cpus", "3-1", "such as '0-3,8'"]),
+            ("--cgroups-io-max=8:0 rbps=0", ["--cgroups-io-max", "rbps=0", "wiops=120"]),
+            ("--cgroups-hugetlb-max=2MB", ["--cgroups-hugetlb-max", "2MB", "2MB=67108864"]),
+            ("--cgroups-memory-high-percent=0", ["--cgroups-memory-high-percent", "'0'", "1..=100"]),
             ("--usage-interval=1us", ["--usage-interval", "1us", "100ms to 1mins"]),
         ] {
             let told = match parse(&[argument]) {

@@ -71,6 +71,7 @@ pub(crate) const CORES: &[&str] = &[
     "agent/src/containerizer/record.rs",
     "agent/src/containerizer/spec.rs",
     "agent/src/containerizer/steps.rs",
+    "agent/src/cgroup/extras.rs",
     "agent/src/cgroup/knobs.rs",
     "agent/src/accounting",
     "agent/src/duration.rs",

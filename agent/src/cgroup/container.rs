@@ -36,7 +36,7 @@ impl Container {
             .create()
             .map_err(|error| CgroupError::Create { path, source: std::io::Error::other(error) })?;
         let container = Self::open(tree, name)?;
-        match container.set(&knobs(limits)) {
+        match container.set(&knobs(limits)).and_then(|()| container.set_extras(tree)) {
             Ok(()) => Ok(container),
             Err(error) => {
                 let _ = container.remove();
@@ -78,6 +78,21 @@ impl Container {
         self.set(&changes(limits, &now))
     }
 
+    /// What the operator sets for each container; where that cannot be had it was said at the agent's start.
+    fn set_extras(&self, tree: &Tree) -> Result<(), CgroupError> {
+        let mut settings = tree.extras().of_container();
+        settings.try_for_each(|(controller, setting)| match self.enforcement.of(controller).is_yes() {
+            true => self.write(&setting.file, setting.value),
+            false => Ok(()),
+        })
+    }
+
+    fn write(&self, file: &str, value: String) -> Result<(), CgroupError> {
+        let path = self.path.join(file);
+        let written = std::fs::write(&path, &value);
+        written.map_err(|source| CgroupError::Set { path, value, source: source.into() })
+    }
+
     /// Sets those knobs whose controller is there.
     fn set(&self, knobs: &[Knob]) -> Result<(), CgroupError> {
         knobs
@@ -110,14 +125,9 @@ impl Container {
             }
             Knob::SwapMax(bytes) => memory().set_memswap_limit(bytes.cast_signed()),
             Knob::PidsMax(limit) => pids().set_pid_max(max(limit)),
-            // cgroups-rs has no name for it.
-            Knob::OomGroup => {
-                let set = std::fs::write(&path, knob.value());
-                return set.map_err(|source| CgroupError::Set {
-                    path,
-                    value: knob.value(),
-                    source: source.into(),
-                });
+            // cgroups-rs has no name for them.
+            Knob::OomGroup | Knob::CpuBurst(_) | Knob::MemoryHigh(_) | Knob::IoWeight(_) => {
+                return self.write(knob.file(), knob.value());
             }
         };
         result.map_err(|source| CgroupError::Set { path, value: knob.value(), source: source.into() })
@@ -254,8 +264,10 @@ mod tests {
         let limits = Limits {
             cpus_milli: 250,
             cpus_max_milli: Some(500),
+            cpus_burst_milli: None,
             memory_bytes: 64 << 20,
             memory_max_bytes: Some(1),
+            memory_high_bytes: None,
             swap_max_bytes: 0,
             pids_max: Some(7),
         };
@@ -263,7 +275,7 @@ mod tests {
         let read = |file: &str| std::fs::read_to_string(group.join(file)).ok();
         for knob in knobs(&limits) {
             let expect = match knob {
-                Knob::PidsMax(_) | Knob::SwapMax(_) => None,
+                Knob::PidsMax(_) | Knob::SwapMax(_) | Knob::IoWeight(_) => None,
                 knob => Some(knob.value()),
             };
             assert_eq!(read(knob.file()), expect, "{}", knob.file());
@@ -289,8 +301,10 @@ mod tests {
         let limits = Limits {
             cpus_milli: 1000,
             cpus_max_milli: None,
+            cpus_burst_milli: None,
             memory_bytes: 0,
             memory_max_bytes: None,
+            memory_high_bytes: None,
             swap_max_bytes: 0,
             pids_max: None,
         };

@@ -9,6 +9,7 @@
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cgroups_rs::fs::cpu::CpuController;
 use cgroups_rs::fs::freezer::FreezerController;
@@ -16,9 +17,10 @@ use cgroups_rs::fs::memory::MemController;
 use cgroups_rs::fs::pid::PidController;
 use cgroups_rs::fs::{Cgroup, Hierarchy, Subsystem};
 
+use super::extras::{Extras, Setting};
 use super::knobs::Controller;
 use super::mounts::{self, Mount};
-use super::{CgroupError, Enforcement};
+use super::{CgroupError, Enforced, Enforcement};
 
 /// Where the agent's subtree is to be.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +29,7 @@ pub struct TreeConfig {
     pub name: String,
     /// The group to make it in. `None`: the top of the cgroup2 mount or, where that may not be written, our own group.
     pub parent: Option<PathBuf>,
+    pub extras: Extras,
 }
 
 /// The agent's subtree, ready for containers.
@@ -34,6 +37,7 @@ pub struct TreeConfig {
 pub struct Tree {
     root: AtRoot,
     enforcement: Enforcement,
+    extras: Arc<Extras>,
 }
 
 impl Tree {
@@ -65,7 +69,7 @@ impl Tree {
                         if own.as_deref() == Some(&*parent) {
                             step_aside(&parent, &root.with_added_extension("agent"));
                         }
-                        let tree = Self::prepare(&parent, root, &mounts);
+                        let tree = Self::prepare(&parent, root, &mounts, &config.extras);
                         if !is_invalid(tree.root()) {
                             return Ok(tree);
                         }
@@ -79,8 +83,8 @@ impl Tree {
         Err(refused)
     }
 
-    fn prepare(parent: &Path, root: PathBuf, mounts: &[Mount]) -> Self {
-        let enforcement = Enforcement::by(|controller| {
+    fn prepare(parent: &Path, root: PathBuf, mounts: &[Mount], extras: &Extras) -> Self {
+        let mut enforcement = Enforcement::by(|controller| {
             enable(controller, parent, mounts)?;
             enable(controller, &root, mounts)
         });
@@ -89,13 +93,18 @@ impl Tree {
             // Without this, guarantees hold between containers but not against the rest of the machine.
             let _ = std::fs::write(root.join("memory.low"), "max");
         }
-        Self { root: AtRoot::new(root, &enforcement), enforcement }
+        if enforcement.cpuset.is_yes()
+            && let Err(reason) = extras.of_tree().iter().try_for_each(|setting| set(&root, setting))
+        {
+            enforcement.cpuset = Enforced::No { reason };
+        }
+        Self { root: AtRoot::new(root, &enforcement), enforcement, extras: Arc::new(extras.clone()) }
     }
 
     /// A tree at a directory that is there already, with whatever controllers are enabled for its children.
     pub fn at(root: PathBuf) -> Self {
         let enforcement = Enforcement::by(|controller| enable(controller, &root, &[]));
-        Self { root: AtRoot::new(root, &enforcement), enforcement }
+        Self { root: AtRoot::new(root, &enforcement), enforcement, extras: Arc::default() }
     }
 
     pub fn root(&self) -> &Path {
@@ -104,6 +113,10 @@ impl Tree {
 
     pub fn enforcement(&self) -> &Enforcement {
         &self.enforcement
+    }
+
+    pub(super) fn extras(&self) -> &Extras {
+        &self.extras
     }
 
     /// Names of the groups that are in the tree: after a restart, the containers of the agent's earlier life.
@@ -177,10 +190,17 @@ fn is_enabled(controller: Controller, directory: &Path) -> bool {
 /// Why the group itself does not have the controller; `None` if it does.
 fn absent(controller: Controller, directory: &Path, mounts: &[Mount]) -> Option<String> {
     let has = lists(directory, "cgroup.controllers", controller);
-    (!has).then(|| match mounts::v1_point(mounts, controller.as_str()) {
+    (!has).then(|| match mounts::v1_point(mounts, controller.v1_name()) {
         Some(point) => format!("cgroup v1 holds the controller at {}", point.display()),
         None => format!("{} has no such controller", directory.display()),
     })
+}
+
+/// The error is a reason for people.
+fn set(directory: &Path, setting: &Setting) -> Result<(), String> {
+    let path = directory.join(&setting.file);
+    let written = std::fs::write(&path, &setting.value);
+    written.map_err(|error| format!("write \"{}\" to {}: {error}", setting.value.trim(), path.display()))
 }
 
 /// Enables a controller for the children of `directory`. The error is a reason for people.
@@ -240,7 +260,7 @@ struct AtRoot {
 
 impl AtRoot {
     fn new(path: PathBuf, enforcement: &Enforcement) -> Self {
-        let enforced = Controller::ALL.into_iter().filter(|&c| enforcement.of(c).is_yes());
+        let enforced = Controller::OF_EACH.into_iter().filter(|&c| enforcement.of(c).is_yes());
         Self { path, controllers: enforced.collect() }
     }
 }
@@ -248,10 +268,12 @@ impl AtRoot {
 impl Hierarchy for AtRoot {
     fn subsystems(&self) -> Vec<Subsystem> {
         let (root, below) = (self.path.clone(), PathBuf::new());
-        let controllers = self.controllers.iter().map(|controller| match controller {
-            Controller::Cpu => Subsystem::Cpu(CpuController::new(root.clone(), below.clone(), true)),
-            Controller::Memory => Subsystem::Mem(MemController::new(root.clone(), below.clone(), true)),
-            Controller::Pids => Subsystem::Pid(PidController::new(root.clone(), below.clone(), true)),
+        let controllers = self.controllers.iter().filter_map(|controller| match controller {
+            Controller::Cpu => Some(Subsystem::Cpu(CpuController::new(root.clone(), below.clone(), true))),
+            Controller::Memory => Some(Subsystem::Mem(MemController::new(root.clone(), below.clone(), true))),
+            Controller::Pids => Some(Subsystem::Pid(PidController::new(root.clone(), below.clone(), true))),
+            // Their files are written directly.
+            Controller::Io | Controller::Cpuset | Controller::Hugetlb => None,
         });
         // Freezing belongs to every version 2 group, without a controller.
         let freezer = Subsystem::Freezer(FreezerController::new(root.clone(), below.clone(), true));
@@ -317,7 +339,11 @@ mod tests {
 
     #[test]
     fn a_parent_that_is_not_there_is_named() {
-        let config = TreeConfig { name: "x".to_owned(), parent: Some("/no/such/parent".into()) };
+        let config = TreeConfig {
+            name: "x".to_owned(),
+            parent: Some("/no/such/parent".into()),
+            ..TreeConfig::default()
+        };
         let error = Tree::open(&config).expect_err("it is not there");
         assert_eq!(error.to_string(), "create cgroup /no/such/parent/x");
     }

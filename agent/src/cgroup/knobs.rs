@@ -7,10 +7,15 @@ pub enum Controller {
     Cpu,
     Memory,
     Pids,
+    Io,
+    Cpuset,
+    Hugetlb,
 }
 
 impl Controller {
-    pub const ALL: [Self; 3] = [Self::Cpu, Self::Memory, Self::Pids];
+    pub const ALL: [Self; 6] = [Self::Cpu, Self::Memory, Self::Pids, Self::Io, Self::Cpuset, Self::Hugetlb];
+    /// Those that hold every container to something; the others do where the operator asks for it.
+    pub const OF_EACH: [Self; 3] = [Self::Cpu, Self::Memory, Self::Pids];
 
     /// Its name in `cgroup.controllers`.
     pub const fn as_str(self) -> &'static str {
@@ -18,6 +23,17 @@ impl Controller {
             Self::Cpu => "cpu",
             Self::Memory => "memory",
             Self::Pids => "pids",
+            Self::Io => "io",
+            Self::Cpuset => "cpuset",
+            Self::Hugetlb => "hugetlb",
+        }
+    }
+
+    /// Its name in version 1, which may hold it.
+    pub const fn v1_name(self) -> &'static str {
+        match self {
+            Self::Io => "blkio",
+            other => other.as_str(),
         }
     }
 }
@@ -29,10 +45,15 @@ pub struct Limits {
     pub cpus_milli: u64,
     /// `None`: idle CPUs are its to use, beyond the guarantee.
     pub cpus_max_milli: Option<u64>,
+    /// CPU time that it may save up while it is below that limit, and use beyond it later, in thousandths of a CPU for one
+    /// period; at most the limit. `None`: left alone.
+    pub cpus_burst_milli: Option<u64>,
     /// Its guarantee: memory that is not reclaimed for others' sake.
     pub memory_bytes: u64,
     /// `None`: no limit but the machine's.
     pub memory_max_bytes: Option<u64>,
+    /// From where on the container is slowed down and its pages are reclaimed, before it meets the limit. `None`: nowhere.
+    pub memory_high_bytes: Option<u64>,
     /// On top of memory. Zero, as is usual: a task that is over its limit dies rather than thrashes.
     pub swap_max_bytes: u64,
     /// Processes and threads; `None`: no limit but the machine's.
@@ -58,20 +79,29 @@ pub enum Knob {
         quota_us: Option<u64>,
         period_us: u64,
     },
+    CpuBurst(u64),
     MemoryMax(Option<u64>),
     MemoryLow(u64),
+    MemoryHigh(Option<u64>),
     SwapMax(u64),
     /// When memory runs out the whole container dies, not one process that the rest then waits for.
     OomGroup,
     PidsMax(Option<u64>),
+    /// In the proportion of CPUs; for devices whose scheduler or cost model knows weights.
+    IoWeight(u64),
 }
 
 impl Knob {
     pub const fn controller(self) -> Controller {
         match self {
-            Self::CpuWeight(_) | Self::CpuMax { .. } => Controller::Cpu,
-            Self::MemoryMax(_) | Self::MemoryLow(_) | Self::SwapMax(_) | Self::OomGroup => Controller::Memory,
+            Self::CpuWeight(_) | Self::CpuMax { .. } | Self::CpuBurst(_) => Controller::Cpu,
+            Self::MemoryMax(_)
+            | Self::MemoryLow(_)
+            | Self::MemoryHigh(_)
+            | Self::SwapMax(_)
+            | Self::OomGroup => Controller::Memory,
             Self::PidsMax(_) => Controller::Pids,
+            Self::IoWeight(_) => Controller::Io,
         }
     }
 
@@ -79,20 +109,23 @@ impl Knob {
         match self {
             Self::CpuWeight(_) => "cpu.weight",
             Self::CpuMax { .. } => "cpu.max",
+            Self::CpuBurst(_) => "cpu.max.burst",
             Self::MemoryMax(_) => "memory.max",
             Self::MemoryLow(_) => "memory.low",
+            Self::MemoryHigh(_) => "memory.high",
             Self::SwapMax(_) => "memory.swap.max",
             Self::OomGroup => "memory.oom.group",
             Self::PidsMax(_) => "pids.max",
+            Self::IoWeight(_) => "io.weight",
         }
     }
 
     pub fn value(self) -> String {
         let or_max = |limit: Option<u64>| limit.map_or_else(|| "max".to_owned(), |n| n.to_string());
         match self {
-            Self::CpuWeight(weight) => weight.to_string(),
+            Self::CpuWeight(number) | Self::CpuBurst(number) | Self::IoWeight(number) => number.to_string(),
             Self::CpuMax { quota_us, period_us } => format!("{} {period_us}", or_max(quota_us)),
-            Self::MemoryMax(limit) | Self::PidsMax(limit) => or_max(limit),
+            Self::MemoryMax(limit) | Self::MemoryHigh(limit) | Self::PidsMax(limit) => or_max(limit),
             Self::MemoryLow(bytes) | Self::SwapMax(bytes) => bytes.to_string(),
             Self::OomGroup => "1".to_owned(),
         }
@@ -100,7 +133,7 @@ impl Knob {
 
     /// Kernels built or booted without the feature lack the file; everything else then still holds.
     pub const fn may_be_missing(self) -> bool {
-        matches!(self, Self::SwapMax(_) | Self::OomGroup)
+        matches!(self, Self::SwapMax(_) | Self::OomGroup | Self::CpuBurst(_) | Self::IoWeight(_))
     }
 }
 
@@ -109,15 +142,23 @@ pub fn knobs(limits: &Limits) -> Vec<Knob> {
     let weight = (limits.cpus_milli * WEIGHT_PER_CPU / 1000).clamp(WEIGHT_MIN, WEIGHT_MAX);
     let quota_us = limits.cpus_max_milli.map(|milli| (milli * PERIOD_US / 1000).max(QUOTA_MIN_US));
     let at_least_min = |bytes: u64| bytes.max(MEMORY_MIN_BYTES);
-    vec![
-        Knob::CpuWeight(weight),
-        Knob::CpuMax { quota_us, period_us: PERIOD_US },
+    let mut knobs = vec![Knob::CpuWeight(weight)];
+    // The kernel refuses a quota below what may be saved up, and saving where there is no quota.
+    knobs.extend(limits.cpus_burst_milli.map(|_| Knob::CpuBurst(0)));
+    knobs.push(Knob::CpuMax { quota_us, period_us: PERIOD_US });
+    let burst_us =
+        limits.cpus_burst_milli.zip(quota_us).map(|(milli, quota)| quota.min(milli * PERIOD_US / 1000));
+    knobs.extend(burst_us.filter(|us| *us > 0).map(Knob::CpuBurst));
+    knobs.extend([
         Knob::OomGroup,
         Knob::SwapMax(limits.swap_max_bytes),
         Knob::MemoryLow(at_least_min(limits.memory_bytes)),
+        Knob::MemoryHigh(limits.memory_high_bytes.map(at_least_min)),
         Knob::MemoryMax(limits.memory_max_bytes.map(at_least_min)),
         Knob::PidsMax(limits.pids_max),
-    ]
+        Knob::IoWeight(weight),
+    ]);
+    knobs
 }
 
 /// What to set when a running container's resources change, because a task joined its executor or left it.
@@ -129,7 +170,12 @@ pub fn changes(limits: &Limits, now: &str) -> Vec<Knob> {
         (Knob::MemoryMax(Some(new)), now) => now.parse::<u64>().is_ok_and(|now| *new < now),
         _ => false,
     };
-    knobs(limits).into_iter().filter(|knob| !lowers(knob)).collect()
+    let mut knobs = knobs(limits);
+    if knobs.iter().any(lowers) {
+        // What leads up to it stays with it: below, what is left would be slowed down to a crawl.
+        knobs.retain(|knob| !matches!(knob, Knob::MemoryMax(_) | Knob::MemoryHigh(_)));
+    }
+    knobs
 }
 
 #[cfg(test)]
@@ -142,8 +188,10 @@ mod tests {
         Limits {
             cpus_milli: 1500,
             cpus_max_milli: None,
+            cpus_burst_milli: None,
             memory_bytes: 256 * MIB,
             memory_max_bytes: Some(256 * MIB),
+            memory_high_bytes: None,
             swap_max_bytes: 0,
             pids_max: None,
         }
@@ -165,8 +213,10 @@ mod tests {
                 ("memory.oom.group", "1"),
                 ("memory.swap.max", "0"),
                 ("memory.low", "268435456"),
+                ("memory.high", "max"),
                 ("memory.max", "268435456"),
                 ("pids.max", "max"),
+                ("io.weight", "150"),
             ],
         );
     }
@@ -175,7 +225,9 @@ mod tests {
     fn a_cpu_limit_is_a_quota_of_the_period_and_other_limits_follow_the_wish() {
         let limits = Limits {
             cpus_max_milli: Some(2500),
+            cpus_burst_milli: Some(1250),
             memory_max_bytes: None,
+            memory_high_bytes: Some(200 * MIB),
             swap_max_bytes: 5,
             pids_max: Some(64),
             ..limits()
@@ -184,12 +236,16 @@ mod tests {
             &limits,
             &[
                 ("cpu.weight", "150"),
+                ("cpu.max.burst", "0"),
                 ("cpu.max", "250000 100000"),
+                ("cpu.max.burst", "125000"),
                 ("memory.oom.group", "1"),
                 ("memory.swap.max", "5"),
                 ("memory.low", "268435456"),
+                ("memory.high", "209715200"),
                 ("memory.max", "max"),
                 ("pids.max", "64"),
+                ("io.weight", "150"),
             ],
         );
     }
@@ -217,7 +273,8 @@ mod tests {
             let changes = changes(&Limits { memory_max_bytes: limit, ..limits() }, now);
             let max = changes.iter().copied().find(|knob| knob.file() == "memory.max");
             assert_eq!(max, expect, "{limit:?} after {now}");
-            assert_eq!(changes.len(), if max.is_some() { 7 } else { 6 });
+            let high = changes.iter().any(|knob| knob.file() == "memory.high");
+            assert_eq!((changes.len(), high), if max.is_some() { (9, true) } else { (7, false) });
         };
         let raised = Knob::MemoryMax(Some(512 * MIB));
         check(Some(512 * MIB), "268435456\n", Some(raised));

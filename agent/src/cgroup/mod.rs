@@ -1,8 +1,9 @@
-//! Cgroup v2: what a container may use, told to the kernel, and everything it forked found again. `knobs` decides the
-//! values; `mounts` reads where things are; `hierarchy` and `container` do, over cgroups-rs, at any root.
+//! Cgroup v2: what a container may use, told to the kernel, and everything it forked found again. `knobs` and `extras` decide
+//! the values; `mounts` reads where things are; `hierarchy` and `container` do, over cgroups-rs, at any root.
 //! Mounts of cgroup v1 are never touched.
 
 pub mod container;
+pub mod extras;
 pub mod hierarchy;
 pub mod knobs;
 pub mod met;
@@ -30,6 +31,9 @@ pub struct Enforcement {
     pub cpu: Enforced,
     pub memory: Enforced,
     pub pids: Enforced,
+    pub io: Enforced,
+    pub cpuset: Enforced,
+    pub hugetlb: Enforced,
 }
 
 impl Enforcement {
@@ -43,13 +47,15 @@ impl Enforcement {
             cpu: enforced(Controller::Cpu),
             memory: enforced(Controller::Memory),
             pids: enforced(Controller::Pids),
+            io: enforced(Controller::Io),
+            cpuset: enforced(Controller::Cpuset),
+            hugetlb: enforced(Controller::Hugetlb),
         }
     }
 
     /// Nothing is, for one reason: there are no cgroups to use.
     pub fn none(reason: &str) -> Self {
-        let no = Enforced::No { reason: reason.to_owned() };
-        Self { cpu: no.clone(), memory: no.clone(), pids: no }
+        Self::by(|_| Err(reason.to_owned()))
     }
 
     pub fn of(&self, controller: Controller) -> &Enforced {
@@ -57,13 +63,16 @@ impl Enforcement {
             Controller::Cpu => &self.cpu,
             Controller::Memory => &self.memory,
             Controller::Pids => &self.pids,
+            Controller::Io => &self.io,
+            Controller::Cpuset => &self.cpuset,
+            Controller::Hugetlb => &self.hugetlb,
         }
     }
 
-    /// One line for the operator; `None` when everything is enforced.
-    pub fn warning(&self) -> Option<String> {
+    /// One line for the operator; `None` when everything is enforced that every container has, and what was `asked` for.
+    pub fn warning(&self, asked: &[Controller]) -> Option<String> {
         let mut by_reason: Vec<(&str, Vec<&str>)> = Vec::new();
-        for controller in Controller::ALL {
+        for &controller in Controller::OF_EACH.iter().chain(asked) {
             if let Enforced::No { reason } = self.of(controller) {
                 match by_reason.iter_mut().find(|(r, _)| r == reason) {
                     Some((_, names)) => names.push(controller.as_str()),
@@ -106,11 +115,11 @@ mod tests {
     fn the_warning_groups_controllers_by_reason() {
         let none = Enforcement::none("cgroup2 is not mounted");
         let expect = "limits are not enforced: cpu, memory, pids (cgroup2 is not mounted)";
-        assert_eq!(none.warning().as_deref(), Some(expect));
+        assert_eq!(none.warning(&[]).as_deref(), Some(expect));
         let some = Enforcement { cpu: Enforced::Yes, ..none };
-        let expect = "limits are not enforced: memory, pids (cgroup2 is not mounted)";
-        assert_eq!(some.warning().as_deref(), Some(expect));
-        let all = Enforcement { cpu: Enforced::Yes, memory: Enforced::Yes, pids: Enforced::Yes };
-        assert_eq!(all.warning(), None);
+        let expect = "limits are not enforced: memory, pids, io (cgroup2 is not mounted)";
+        assert_eq!(some.warning(&[Controller::Io]).as_deref(), Some(expect));
+        let all = Enforcement { memory: Enforced::Yes, pids: Enforced::Yes, ..some };
+        assert_eq!(all.warning(&[]), None);
     }
 }

@@ -12,6 +12,10 @@ pub struct LimitPolicy {
     pub cpus_are_limits: bool,
     /// Processes and threads of one container.
     pub pids_max: Option<u64>,
+    /// Of the limit, what a container may save up of it while it uses less; percent, at most 100.
+    pub cpus_burst_percent: Option<u64>,
+    /// Of the limit, from where on a container is slowed down before it meets it; percent, at most 100.
+    pub memory_high_percent: Option<u64>,
 }
 
 /// What one task, or the executor itself, was given.
@@ -43,11 +47,20 @@ pub fn limits(shares: &[Share], policy: &LimitPolicy) -> Limits {
     };
     let cpus_are_limited = policy.cpus_are_limits || shares.iter().any(|share| share.cpus_max.is_some());
     let cpus_max = ceiling(CPUS, |share| share.cpus_max).filter(|_| cpus_are_limited);
+    let cpus_max_milli = cpus_max.map(Quantity::milli);
+    let memory_max_bytes = ceiling(MEM, |share| share.memory_max).map(mebibytes);
     Limits {
         cpus_milli: sum(CPUS).milli(),
-        cpus_max_milli: cpus_max.map(Quantity::milli),
+        cpus_max_milli,
+        cpus_burst_milli: policy
+            .cpus_burst_percent
+            .map(|percent| cpus_max_milli.unwrap_or(0) * percent / 100),
         memory_bytes: mebibytes(sum(MEM)),
-        memory_max_bytes: ceiling(MEM, |share| share.memory_max).map(mebibytes),
+        memory_max_bytes,
+        memory_high_bytes: policy
+            .memory_high_percent
+            .zip(memory_max_bytes)
+            .map(|(percent, max)| max / 100 * percent),
         swap_max_bytes: 0,
         pids_max: policy.pids_max,
     }
@@ -63,7 +76,12 @@ mod tests {
     use super::*;
     use model::resources::Resource;
 
-    const STRICT: LimitPolicy = LimitPolicy { cpus_are_limits: true, pids_max: None };
+    const STRICT: LimitPolicy = LimitPolicy {
+        cpus_are_limits: true,
+        pids_max: None,
+        cpus_burst_percent: Some(50),
+        memory_high_percent: Some(90),
+    };
 
     fn share(cpus_milli: u64, mem: u64) -> Share {
         let mut share = Share::default();
@@ -78,7 +96,9 @@ mod tests {
         assert_eq!((plain.cpus_milli, plain.cpus_max_milli), (1100, None));
         assert_eq!((plain.memory_bytes, plain.memory_max_bytes), (160 << 20, Some(160 << 20)));
         let strict = limits(&[share(100, 32), share(1000, 128)], &STRICT);
-        assert_eq!(strict.cpus_max_milli, Some(1100));
+        assert_eq!((strict.cpus_max_milli, strict.cpus_burst_milli), (Some(1100), Some(550)));
+        assert_eq!(strict.memory_high_bytes, Some((160 << 20) / 100 * 90));
+        assert_eq!((plain.cpus_burst_milli, plain.memory_high_bytes), (None, None));
     }
 
     #[test]

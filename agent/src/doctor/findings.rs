@@ -215,12 +215,17 @@ fn held(controller: Controller, enforcement: &Enforcement) -> Finding {
         Controller::Cpu => "their share of CPUs, and a limit where asked for",
         Controller::Memory => "their memory",
         Controller::Pids => "a number of processes, where asked for",
+        Controller::Io => "their share of block I/O where weights count, and limits where asked for",
+        Controller::Cpuset => "the CPUs and memory nodes that are set aside for them",
+        Controller::Hugetlb => "an amount of huge pages, where asked for",
     };
     match enforcement.of(controller) {
         Enforced::Yes => finding(Area::Enforce, controller.as_str(), State::Ok, what, None),
         Enforced::No { reason } => {
             let remedy = Some(remedy_of_limits(reason));
-            finding(Area::Enforce, controller.as_str(), State::Missing, reason, remedy)
+            let is_missed = Controller::OF_EACH.contains(&controller);
+            let state = if is_missed { State::Missing } else { State::Less };
+            finding(Area::Enforce, controller.as_str(), state, reason, remedy)
         }
     }
 }

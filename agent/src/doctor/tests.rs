@@ -44,7 +44,14 @@ fn hybrid() -> Machine {
 }
 
 fn enforced() -> Enforcement {
-    Enforcement { cpu: Enforced::Yes, memory: Enforced::Yes, pids: Enforced::Yes }
+    Enforcement {
+        cpu: Enforced::Yes,
+        memory: Enforced::Yes,
+        pids: Enforced::Yes,
+        io: Enforced::Yes,
+        cpuset: Enforced::Yes,
+        hugetlb: Enforced::Yes,
+    }
 }
 
 fn found<'r>(report: &'r Report, area: Area, name: &str) -> &'r Finding {
@@ -82,7 +89,8 @@ fn a_hybrid_host_is_told_which_controllers_are_held_and_how_to_free_them() {
     let enforcement = Enforcement {
         cpu: held("/sys/fs/cgroup/cpu,cpuacct"),
         memory: held("/sys/fs/cgroup/memory"),
-        pids: Enforced::Yes,
+        io: held("/sys/fs/cgroup/blkio"),
+        ..enforced()
     };
     let report = report(&hybrid(), &Support::without(Vec::new()), &enforcement, By::Probe);
     let layout = found(&report, Area::Machine, "cgroups");
@@ -93,6 +101,7 @@ fn a_hybrid_host_is_told_which_controllers_are_held_and_how_to_free_them() {
     let memory = found(&report, Area::Enforce, "memory");
     assert_eq!((memory.state, memory.remedy.as_deref()), (State::Missing, Some(remedy)));
     assert_eq!(state(&report, Area::Enforce, "pids"), State::Ok);
+    assert_eq!(state(&report, Area::Enforce, "io"), State::Less, "no container needs it");
     assert_eq!(found(&report, Area::Measure, "memory").says, "by BPF programs in the kernel");
     assert_eq!(
         state(&report, Area::Measure, "pressure"),

@@ -137,8 +137,10 @@ impl Scene {
             let limits = Limits {
                 cpus_milli: 200,
                 cpus_max_milli: None,
+                cpus_burst_milli: None,
                 memory_bytes: 64 << 20,
                 memory_max_bytes: Some(64 << 20),
+                memory_high_bytes: None,
                 swap_max_bytes: 0,
                 pids_max: None,
             };

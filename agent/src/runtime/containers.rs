@@ -401,7 +401,7 @@ impl Agent {
     }
 
     pub(super) fn limit_policy(&self) -> LimitPolicy {
-        LimitPolicy { cpus_are_limits: self.config.cgroups_enable_cfs, pids_max: self.config.pids_max }
+        self.config.limits.policy()
     }
 
     pub(super) fn shares(&self, container_id: &ContainerId) -> Vec<Share> {

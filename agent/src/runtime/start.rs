@@ -81,6 +81,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let tree = (config.isolation == Isolation::Cgroup).then(|| TreeConfig {
         name: config.cgroups_root.clone().unwrap_or_else(|| format!("ingot-{}", address.port())),
         parent: None,
+        extras: config.limits.extras(),
     });
     let fetcher = config.fetcher.fetcher(&config.work_dir).map_err(StartError::Fetcher)?;
     let containerizer = Containerizer::new(&config.work_dir, tree.as_ref())
@@ -111,7 +112,8 @@ impl Parts {
             memory: support.has(Figure::Memory),
             io: support.has(Figure::Io),
         };
-        if let Some(warning) = self.containerizer.enforcement().warning() {
+        if let Some(warning) = self.containerizer.enforcement().warning(&self.config.limits.extras().asked())
+        {
             tracing::warn!("{warning}");
         }
         tracing::info!("{support}");

@@ -26,5 +26,6 @@ mod faults_pins;
 mod faults_upgrade;
 mod files;
 mod init;
+mod limits;
 mod ordinary;
 mod sampling;

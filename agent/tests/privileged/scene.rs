@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use agent::cgroup::extras::Extras;
 use agent::cgroup::hierarchy::TreeConfig;
 use agent::containerizer::limits::LimitPolicy;
 use agent::containerizer::plan::{self, Agent, Plan, Request};
@@ -27,8 +28,12 @@ pub struct Scene {
 
 impl Scene {
     pub fn with_cgroup() -> Self {
+        Self::with_cgroup_and(Extras::default())
+    }
+
+    pub fn with_cgroup_and(extras: Extras) -> Self {
         let name = format!("ingot-test-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
-        Self::new(Some(&TreeConfig { name, parent: None }))
+        Self::new(Some(&TreeConfig { name, parent: None, extras }))
     }
 
     pub fn without_cgroup() -> Self {
