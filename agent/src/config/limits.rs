@@ -2,6 +2,7 @@
 
 use crate::cgroup::extras::{CpuSet, Extras, HugetlbMax, IoMax};
 use crate::containerizer::limits::LimitPolicy;
+use crate::duration;
 use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -40,6 +41,23 @@ pub struct LimitFlags {
     /// Most bytes of each container in huge pages of one size, such as 2MB=67108864; may be repeated
     #[arg(long, env = "INGOT_CGROUPS_HUGETLB_MAX", value_parser = HugetlbMax::parse, value_name = "SIZE=BYTES")]
     pub cgroups_hugetlb_max: Vec<HugetlbMax>,
+
+    /// End executors whose sandbox holds more than the disk that they and their tasks were given
+    #[arg(long, alias = "enforce_container_disk_quota", env = "MESOS_ENFORCE_CONTAINER_DISK_QUOTA", num_args = 0..=1,
+          default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub enforce_container_disk_quota: bool,
+
+    /// How often sandboxes are measured for that
+    #[arg(long, alias = "container_disk_watch_interval", env = "MESOS_CONTAINER_DISK_WATCH_INTERVAL",
+          default_value = "15secs", value_parser = parse_interval, value_name = "DURATION")]
+    pub container_disk_watch_interval: u64,
+}
+
+fn parse_interval(text: &str) -> Result<u64, String> {
+    match duration::parse_ms(text)? {
+        ms @ 10.. => Ok(ms),
+        _ => Err("expected 10ms or more".to_owned()),
+    }
 }
 
 impl LimitFlags {
@@ -63,7 +81,11 @@ impl LimitFlags {
     }
 
     pub(super) fn shown(&self, flags: &mut BTreeMap<&'static str, String>) {
-        flags.extend([("cgroups_enable_cfs", self.cgroups_enable_cfs.to_string())]);
+        flags.extend([
+            ("cgroups_enable_cfs", self.cgroups_enable_cfs.to_string()),
+            ("container_disk_watch_interval", duration::show_ms(self.container_disk_watch_interval)),
+            ("enforce_container_disk_quota", self.enforce_container_disk_quota.to_string()),
+        ]);
         let given = [
             ("cgroups_cpu_burst_percent", self.cgroups_cpu_burst_percent.map(|it| it.to_string())),
             ("cgroups_memory_high_percent", self.cgroups_memory_high_percent.map(|it| it.to_string())),

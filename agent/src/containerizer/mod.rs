@@ -12,6 +12,7 @@ pub mod reaper;
 pub mod sandbox;
 pub mod service;
 pub mod steps;
+pub mod used;
 
 #[path = "../../init/record.rs"]
 pub mod record;

@@ -54,6 +54,12 @@ pub enum Input {
         container_id: ContainerId,
         end: ContainerEnd,
     },
+    /// The container's sandbox holds more than it was given of disk. May come again while it is being ended.
+    DiskOverstepped {
+        container_id: ContainerId,
+        limit_bytes: u64,
+        used_bytes: u64,
+    },
     /// An executor calls; answered by one *Answer*.
     Executor {
         caller: Caller,

@@ -1,8 +1,12 @@
-//! What the tasks of a container are told whose processes the kernel killed for want of memory.
+//! Containers that held more than they were given: which are ended for it, and what their tasks are told.
 
+use crate::node::Node;
+use crate::node::effect::Effect;
+use crate::node::executors::Phase;
 use crate::node::input::{OutOfMemory, Termination};
+use model::id::ContainerId;
 use model::quantity::Quantity;
-use model::resources::{MEM, Resource, Resources};
+use model::resources::{DISK, MEM, Resource, Resources};
 use model::task::{Reason, TaskState};
 use std::fmt::Write;
 
@@ -25,7 +29,7 @@ pub(super) fn out_of_memory(end: &OutOfMemory) -> Termination {
             state: TaskState::Failed,
             reason: Reason::CONTAINER_LIMITATION_MEMORY,
             message: overstepped(end).into(),
-            limited: end.limit_bytes.map(memory).into_iter().collect(),
+            limited: end.limit_bytes.map(|bytes| Resource::scalar(MEM, mebibytes(bytes))).into_iter().collect(),
         },
     }
 }
@@ -33,8 +37,6 @@ pub(super) fn out_of_memory(end: &OutOfMemory) -> Termination {
 /// In the words and the order in which Mesos tells it, with what the container held when it was last measured.
 fn overstepped(end: &OutOfMemory) -> String {
     let mut text = "Memory limit exceeded:".to_owned();
-    // What is given out is whole mebibytes nearly always, and tools read the number.
-    let mebibytes = |bytes: u64| Quantity::from_milli(bytes.saturating_mul(1000) >> 20);
     if let Some(limit) = end.limit_bytes {
         _ = write!(text, " Requested: {}MB", mebibytes(limit));
     }
@@ -45,8 +47,35 @@ fn overstepped(end: &OutOfMemory) -> String {
     text
 }
 
-fn memory(bytes: u64) -> Resource {
-    Resource::scalar(MEM, Quantity::from_milli(bytes.saturating_mul(1000) >> 20))
+fn mebibytes(bytes: u64) -> Quantity {
+    Quantity::from_milli(bytes.saturating_mul(1000) >> 20)
+}
+
+impl Node {
+    /// It is ended at once; its tasks are told when nothing of it is left.
+    pub(super) fn disk_overstepped(
+        &mut self,
+        container_id: &ContainerId,
+        limit_bytes: u64,
+        used_bytes: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(executor) = self.executor_mut(container_id) else { return };
+        // One that is ending already ends for its own reason.
+        if !matches!(executor.phase, Phase::Registering | Phase::Running) {
+            return;
+        }
+        executor.phase = Phase::Ending;
+        let (used, limit) = (mebibytes(used_bytes), mebibytes(limit_bytes));
+        executor.termination = Some(Termination {
+            state: TaskState::Failed,
+            reason: Reason::CONTAINER_LIMITATION_DISK,
+            message: format!("Disk usage ({used}MB) exceeds quota ({limit}MB)").into(),
+            limited: [Resource::scalar(DISK, limit)].into_iter().collect(),
+        });
+        self.timers.clear(container_id);
+        effects.push(Effect::Destroy { container_id: container_id.clone() });
+    }
 }
 
 #[cfg(test)]

@@ -109,6 +109,9 @@ impl Node {
             Input::ContainerEnded { container_id, end } => {
                 self.container_ended(now, &container_id, end, effects);
             }
+            Input::DiskOverstepped { container_id, limit_bytes, used_bytes } => {
+                self.disk_overstepped(&container_id, limit_bytes, used_bytes, effects);
+            }
             Input::Executor { caller, framework_id, executor_id, call } => {
                 self.executor_call(now, caller, &framework_id, &executor_id, call, effects);
             }

@@ -210,6 +210,27 @@ fn a_memory_limit_that_was_met_is_what_every_live_task_of_the_executor_is_told()
 }
 
 #[test]
+fn a_sandbox_over_its_limit_ends_its_container_and_tells_its_tasks_why() {
+    let (mut world, container_id) = World::with_task(false, Some("e"));
+    let over = || Input::DiskOverstepped {
+        container_id: container_id.clone(),
+        limit_bytes: 10 << 20,
+        used_bytes: 21 << 19,
+    };
+    world.input(over());
+    assert!(world.dying.contains(&container_id), "it lives");
+    assert_eq!(world.states("t"), [], "told before it is gone");
+    // The next look finds it so, too.
+    world.input(over());
+    world.end_container(&container_id);
+    let owed = world.node.frameworks().next().expect("owed");
+    let told = owed.executors[0].tasks[0].statuses.last().expect("told").clone();
+    assert_eq!((told.state, told.source), (TaskState::Failed, Some(Source::Agent)));
+    assert_eq!(told.reason, Some(Reason::CONTAINER_LIMITATION_DISK));
+    assert_eq!(told.message.as_deref(), Some("Disk usage (10.5MB) exceeds quota (10MB)"));
+}
+
+#[test]
 fn a_kill_before_delivery_is_answered_by_the_agent() {
     let mut world = World::registered(false);
     world.run(task("t", None));

@@ -47,6 +47,13 @@ pub(crate) struct Container {
     destroy: Notify,
 }
 
+impl Container {
+    /// `None` until it runs.
+    pub(super) fn sandbox(&self) -> Option<&Path> {
+        self.running.get().map(|running| running.sandbox.as_path())
+    }
+}
+
 impl Agent {
     pub(super) fn launch(self: &Rc<Self>, launch: Launch) {
         let container = self.add_container(launch.run.clone());

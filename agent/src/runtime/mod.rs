@@ -16,6 +16,7 @@
 pub(crate) mod clock;
 mod collect;
 mod containers;
+mod disk;
 mod dispatch;
 mod facts;
 pub(crate) mod life;

@@ -257,6 +257,7 @@ impl Agent {
             agent.forget_gone(taken_over);
             agent.keep_collecting(ended).await;
         });
+        tokio::task::spawn_local(self.clone().keep_watching_disk());
         tokio::task::spawn_local(self.clone().keep_time());
         tokio::task::spawn_local(self.clone().measure());
         self.watch_ends();

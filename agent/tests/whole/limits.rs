@@ -1,8 +1,11 @@
-//! What a task is told that its limits ended. Needs the memory controller in the cgroup2 tree: `cargo xtask vm` has it.
+//! What a task is told that its limits ended. Those of memory need its controller in the cgroup2 tree, which the machines of
+//! `cargo xtask vm` have.
 
 use crate::agent::{Agent, Place};
 use crate::master::{Master, command, framework};
 use crate::needs;
+use model::quantity::Quantity;
+use model::resources::{DISK, Resource};
 use model::task::{Reason, Source, TaskState};
 
 /// A shell that holds ever more in a variable.
@@ -65,4 +68,33 @@ fn a_limit_below_the_containers_own_is_not_taken_for_it() {
     assert_eq!(failed.reason, Some(Reason::EXECUTOR_TERMINATED));
     let message = failed.message.as_deref().unwrap();
     assert!(message.ends_with("killed 1 of its processes, though its own limit was not met"), "{message}");
+}
+
+#[test]
+fn a_task_whose_sandbox_is_past_its_limit_fails_for_that_reason() {
+    let flags = ["--enforce-container-disk-quota", "--container-disk-watch-interval=50ms"];
+    let (place, master) = (Place::new(&flags), Master::start());
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    let run = |session: &mut crate::master::Session, id: &str, line: &str| {
+        let mut task = command(id, line);
+        task.resources.add_part(&Resource::scalar(DISK, Quantity::from_units(4)));
+        session.run(&framework(false), task);
+    };
+    // 3 MiB are within it, and what lies elsewhere is nothing of the sandbox's.
+    run(&mut session, "small", "ln -s / root; head -c 3145728 /dev/zero > file; sleep 1");
+    session.follow("small", TaskState::Finished);
+    run(&mut session, "large", "mkdir -p a/b; head -c 6291456 /dev/zero > a/b/file; sleep 1000");
+    let told = session.follow("large", TaskState::Failed);
+    let failed = told.last().unwrap();
+    assert_eq!(
+        (failed.source, failed.reason),
+        (Some(Source::Agent), Some(Reason::CONTAINER_LIMITATION_DISK))
+    );
+    let message = failed.message.as_deref().unwrap();
+    assert!(message.starts_with("Disk usage (") && message.ends_with("MB) exceeds quota (4MB)"), "{message}");
+    let v1 = ::api::convert::status::to_v1(failed).unwrap();
+    let limited = ::api::convert::resources::from_v1(&v1.limitation.unwrap().resources).unwrap();
+    assert_eq!(limited.to_string(), "disk:4");
+    drop(agent);
 }
