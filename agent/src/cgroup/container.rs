@@ -263,6 +263,7 @@ mod tests {
         let tree = Tree::at(root.to_owned());
         let limits = Limits {
             cpus_milli: 250,
+            cpus_revocable_milli: 0,
             cpus_max_milli: Some(500),
             cpus_burst_milli: None,
             memory_bytes: 64 << 20,
@@ -300,6 +301,7 @@ mod tests {
         let tree = Tree::at(folder.path().to_owned());
         let limits = Limits {
             cpus_milli: 1000,
+            cpus_revocable_milli: 0,
             cpus_max_milli: None,
             cpus_burst_milli: None,
             memory_bytes: 0,

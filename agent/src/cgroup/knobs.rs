@@ -43,6 +43,8 @@ impl Controller {
 pub struct Limits {
     /// Its guarantee: under contention it gets CPU in this proportion.
     pub cpus_milli: u64,
+    /// Part of that which is others' and only lent: it weighs next to nothing against what is guaranteed.
+    pub cpus_revocable_milli: u64,
     /// `None`: idle CPUs are its to use, beyond the guarantee.
     pub cpus_max_milli: Option<u64>,
     /// CPU time that it may save up while it is below that limit, and use beyond it later, in thousandths of a CPU for one
@@ -62,6 +64,8 @@ pub struct Limits {
 
 /// cpu.weight of one CPU: the kernel's default weight, so a container of one CPU weighs what an ordinary group does.
 const WEIGHT_PER_CPU: u64 = 100;
+/// And of one that is revocable: about a hundredth, as in Mesos (10 shares instead of 1024).
+const WEIGHT_PER_REVOCABLE_CPU: u64 = 1;
 const WEIGHT_MIN: u64 = 1;
 const WEIGHT_MAX: u64 = 10_000;
 /// The kernel's default period.
@@ -139,7 +143,9 @@ impl Knob {
 
 /// Everything to be set in a new container's directory, in the order in which it is to be set.
 pub fn knobs(limits: &Limits) -> Vec<Knob> {
-    let weight = (limits.cpus_milli * WEIGHT_PER_CPU / 1000).clamp(WEIGHT_MIN, WEIGHT_MAX);
+    let firm_milli = limits.cpus_milli.saturating_sub(limits.cpus_revocable_milli);
+    let weight = firm_milli * WEIGHT_PER_CPU + limits.cpus_revocable_milli * WEIGHT_PER_REVOCABLE_CPU;
+    let weight = (weight / 1000).clamp(WEIGHT_MIN, WEIGHT_MAX);
     let quota_us = limits.cpus_max_milli.map(|milli| (milli * PERIOD_US / 1000).max(QUOTA_MIN_US));
     let at_least_min = |bytes: u64| bytes.max(MEMORY_MIN_BYTES);
     let mut knobs = vec![Knob::CpuWeight(weight)];
@@ -187,6 +193,7 @@ mod tests {
     fn limits() -> Limits {
         Limits {
             cpus_milli: 1500,
+            cpus_revocable_milli: 0,
             cpus_max_milli: None,
             cpus_burst_milli: None,
             memory_bytes: 256 * MIB,
@@ -265,6 +272,8 @@ mod tests {
         assert!(tiny.contains(&Knob::MemoryMax(Some(32 * MIB))));
         let huge = knobs(&Limits { cpus_milli: 1_000_000, ..limits() });
         assert!(huge.contains(&Knob::CpuWeight(10_000)));
+        let lent = knobs(&Limits { cpus_milli: 4100, cpus_revocable_milli: 4000, ..limits() });
+        assert!(lent.contains(&Knob::CpuWeight(14)) && lent.contains(&Knob::IoWeight(14)));
     }
 
     #[test]

@@ -47,10 +47,13 @@ pub fn limits(shares: &[Share], policy: &LimitPolicy) -> Limits {
     };
     let cpus_are_limited = policy.cpus_are_limits || shares.iter().any(|share| share.cpus_max.is_some());
     let cpus_max = ceiling(CPUS, |share| share.cpus_max).filter(|_| cpus_are_limited);
+    let lent = shares.iter().flat_map(|share| share.resources.iter()).filter(|part| part.is_revocable);
+    let lent: Resources = lent.cloned().collect();
     let cpus_max_milli = cpus_max.map(Quantity::milli);
     let memory_max_bytes = ceiling(MEM, |share| share.memory_max).map(mebibytes);
     Limits {
         cpus_milli: sum(CPUS).milli(),
+        cpus_revocable_milli: lent.scalar(CPUS).milli(),
         cpus_max_milli,
         cpus_burst_milli: policy
             .cpus_burst_percent
@@ -99,6 +102,15 @@ mod tests {
         assert_eq!((strict.cpus_max_milli, strict.cpus_burst_milli), (Some(1100), Some(550)));
         assert_eq!(strict.memory_high_bytes, Some((160 << 20) / 100 * 90));
         assert_eq!((plain.cpus_burst_milli, plain.memory_high_bytes), (None, None));
+    }
+
+    #[test]
+    fn what_is_revocable_is_told_apart() {
+        let mut lent = share(1000, 128);
+        lent.resources
+            .add_part(&Resource { is_revocable: true, ..Resource::scalar(CPUS, Quantity::from_milli(2000)) });
+        let limits = limits(&[share(100, 32), lent], &LimitPolicy::default());
+        assert_eq!((limits.cpus_milli, limits.cpus_revocable_milli), (3100, 2000));
     }
 
     #[test]

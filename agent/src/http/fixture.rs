@@ -136,6 +136,7 @@ impl Scene {
             let known = self.executors().any(|executor| executor.container_id == *id);
             let limits = Limits {
                 cpus_milli: 200,
+                cpus_revocable_milli: 0,
                 cpus_max_milli: None,
                 cpus_burst_milli: None,
                 memory_bytes: 64 << 20,
