@@ -46,6 +46,8 @@ pub struct User<'a> {
 pub fn steps(plan: &Plan, user: Option<User<'_>>) -> Vec<Step> {
     let text = |text: &str| CString::new(text).expect("the plan holds no NUL");
     let mut steps = vec![
+        // Or init would keep the file system in use that the agent was started in.
+        Step::Chdir(text("/")),
         Step::Session,
         Step::Fork,
         // Of its own, for the terminal and the signals of a group are its business and not init's.

@@ -41,6 +41,7 @@ fn an_init_is_small_and_holds_nothing_of_its_agents() {
         // But for where it writes the end to, no descriptor is left.
         let open: Vec<_> = std::fs::read_dir(format!("/proc/{init}/fd")).unwrap().collect();
         assert_eq!(open.len(), 1);
+        assert_eq!(std::fs::read_link(format!("/proc/{init}/cwd")).unwrap().to_str(), Some("/"));
         scene.end(&running).await;
     });
 }
