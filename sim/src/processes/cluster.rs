@@ -147,6 +147,11 @@ impl Cluster {
         }
     }
 
+    /// To an agent that runs: SIGSTOP makes it silent, SIGCONT lets it speak again.
+    pub fn signal_agent(&self, index: usize, signal: Signal) -> Result<()> {
+        self.agents[index].daemon.as_ref().context("the agent does not run")?.signal(signal)
+    }
+
     /// Waits until as many agents are active as were started.
     pub async fn until_registered(&mut self) -> Result<()> {
         let count = self.agents.len();

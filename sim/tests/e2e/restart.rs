@@ -7,6 +7,7 @@ use std::time::Duration;
 use api::v1;
 use api::v1::TaskState;
 use client::scheduler::Incoming;
+use nix::sys::signal::Signal;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::support::{Framework, PATIENCE, Target, command_task, processes, program};
@@ -107,14 +108,15 @@ async fn a_run_waits_for_its_agent_when_the_master_is_new() {
     said("TASK_RUNNING").await;
     let running = processes(&below, "until");
 
-    cluster.kill_agent(0);
+    // Not killed: the framework does not checkpoint, so that its tasks would end with their agent.
+    cluster.signal_agent(0, Signal::SIGSTOP).unwrap();
     cluster.restart_master().await.unwrap();
     let dropped = async |cluster: &sim::processes::Cluster| {
         let metrics = cluster.get("/metrics/snapshot").await?;
         Ok(metrics["master/messages_reconcile_tasks"].as_f64() > Some(0.0))
     };
     cluster.until("the framework is back and has asked", PATIENCE, dropped).await.unwrap();
-    cluster.restart_agent(0).unwrap();
+    cluster.signal_agent(0, Signal::SIGCONT).unwrap();
     cluster.until_registered().await.unwrap();
     assert!(run.try_wait().unwrap().is_none(), "it goes on");
     assert_eq!(processes(&below, "until"), running, "and so does the task");
