@@ -71,7 +71,10 @@ impl Writer {
         for (at, (old, new)) in old.iter_mut().zip(named).enumerate() {
             if let (None, Some(mut seat)) = (&old, new) {
                 seat.row = block.banks.get(at / BANK_ROWS).and_then(|bank| self.claim(&seat, *bank, at, now));
-                seat.row.into_iter().for_each(|row| hear(seat.appeared(row)));
+                match seat.row {
+                    Some(row) => hear(seat.appeared(row)),
+                    None => self.refuse(),
+                }
                 *old = Some(seat);
             }
         }

@@ -25,6 +25,8 @@ pub struct Block {
     /// For the first `8 * banks.len()` rows. There is none for the others where the table is full, and nobody shows them.
     pub(super) banks: Vec<usize>,
     node: Option<NodeRow>,
+    /// There was no room for it.
+    is_node_refused: bool,
     /// Of the node's newest figures.
     node_timestamp: UnixTime,
 }
@@ -162,7 +164,12 @@ impl Writer {
             return;
         }
         let is_new = block.node.is_none();
-        let Some(row) = block.node.or_else(|| self.allocate_node()) else { return };
+        let Some(row) = block.node.or_else(|| self.allocate_node()) else {
+            if !std::mem::replace(&mut block.is_node_refused, true) {
+                self.refuse();
+            }
+            return;
+        };
         block.node = Some(row);
         // An agent that was removed has a session for a moment longer.
         if !self.is_node_known(row) {

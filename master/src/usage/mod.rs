@@ -40,7 +40,7 @@ use model::time::UnixTime;
 use model::usage::{NodeUsage, Usage};
 use slab::Slab;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Containers that run, or are over and shown, at most, each: chunks are made when needed and never given back.
 const ROWS_MAX: usize = 1 << 22;
@@ -137,9 +137,26 @@ pub struct Table {
     last: Slab<ContainerBank, BANKS>,
     nodes: Slab<NodeBank, BANKS>,
     node_rings: Slab<Ring<1>, BANKS>,
+    room: Room,
+    /// Containers and nodes that found no room, each once a session.
+    refused: AtomicU64,
+}
+
+/// How much there is place for.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    /// Containers that run, or are over and shown, each.
+    rows: usize,
+    nodes: usize,
 }
 
 impl Table {
+    /// How many containers and nodes found the table full, so that nothing is known of what they use; all others are
+    /// measured as ever. One that comes back in another session and still finds no room counts again.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     /// The container's figures, or `None` when the row is another container's by now, or nothing was reported yet.
     pub fn read(&self, row: Row) -> Option<Figures> {
         Some(self.read_timed(row)?.0)
@@ -186,13 +203,19 @@ impl std::fmt::Debug for Table {
 
 /// A new, empty table: who writes it, and what to read it by.
 pub fn table() -> (Writer, Arc<Table>) {
+    table_for(Room { rows: ROWS_MAX, nodes: NODES_MAX })
+}
+
+fn table_for(room: Room) -> (Writer, Arc<Table>) {
     let table = Arc::new(Table {
-        places: Slab::new(2 * ROWS_MAX),
-        live: Slab::new(ROWS_MAX / BANK_ROWS),
-        rings: Slab::new(ROWS_MAX / BANK_ROWS),
-        last: Slab::new(ROWS_MAX / BANK_ROWS),
-        nodes: Slab::new(NODES_MAX),
-        node_rings: Slab::new(NODES_MAX),
+        places: Slab::new(2 * room.rows),
+        live: Slab::new(room.rows / BANK_ROWS),
+        rings: Slab::new(room.rows / BANK_ROWS),
+        last: Slab::new(room.rows / BANK_ROWS),
+        nodes: Slab::new(room.nodes),
+        node_rings: Slab::new(room.nodes),
+        room,
+        refused: AtomicU64::new(0),
     });
     (Writer::new(Arc::clone(&table)), table)
 }

@@ -291,6 +291,34 @@ fn reports_that_contradict_themselves_or_the_session_are_refused_or_passed_over(
 }
 
 /// However many come and go, and agents with them, the table is as large as there were at once.
+/// The one too many is unknown, and counted once; the others do not notice, and who comes back when there is room has it.
+#[test]
+fn a_full_table_counts_whom_it_refuses_and_harms_nobody() {
+    let (mut writer, table) = table_for(Room { rows: 2 * BANK_ROWS, nodes: 1 });
+    let (mut early, mut late) = (Agent::new(), Agent::new());
+    let fills: Vec<_> = (0..16).map(|n| line(n, n)).collect();
+    early.report(&mut writer, &fills);
+    assert_eq!(table.refused(), 0);
+    let too_many = [line("x", 1), line("y", 2), line("z", 3)];
+    assert_eq!(late.report(&mut writer, &too_many), [], "nobody is told of rows that are not there");
+    assert_eq!(table.refused(), 4, "three containers and their node");
+    late.report(&mut writer, &too_many);
+    assert_eq!(table.refused(), 4, "not once a report");
+    late.finish(&mut writer, over("x", 9));
+
+    let more: Vec<_> = (0..16).map(|n| line(n, 2 * n)).collect();
+    early.report(&mut writer, &more);
+    for n in 0..16 {
+        assert_eq!(table.read(early.row(n)), Some(Figures { usage: usage(2 * n), is_final: false }));
+    }
+    early.reconnect(&mut writer);
+    (0..16).for_each(|n| writer.release(early.row(n)));
+    late.reconnect(&mut writer);
+    assert_eq!(late.report(&mut writer, &too_many[1..]).len(), 2, "the node still has no room");
+    assert_eq!(shown(&table, late.row("y")), Some((2, false)));
+    assert_eq!(table.refused(), 5);
+}
+
 #[test]
 fn the_table_does_not_grow_with_containers_that_come_and_go() {
     let (mut writer, table) = table();

@@ -1,7 +1,7 @@
 //! The table's one writer: which rows, banks and nodes are whose. What a report writes is in `block.rs`.
 
 use super::bank::FINAL;
-use super::{BANK_ROWS, Figures, NODES_MAX, NodeRow, Place, ROWS_MAX, Row, Table};
+use super::{BANK_ROWS, Figures, NodeRow, Place, Row, Table};
 use model::id::ContainerId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -67,13 +67,14 @@ impl Writer {
         }
     }
 
-    /// A row for a container that has none; it stands nowhere yet. `None` when there are [`ROWS_MAX`] twice over.
+    /// A row for a container that has none; it stands nowhere yet. `None` when there are [`ROWS_MAX`](super::ROWS_MAX) twice
+    /// over.
     pub fn allocate(&mut self) -> Option<Row> {
         if let Some(index) = self.free_rows.pop() {
             return Some(Row { index, generation: self.rows[index as usize].generation });
         }
         let index = self.rows.len();
-        self.table.places.make(index).filter(|_| index < 2 * ROWS_MAX)?;
+        self.table.places.make(index).filter(|_| index < 2 * self.table.room.rows)?;
         self.rows.push(RowState { generation: 1, place: Place::Nowhere, orphan: None });
         Some(Row { index: u32::try_from(index).expect("fewer than 2^32 rows"), generation: 1 })
     }
@@ -132,6 +133,7 @@ impl Writer {
             Place::Last(bank, at) => Some(bank * BANK_ROWS + at),
             _ => self.free_last.pop().or_else(|| {
                 self.table.last.make(self.used_last / BANK_ROWS)?;
+                (self.used_last < self.table.room.rows).then_some(())?;
                 self.used_last += 1;
                 Some(self.used_last - 1)
             }),
@@ -152,7 +154,7 @@ impl Writer {
             Some(bank) => bank,
             None => {
                 let bank = self.banks.len();
-                self.table.live.make(bank)?;
+                self.table.live.make(bank).filter(|_| bank < self.table.room.rows / BANK_ROWS)?;
                 self.table.rings.make(bank)?;
                 self.banks.push(BankState::default());
                 bank
@@ -187,6 +189,11 @@ impl Writer {
         self.orphans.get(name).copied()
     }
 
+    /// A container or a node finds no room.
+    pub(super) fn refuse(&self) {
+        self.table.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// How many rows, banks and last places were ever needed at once.
     #[cfg(test)]
     pub(super) fn sizes(&self) -> [usize; 3] {
@@ -199,7 +206,7 @@ impl Writer {
             Some(index) => index,
             None => {
                 let index = self.nodes.len();
-                self.table.nodes.make(index).filter(|_| index < NODES_MAX)?;
+                self.table.nodes.make(index).filter(|_| index < self.table.room.nodes)?;
                 self.table.node_rings.make(index)?;
                 self.nodes.push(1);
                 u32::try_from(index).expect("fewer than 2^32 nodes")

@@ -132,6 +132,8 @@ fn counters(page: &mut Page, snapshot: &Snapshot, around: &Around) {
     ] {
         page.one(name, Kind::Counter, help, Value::Whole(count));
     }
+    let help = "Containers and nodes whose figures found no room in the usage table.";
+    page.one("ingot_usage_refused_total", Kind::Counter, help, Value::Whole(snapshot.usage.refused()));
 }
 
 const ALIVE: [TaskState; 5] =

@@ -55,6 +55,7 @@ fn a_scrape_finds_the_cluster_its_frameworks_roles_and_agents() {
         "ingot_cluster_agents{state=\"connected\"} 1".to_owned(),
         "ingot_master_slave_removals_reason_unhealthy_total 0".to_owned(),
         "ingot_allocator_decisions_total 7".to_owned(),
+        "ingot_usage_refused_total 0".to_owned(),
         format!("ingot_framework_tasks{{{of_framework},state=\"TASK_RUNNING\"}} 4"),
         // Two containers, though four tasks.
         format!("ingot_framework_memory_current_bytes{{{of_framework}}} 8192"),
