@@ -1,4 +1,4 @@
-//! What Prometheus scrapes from both daemons, while a task runs: held against its own checker.
+//! What is measured of a task that runs: as Prometheus scrapes it from both daemons, and what it used lately.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -62,4 +62,34 @@ async fn both_daemons_pages_of_metrics_are_as_prometheus_wants_them() {
     let total = node["memory_total_bytes"].as_u64().unwrap();
     assert!(total > node["memory_available_bytes"].as_u64().unwrap(), "{node}");
     assert!(pages[2].contains(&format!("}} {total}\n")), "{node}");
+}
+
+#[tokio::test]
+async fn what_a_task_used_lately_is_told_second_by_second() {
+    let test = "what_a_task_used_lately_is_told_second_by_second";
+    let Some((mut target, _)) = Target::start_own(test).await else { return };
+    let mut task = program("ingot", &target);
+    let busy = ["run", "--quiet", "--", "while :; do :; done"];
+    let mut task = task.args(busy).stdout(Stdio::null()).spawn().unwrap();
+    let mut master = Operator::new(target.master.clone());
+    let mut newest = serde_json::Value::Null;
+    target
+        .until("two seconds of the task are told", async || {
+            let tasks = master.get_json("/tasks").await.unwrap();
+            let Some(id) = tasks["tasks"][0]["id"].as_str() else { return false };
+            let path = format!("/ingot/history?task_id={id}&figures=cpu_ns,memory_bytes&step_s=1");
+            let told = master.get_json(&path).await.unwrap();
+            newest = told["series"].get(0).cloned().unwrap_or_default();
+            let known = newest["cpu_ns"].as_array().into_iter().flatten().filter(|it| it.is_u64()).count();
+            known >= 2
+        })
+        .await;
+    task.kill().unwrap();
+    task.wait().unwrap();
+    assert!(newest.get("network_bytes").is_none(), "not asked for: {newest}");
+    let of = |name: &str| newest[name].as_array().unwrap().iter().filter_map(serde_json::Value::as_u64).max();
+    // Of one thread, in a second: all of a CPU at most, and a loop gets some of it however busy the machine is.
+    assert!(of("cpu_ns").is_some_and(|ns| ns > 10_000_000), "{newest}");
+    assert!(of("memory_bytes").is_some_and(|bytes| bytes > 100_000), "{newest}");
+    assert_eq!(newest["timestamps"].as_array().unwrap().len(), newest["cpu_ns"].as_array().unwrap().len());
 }
