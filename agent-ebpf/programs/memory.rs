@@ -7,8 +7,8 @@
 //!
 //! A process's pages are `mm->rss_stat`: file + anonymous + shared memory, the same three that `VmRSS` sums. Since 6.2 each
 //! is a `percpu_counter`: a shared count, plus a remainder on every CPU that is folded in once it reaches a batch
-//! (max(32, 2 x CPUs) pages). `resident` looks only at the shared counts; when they have changed it sums the remainders
-//! too, so its price is paid once a batch, not once a page. Error: at that moment none but a fold on another CPU that is
+//! (max(32, 2 x CPUs) pages). `resident` leaves where this CPU has not just folded, and else looks at the shared counts; when
+//! they have changed it sums the remainders too, so its price is paid once a batch, not once a page. Error: at that moment none but a fold on another CPU that is
 //! half done; until the next fold or sweep, less than a batch for each CPU and counter that the process is changing. At exec
 //! and at exit (where the `mm` is still there: 6.16) the exact sum is taken, and at exit the kernel's own high-water mark,
 //! so that the shortest process has its true peak. Where remainders cannot be read (probe.rs) the shared counts alone are used.
@@ -34,7 +34,7 @@ use agent_ebpf::{CONTAINERS_MAX, CPUS_MAX, Memory};
 use aya_ebpf::Global;
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::HashMap;
-use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_probe_read_kernel};
 use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
 
@@ -66,10 +66,14 @@ const PLAIN_STRIDE: u32 = 8;
 /// Arguments: the memory, which of its counters.
 #[btf_tracepoint(function = "rss_stat")]
 pub(crate) fn resident(ctx: BtfTracePointContext) -> i32 {
-    if ctx.arg::<u32>(1) == SWAPPED {
+    let member = ctx.arg::<u32>(1);
+    if member == SWAPPED {
         return 0;
     }
     let mm: Mm = ctx.arg(0);
+    if !has_folded(mm, member) {
+        return 0;
+    }
     // SAFETY: see `load!`.
     let owner = unsafe { load!(mm, MM_OWNER, Task) };
     if owner.is_null() || task::container_of(owner) == 0 {
@@ -238,6 +242,38 @@ fn shared_counts(mm: Mm) -> [u64; 3] {
     })
 }
 
+/// Whether the change may have moved the counter's shared count: a fold leaves nothing in this CPU's remainder
+/// (`percpu_counter_add_batch` of lib/percpu_counter.c). All but one in some thirty page faults go no further than this.
+/// A thread that is moved to another CPU between its change and this look may hide a fold; the next one, or the sweep, shows it.
+#[inline(always)]
+fn has_folded(mm: Mm, member: u32) -> bool {
+    if CPUS.load() == 0 {
+        return true;
+    }
+    let [file, anon, shmem] = remainders(mm);
+    let remainder = match member {
+        0 => file,
+        1 => anon,
+        _ => shmem,
+    };
+    // SAFETY: takes no pointer.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let offset = CPU_OFFSETS.get(cpu).copied().unwrap_or(0);
+    if offset == 0 {
+        return true;
+    }
+    // SAFETY: the helper fails on an address that cannot be read.
+    unsafe { bpf_probe_read_kernel(remainder.wrapping_add(offset) as *const i32) }.unwrap_or(0) == 0
+}
+
+/// Where the counters keep what CPUs hold, in the order of [`RESIDENT`]. Numbers to the verifier, not pointers: what they
+/// lead to is read by the checked helper.
+#[inline(always)]
+fn remainders(mm: Mm) -> [u64; 3] {
+    // SAFETY: see `load!`.
+    RESIDENT.map(|member| unsafe { load!(mm.add(counter(member)), COUNTER_REMAINDERS, u64) })
+}
+
 /// One number for the three, different when one of them has changed but for changes that make up for each other in odd ways.
 #[inline(always)]
 fn mixed(counts: [u64; 3]) -> u32 {
@@ -281,9 +317,7 @@ fn exact(mm: Mm, shared: [u64; 3]) -> Pages {
         return Pages::of(shared);
     }
     let mut sums = shared;
-    // SAFETY: see `load!`. Numbers to the verifier, not pointers: what they lead to is read by the checked helper.
-    let remainders =
-        RESIDENT.map(|member| unsafe { load!(mm.add(counter(member)), COUNTER_REMAINDERS, u64) });
+    let remainders = remainders(mm);
     for cpu in 0..CPUS_MAX as u32 {
         if cpu >= CPUS.load() {
             break;
