@@ -297,7 +297,7 @@ impl Node {
                 self.own_update(now, &framework_id, Some(container_id), status, effects);
             }
         }
-        if !is_command && self.registration.is_registered() {
+        if !is_command && self.registration.is_introduced() {
             effects.push(Effect::Send(Box::new(ToMaster::ExecutorExited {
                 framework_id: framework_id.clone(),
                 executor_id: executor_id.clone(),

