@@ -49,7 +49,7 @@ mount -t devpts devpts /dev/pts
 mount -t tmpfs -o mode=1777 shm /dev/shm
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t bpf bpf /sys/fs/bpf
-for controller in cpu cpuset io memory pids; do echo +$controller > /sys/fs/cgroup/cgroup.subtree_control; done
+for controller in cpu cpuset hugetlb io memory pids; do echo +$controller > /sys/fs/cgroup/cgroup.subtree_control; done
 ip link set lo up
 cd /
 ";
