@@ -4,6 +4,7 @@
 mod accounting;
 mod allocations;
 mod clock;
+mod daemons;
 mod launch;
 mod offers;
 mod report;

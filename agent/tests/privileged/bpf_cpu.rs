@@ -3,7 +3,7 @@
 use agent::bpf::Figure;
 
 use crate::metered::{Cgroup, Meter};
-use crate::scene::DEADLINE;
+use crate::scene::until;
 
 /// The bar: a thousandth of the kernel's figure, which itself is cut to whole microseconds.
 fn assert_same(counted_ns: u64, kernel_ns: u64, what: &str) {
@@ -95,7 +95,7 @@ fn page_faults_are_the_kernels_own() {
     for step in ["start", "grown"] {
         assert_eq!(inmate.heard("at "), step);
         // It says so before it waits.
-        wait_until(|| {
+        until("every fault is counted", || {
             let cpu = meter.bpf.read(container.id).unwrap().unwrap().cpu.unwrap();
             let kernel = stat_numbers(inmate.pid());
             (cpu.faults_minor, cpu.faults_major) == (kernel[MIN_FLT], kernel[MAJ_FLT])
@@ -117,14 +117,6 @@ fn stat_numbers(pid: u32) -> Vec<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let (_, rest) = text.rsplit_once(')').unwrap();
     rest.split_whitespace().skip(1).map(|it| it.parse().unwrap_or(0)).collect()
-}
-
-fn wait_until(mut done: impl FnMut() -> bool) {
-    let start = std::time::Instant::now();
-    while !done() {
-        assert!(start.elapsed() < DEADLINE, "it never comes");
-        std::thread::yield_now();
-    }
 }
 
 /// Cgroups that a task makes inside its container count for the container; neighbours do not.

@@ -1,20 +1,10 @@
 //! The first process of a container: what it costs, what it passes on, what it cleans up, and what it leaves behind. Nothing
 //! here needs root or cgroups.
 
-use std::time::Instant;
-
 use agent::sys::pidfd::Exit;
 use agent::sys::processes;
 
-use crate::scene::{DEADLINE, Scene, block_on, is_alive, read_when_written, within};
-
-fn until(what: &str, holds: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < DEADLINE, "never: {what}");
-        std::thread::yield_now();
-    }
-}
+use crate::scene::{Scene, block_on, is_alive, read_when_written, until, within};
 
 fn proc_file(pid: u32, name: &str) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap()

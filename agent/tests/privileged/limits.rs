@@ -11,7 +11,7 @@ use agent::containerizer::service::Running;
 use agent::sys::pidfd::Exit;
 
 use crate::needs::{self, Need};
-use crate::scene::{DEADLINE, Scene, block_on, is_alive, read_when_written, shell, within};
+use crate::scene::{Scene, block_on, is_alive, read_when_written, shell, until, within};
 
 /// A scene where these are enforced; else `None`, and it has been said why.
 fn scene(test: &str, controllers: &[Controller], extras: Extras) -> Option<Scene> {
@@ -44,15 +44,6 @@ fn keyed(group: &Path, file: &str, key: &str) -> u64 {
 
 fn number(group: &Path, file: &str) -> u64 {
     std::fs::read_to_string(group.join(file)).unwrap().trim().parse().unwrap()
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < DEADLINE, "never: {what}");
-        // The machine may have as few CPUs as the test has containers.
-        std::thread::park_timeout(std::time::Duration::from_millis(20));
-    }
 }
 
 const BUSY: &str = "while :; do :; done";

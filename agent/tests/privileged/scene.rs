@@ -17,6 +17,15 @@ use model::id::ContainerId;
 /// Longer than anything takes, in a machine that is emulated on a busy one too, so that a hang is a failure and not a hang.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < DEADLINE, "never: {what}");
+        // The machine may have as few CPUs as the test has containers.
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
 static MADE: AtomicU32 = AtomicU32::new(0);
 
 pub struct Scene {

@@ -1,6 +1,6 @@
 //! What a task brings with it, and what it leaves behind.
 
-use crate::agent::{PATIENCE, Place};
+use crate::agent::{Place, until};
 use crate::master::{Master, Session, command, framework};
 use ::api::v1;
 use model::task::{Reason, TaskInfo, TaskState};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 /// A command task with files.
 fn with_uris(task_id: &str, shell: &str, uris: &[v1::command_info::Uri]) -> TaskInfo {
@@ -102,14 +102,6 @@ fn a_file_that_cannot_be_had_fails_the_task_by_name() {
     }
 }
 
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 fn run_to_the_end(session: &mut Session, task: &str, checkpoint: bool) -> String {
     session.run(&framework(checkpoint), command(task, "echo left > behind"));
     let told = session.follow(task, TaskState::Finished);
@@ -138,7 +130,7 @@ fn what_is_over_is_deleted_when_its_time_has_come() {
     let told = session.follow("stays", TaskState::Running);
     let stays = told.last().unwrap().container.clone().unwrap().container_id.to_string();
     let goes = run_to_the_end(&mut session, "goes", true);
-    wait_until("sandbox and checkpoint of what is over are still there", || {
+    until("sandbox and checkpoint of what is over are gone", || {
         !folders(place.work_dir()).iter().any(|name| *name == goes || name == "goes")
     });
     let left = folders(place.work_dir());
@@ -149,7 +141,7 @@ fn what_is_over_is_deleted_when_its_time_has_come() {
     assert!(metrics["gc/path_removals_succeeded"].as_f64().unwrap() >= 1.0);
     session.kill("stays", Some(0));
     session.follow("stays", TaskState::Killed);
-    wait_until("a framework that is over has folders left", || {
+    until("a framework that is over has no folders left", || {
         !folders(place.work_dir()).iter().any(|name| *name == stays || name == "F")
     });
 }
@@ -165,7 +157,7 @@ fn what_is_due_is_found_again_by_the_agents_next_life() {
     let executors = place.work_dir().join("meta/slaves/M-S0/frameworks/F/executors");
     let meta = executors.join("old/runs").join(&old);
     for run in [meta.clone(), executors.join("new/runs").join(&new)] {
-        wait_until("the run is not over", || run.join("executor.done").exists());
+        until("the run is over", || run.join("executor.done").exists());
     }
     agent.kill();
     // Time passes.
@@ -179,7 +171,7 @@ fn what_is_due_is_found_again_by_the_agents_next_life() {
     std::fs::create_dir_all(&earlier).unwrap();
     std::fs::File::open(&earlier).unwrap().set_modified(long_ago).unwrap();
     let (agent, _session) = place.start(&master);
-    wait_until("what is due is still there", || {
+    until("what is due is gone", || {
         let names = folders(place.work_dir());
         !names.contains(&old) && !names.iter().any(|name| name == "M-S9")
     });

@@ -1,13 +1,12 @@
 //! What the agent itself costs: the real one, with a real master, a framework and a thousand containers that sleep, every
 //! figure on, a report a second. Its CPU time and memory are the kernel's figures of its process.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use api::v1;
-use client::Encoding;
 use client::scheduler::{self, Calls, Events, Incoming};
+use client::{Encoding, scalar};
 use serde_json::json;
 use sim::processes::{Cluster, Options, Ports, agent_cgroup};
 
@@ -15,6 +14,7 @@ use super::needs::COUNTED_CONTAINERS;
 use super::scene::Scene;
 use super::{Findings, Part};
 use crate::clock;
+use crate::daemons;
 use crate::report::{Better, Goal};
 
 const CPU: Goal = Goal {
@@ -47,7 +47,7 @@ fn run(_: &Scene, findings: &mut Findings) -> anyhow::Result<()> {
 
 async fn measure(findings: &mut Findings) -> anyhow::Result<()> {
     let options = Options {
-        programs: programs()?,
+        programs: daemons::programs()?,
         folder: None,
         ports: Ports::Free,
         agents: 1,
@@ -77,17 +77,6 @@ async fn measure(findings: &mut Findings) -> anyhow::Result<()> {
     findings.detail("kernel_slab_kib_a_container", a_container(slab_after.saturating_sub(slab_before)));
     findings.detail("threads", thread_times(pid));
     cluster.stop()
-}
-
-/// Where `ingot-master` and `ingot-agent` are: beside this program.
-fn programs() -> anyhow::Result<PathBuf> {
-    let folder = std::env::current_exe()?.parent().context("this program lies in no folder")?.to_owned();
-    for program in ["ingot-master", "ingot-agent"] {
-        if !folder.join(program).exists() {
-            bail!("{program} is not beside ingot-bench: cargo build --release -p agent -p master");
-        }
-    }
-    Ok(folder)
 }
 
 struct Cost {
@@ -202,24 +191,15 @@ fn task(number: usize, agent_id: &v1::AgentId) -> v1::TaskInfo {
     let executor = v1::ExecutorInfo {
         executor_id: v1::ExecutorId { value: name.clone() },
         command: Some(command),
-        resources: vec![scalar("cpus", 0.1), scalar("mem", 1.0)],
+        resources: vec![scalar("cpus", 100), scalar("mem", 1_000)],
         ..Default::default()
     };
     v1::TaskInfo {
         name: name.clone(),
         task_id: v1::TaskId { value: name },
         agent_id: agent_id.clone(),
-        resources: vec![scalar("cpus", 1.0), scalar("mem", 32.0)],
+        resources: vec![scalar("cpus", 1_000), scalar("mem", 32_000)],
         executor: Some(executor),
-        ..Default::default()
-    }
-}
-
-fn scalar(name: &str, value: f64) -> v1::Resource {
-    v1::Resource {
-        name: name.to_owned(),
-        r#type: v1::value::Type::Scalar as i32,
-        scalar: Some(v1::value::Scalar { value }),
         ..Default::default()
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use api::v1;
 use api::v1::TaskState;
 use client::scheduler::{self, Calls, Events, Incoming};
-use client::{Address, Encoding};
+use client::{Address, Encoding, scalar};
 
 use crate::clock;
 
@@ -149,18 +149,9 @@ impl Framework {
             name: name.clone(),
             task_id: v1::TaskId { value: name },
             agent_id: agent_id.clone(),
-            resources: vec![scalar("cpus", 0.1), scalar("mem", 32.0)],
+            resources: vec![scalar("cpus", 100), scalar("mem", 32_000)],
             command: Some(command),
             ..Default::default()
         }
-    }
-}
-
-fn scalar(name: &str, value: f64) -> v1::Resource {
-    v1::Resource {
-        name: name.to_owned(),
-        r#type: v1::value::Type::Scalar as i32,
-        scalar: Some(v1::value::Scalar { value }),
-        ..Default::default()
     }
 }

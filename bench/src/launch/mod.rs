@@ -14,6 +14,7 @@ use sim::processes::{Cluster, Options, Ports, agent_cgroup};
 use self::framework::{Framework, Until, Wave};
 use self::memory::Memory;
 use crate::clock::{self, Times};
+use crate::daemons;
 use crate::report::{Better, Goal, Report};
 
 const THROUGHPUT: Goal = Goal {
@@ -70,7 +71,7 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
     let mut report = Report::new("launch");
     let folder = tempfile_in(arguments.folder.as_deref())?;
     let options = Options {
-        programs: programs()?,
+        programs: daemons::programs()?,
         folder: Some(folder.clone()),
         ports: Ports::Free,
         agents: 1,
@@ -217,17 +218,6 @@ fn at_full(count: usize, time: Duration) -> Result<f64, String> {
 
 fn running_times(wave: &Wave) -> impl Iterator<Item = Duration> {
     wave.tasks.values().filter_map(|told| Some(told.running? - told.accepted))
-}
-
-/// Where `ingot-master` and `ingot-agent` are: beside this program.
-fn programs() -> anyhow::Result<PathBuf> {
-    let folder = std::env::current_exe()?.parent().context("this program lies in no folder")?.to_owned();
-    for program in ["ingot-master", "ingot-agent"] {
-        if !folder.join(program).exists() {
-            bail!("{program} is not beside ingot-bench: cargo build --release -p agent -p master");
-        }
-    }
-    Ok(folder)
 }
 
 fn tempfile_in(folder: Option<&std::path::Path>) -> anyhow::Result<PathBuf> {
