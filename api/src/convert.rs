@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod executor;
 pub mod framework;
+pub mod group;
 pub mod id;
 pub mod quantity;
 pub mod resources;
@@ -31,6 +32,8 @@ pub enum Error {
     Framework(framework::BadFramework),
     #[error("{0}")]
     Task(task::BadTask),
+    #[error("{0}")]
+    Group(group::BadGroup),
     #[error("{0}")]
     Status(status::BadStatus),
     /// A body that does not decode, although one of us encoded it: from another version, or damaged.

@@ -75,6 +75,7 @@ struct ToAgent {
     updateFramework @8 :Common.FrameworkInfo;
     updateTotal @9 :List(Common.Resource);
     ping @10 :UInt64;
+    runGroup @11 :RunGroup;
   }
 }
 
@@ -98,6 +99,12 @@ struct ExecutorRef {
 struct Run {
   framework @0 :Common.FrameworkInfo;
   task @1 :Common.TaskInfo;
+}
+
+struct RunGroup {
+  framework @0 :Common.FrameworkInfo;
+  tasks @1 :List(Common.TaskInfo);
+  # At least one; all name the same executor.
 }
 
 struct Kill {

@@ -36,6 +36,8 @@ struct ProcessFile {
 struct TaskFile {
   version @0 :UInt16;
   task @1 :Common.TaskInfo;
+  group @2 :List(Text);
+  # Ids of all tasks of its group, its own among them; empty: it came alone.
 }
 
 struct UpdateRecord {

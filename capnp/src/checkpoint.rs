@@ -2,7 +2,7 @@
 //!
 //! Every file begins with the version that wrote it. A newer version reads older files; an older one refuses newer files.
 
-use crate::convert::{arc, id, info, read_slice, status, text, update_id, write_message};
+use crate::convert::{arc, id, info, list_len, read_slice, status, text, update_id, write_message};
 use crate::error::WireError;
 use crate::frame::{FrameError, HEADER_BYTES, seal};
 use crate::generated::checkpoint_capnp::{
@@ -11,7 +11,7 @@ use crate::generated::checkpoint_capnp::{
 use model::agent_info::AgentInfo;
 use model::executor::ExecutorInfo;
 use model::framework::FrameworkInfo;
-use model::id::{AgentId, ContainerId, MasterId, UpdateId};
+use model::id::{AgentId, ContainerId, MasterId, TaskId, UpdateId};
 use model::task::{TaskInfo, TaskStatus};
 use std::sync::Arc;
 
@@ -42,6 +42,14 @@ pub struct ProcessFile {
     /// Field 22 of `/proc/PID/stat`, clock ticks after boot.
     pub start_ticks: u64,
     pub cgroup: Option<String>,
+}
+
+/// One task of an executor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskFile {
+    pub task: TaskInfo,
+    /// All tasks of its group, itself among them; `None` if it came alone.
+    pub group: Option<Arc<[TaskId]>>,
 }
 
 /// One entry of a task's log of updates.
@@ -143,20 +151,30 @@ impl ProcessFile {
     }
 }
 
-/// A task's file.
-pub fn encode_task(task: &TaskInfo) -> Vec<u8> {
-    let mut builder = capnp::message::Builder::new_default();
-    let mut file = builder.init_root::<task_file::Builder<'_>>();
-    file.set_version(VERSION);
-    info::write_task(task, file.init_task());
-    write_message(&builder, 0)
-}
+impl TaskFile {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut builder = capnp::message::Builder::new_default();
+        let mut file = builder.init_root::<task_file::Builder<'_>>();
+        file.set_version(VERSION);
+        let members = self.group.as_deref().unwrap_or_default();
+        let mut group = file.reborrow().init_group(list_len(members.len()));
+        for (i, member) in (0..).zip(members) {
+            group.set(i, member.as_str());
+        }
+        info::write_task(&self.task, file.init_task());
+        write_message(&builder, 0)
+    }
 
-pub fn decode_task(bytes: &[u8]) -> Result<TaskInfo, WireError> {
-    let reader = read_slice(bytes)?;
-    let file: task_file::Reader<'_> = reader.get_root()?;
-    check_version(file.get_version())?;
-    info::read_task(file.get_task()?)
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let reader = read_slice(bytes)?;
+        let file: task_file::Reader<'_> = reader.get_root()?;
+        check_version(file.get_version())?;
+        let members = file.get_group()?;
+        let group: Arc<[TaskId]> =
+            members.iter().map(|member| id(member, "group")).collect::<Result<_, _>>()?;
+        let group = Some(group).filter(|group| !group.is_empty());
+        Ok(Self { task: info::read_task(file.get_task()?)?, group })
+    }
 }
 
 impl UpdateRecord {

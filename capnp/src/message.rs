@@ -89,6 +89,11 @@ pub enum ToAgent {
         framework: FrameworkInfo,
         task: TaskInfo,
     },
+    /// Tasks that are delivered to their executor together or not at all. At least one; all name the same executor.
+    RunGroup {
+        framework: FrameworkInfo,
+        tasks: Vec<TaskInfo>,
+    },
     Kill {
         framework_id: FrameworkId,
         task_id: TaskId,

@@ -13,7 +13,7 @@ use model::task::{ContainerStatus, Reason, Source, TaskInfo, TaskState, TaskStat
 use model::time::UnixTime;
 use std::sync::Arc;
 use wire::Incoming;
-use wire::checkpoint::{AgentFile, ExecutorFile, ProcessFile, UpdateRecord};
+use wire::checkpoint::{AgentFile, ExecutorFile, ProcessFile, TaskFile, UpdateRecord};
 use wire::frame::HEADER_BYTES;
 use wire::message::{Reregister, RunningExecutor, RunningTask, ToAgent, ToMaster};
 
@@ -177,6 +177,7 @@ fn to_agent() -> Vec<ToAgent> {
         ToAgent::Refused { reason: "gone".into() },
         ToAgent::Run { framework: framework(), task: task() },
         ToAgent::Run { framework: framework(), task: command },
+        ToAgent::RunGroup { framework: framework(), tasks: vec![task(), task()] },
         ToAgent::Kill { framework_id: "F-1".into(), task_id: "T".into(), grace_ns: Some(5) },
         ToAgent::Kill { framework_id: "F-1".into(), task_id: "T".into(), grace_ns: None },
         ToAgent::Acknowledge {
@@ -191,6 +192,13 @@ fn to_agent() -> Vec<ToAgent> {
         ToAgent::UpdateTotal { total: resources() },
         ToAgent::Ping { sequence: 7 },
     ]
+}
+
+#[test]
+fn a_group_of_no_tasks_is_refused() {
+    let frame = wire::encode_to_agent(&ToAgent::RunGroup { framework: framework(), tasks: Vec::new() });
+    let error = wire::decode_to_agent(&frame.expect("short enough")[HEADER_BYTES..]).expect_err("no tasks");
+    assert!(error.to_string().contains("runGroup.tasks"), "{error}");
 }
 
 #[test]
@@ -221,7 +229,10 @@ fn a_checkpoint_is_read_as_it_was_written() {
     assert_eq!(ExecutorFile::decode(&file.encode()), Ok(file));
     let file = ProcessFile { pid: 1, start_ticks: u64::MAX, cgroup: None };
     assert_eq!(ProcessFile::decode(&file.encode()), Ok(file));
-    assert_eq!(wire::checkpoint::decode_task(&wire::checkpoint::encode_task(&task())), Ok(task()));
+    for group in [None, Some(["T".into(), "U".into()].into())] {
+        let file = TaskFile { task: task(), group };
+        assert_eq!(TaskFile::decode(&file.encode()), Ok(file));
+    }
     for record in [UpdateRecord::Update(Box::new(status())), UpdateRecord::Acknowledged(UpdateId([5; 16]))] {
         let frame = record.encode().expect("short enough");
         assert_eq!(UpdateRecord::decode(&frame[HEADER_BYTES..]), Ok(record));

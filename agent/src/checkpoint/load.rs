@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use wire::WireError;
-use wire::checkpoint::{AgentFile, ExecutorFile, ProcessFile, UpdateRecord, decode_framework, decode_task};
+use wire::checkpoint::{AgentFile, ExecutorFile, ProcessFile, TaskFile, UpdateRecord, decode_framework};
 
 /// Why a checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -136,9 +136,9 @@ impl Loader {
 
     fn task(&self, run: &Run, task_id: &TaskId) -> Result<Option<RecoveredTask>, LoadError> {
         let path = self.meta.task(&self.agent_id, run, task_id);
-        let Some(info) = self.read(&path.join(layout::TASK_INFO), decode_task)? else { return Ok(None) };
+        let Some(file) = self.read(&path.join(layout::TASK_INFO), TaskFile::decode)? else { return Ok(None) };
         let (updates, acknowledged) = self.log(&path.join(layout::TASK_UPDATES))?;
-        Ok(Some(RecoveredTask { info, updates, acknowledged }))
+        Ok(Some(RecoveredTask { info: file.task, group: file.group, updates, acknowledged }))
     }
 
     fn log(&self, path: &Path) -> Result<(Vec<TaskStatus>, BTreeSet<UpdateId>), LoadError> {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_uring::fs;
-use wire::checkpoint::{AgentFile, ExecutorFile, ProcessFile, UpdateRecord, encode_framework, encode_task};
+use wire::checkpoint::{AgentFile, ExecutorFile, ProcessFile, TaskFile, UpdateRecord, encode_framework};
 
 /// Wait before a refused batch is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -154,9 +154,9 @@ impl Writer {
             Record::ExecutorDone { run } => {
                 batch.replace.insert(run_file(&run, layout::EXECUTOR_DONE), Vec::new());
             }
-            Record::Task { run, task } => {
+            Record::Task { run, task, group } => {
                 let path = self.meta.task(agent, &run, &task.task_id).join(layout::TASK_INFO);
-                batch.replace.insert(path, encode_task(&task));
+                batch.replace.insert(path, TaskFile { task, group }.encode());
             }
             Record::Update { run, status } => {
                 let path = self.meta.task(agent, &run, &status.task_id).join(layout::TASK_UPDATES);

@@ -41,9 +41,11 @@ fn past() -> Vec<Record> {
         executor: task("x", Some(executor)).executor.expect("asked for"),
         is_command: false,
     };
+    let group = |id: &str| matches!(id, "t2" | "t3 (of 3)").then(|| ["t2".into(), "t3 (of 3)".into()].into());
     let task = |executor: &str, container: &str, id: &str| Record::Task {
         run: run(executor, container),
         task: task(id, Some(executor)),
+        group: group(id),
     };
     vec![
         agent(),

@@ -60,6 +60,14 @@ fn to_v1(
             launch: Some(event::Launch { task: api::convert::task::to_v1(task)? }),
             ..Event::of(event::Type::Launch)
         },
+        ExecutorEvent::LaunchGroup(tasks) => {
+            let tasks = tasks.iter().map(api::convert::task::to_v1).collect::<Result<_, _>>()?;
+            let task_group = v1::TaskGroupInfo { tasks };
+            Event {
+                launch_group: Some(event::LaunchGroup { task_group }),
+                ..Event::of(event::Type::LaunchGroup)
+            }
+        }
         ExecutorEvent::Kill { task_id, grace_ns } => Event {
             kill: Some(event::Kill {
                 task_id: task_id.into(),

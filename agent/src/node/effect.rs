@@ -49,6 +49,10 @@ pub enum Effect {
     Exit(Ending),
 }
 
+/// All tasks of a group, in its framework's order. Each of them carries it, so that a restarted agent sees whether it
+/// has them all.
+pub type Group = Arc<[TaskId]>;
+
 /// Where an executor's run stands in the work directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Run {
@@ -98,6 +102,7 @@ pub enum Record {
     Task {
         run: Run,
         task: TaskInfo,
+        group: Option<Group>,
     },
     /// Before the executor's update is acknowledged, and before anybody else hears of it.
     Update {
@@ -170,6 +175,8 @@ pub enum ExecutorEvent {
         command_task: Option<Box<TaskInfo>>,
     },
     Launch(Box<TaskInfo>),
+    /// Of one executor, all or none of which it is to run.
+    LaunchGroup(Vec<TaskInfo>),
     Kill {
         task_id: TaskId,
         grace_ns: Option<u64>,

@@ -2,7 +2,7 @@
 
 use crate::duration;
 use crate::node::Node;
-use crate::node::effect::{Effect, ExecutorEvent, Launch, Record, Run};
+use crate::node::effect::{Effect, ExecutorEvent, Group, Launch, Record, Run};
 use crate::node::gates::Gate;
 use crate::node::input::{Caller, ContainerEnd, Termination};
 use crate::node::limitation;
@@ -90,9 +90,9 @@ impl Executor {
         }
     }
 
-    pub(super) fn add_task(&mut self, task: TaskInfo) {
+    pub(super) fn add_task(&mut self, task: TaskInfo, group: Option<Group>) {
         self.task_count += 1;
-        self.tasks.insert(task.task_id.clone(), Task::new(task, self.task_count));
+        self.tasks.insert(task.task_id.clone(), Task::new(task, group, self.task_count));
     }
 
     pub(super) fn has_queued(&self) -> bool {
@@ -124,15 +124,33 @@ impl Executor {
         }
         effects.push(Effect::Resize { container_id: self.container_id.clone() });
         for task_id in queued {
-            let task = self.tasks.get_mut(&task_id).expect("it was just listed");
-            if !task.is_saved {
-                // Those behind it may be safe already; they wait, so that tasks arrive in order.
-                return;
-            }
-            task.stage = Stage::Launched;
+            let event = match self.tasks[&task_id].group.clone() {
+                // It went with another of its group.
+                _ if self.tasks[&task_id].stage != Stage::Queued => continue,
+                Some(group) => self.hand_over(&group).map(ExecutorEvent::LaunchGroup),
+                None => self
+                    .hand_over(std::slice::from_ref(&task_id))
+                    .and_then(|mut tasks| tasks.pop().map(|task| ExecutorEvent::Launch(Box::new(task)))),
+            };
+            // Those behind it may be safe already; they wait, so that tasks arrive in order.
+            let Some(event) = event else { return };
             self.was_sent_task = true;
-            effects.push(Effect::Tell { caller, event: ExecutorEvent::Launch(Box::new(task.info.clone())) });
+            effects.push(Effect::Tell { caller, event });
         }
+    }
+
+    /// Takes queued tasks as launched, all or, while one of them is not saved, none.
+    fn hand_over(&mut self, task_ids: &[TaskId]) -> Option<Vec<TaskInfo>> {
+        let is_saved = |id| self.tasks.get(id).is_some_and(|task| task.is_saved);
+        if !task_ids.iter().all(is_saved) {
+            return None;
+        }
+        let take = |id| {
+            let task = self.tasks.get_mut(id).expect("it was just seen");
+            task.stage = Stage::Launched;
+            task.info.clone()
+        };
+        Some(task_ids.iter().map(take).collect())
     }
 
     pub(super) fn complete(&mut self, task_id: &TaskId, now: Time, completed_max: usize) {

@@ -1,7 +1,7 @@
 //! What the master says, and what the agent says of itself when it introduces itself.
 
 use crate::node::Node;
-use crate::node::effect::{Effect, Ending, Record};
+use crate::node::effect::{Effect, Ending, Group, Record};
 use crate::node::executors::Phase;
 use crate::node::gates::Gate;
 use crate::node::input::Session;
@@ -91,7 +91,11 @@ impl Node {
                 self.registration.pinged(now.time);
                 effects.push(Effect::Send(Box::new(ToMaster::Pong { sequence })));
             }
-            ToAgent::Run { framework, task } => self.run(now, framework, task, effects),
+            ToAgent::Run { framework, task } => self.run(now, framework, vec![task], None, effects),
+            ToAgent::RunGroup { framework, tasks } => {
+                let group: Group = tasks.iter().map(|task| task.task_id.clone()).collect();
+                self.run(now, framework, tasks, Some(&group), effects);
+            }
             ToAgent::Kill { framework_id, task_id, grace_ns } => {
                 self.kill(now, &framework_id, &task_id, grace_ns, effects);
             }

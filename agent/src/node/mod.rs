@@ -25,6 +25,10 @@ mod timers;
 mod updates;
 
 #[cfg(test)]
+mod group_scenarios;
+#[cfg(test)]
+mod random;
+#[cfg(test)]
 mod scenarios;
 #[cfg(test)]
 pub(crate) mod world;

@@ -1,7 +1,7 @@
 //! The node as a checkpoint remembers it: what may still run is watched again, what is owed is still owed.
 
 use crate::node::Node;
-use crate::node::effect::Effect;
+use crate::node::effect::{Effect, Group};
 use crate::node::executors::{Executor, Phase};
 use crate::node::frameworks::Framework;
 use crate::node::input::{ContainerEnd, Termination};
@@ -50,6 +50,7 @@ pub struct RecoveredExecutor {
 #[derive(Debug, PartialEq)]
 pub struct RecoveredTask {
     pub info: TaskInfo,
+    pub group: Option<Group>,
     /// In the order in which they came.
     pub updates: Vec<TaskStatus>,
     pub acknowledged: BTreeSet<UpdateId>,
@@ -144,7 +145,7 @@ impl Node {
         recovered: RecoveredTask,
     ) {
         let key = (framework_id.clone(), recovered.info.task_id.clone());
-        executor.add_task(recovered.info);
+        executor.add_task(recovered.info, recovered.group);
         let task = executor.tasks.get_mut(&key.1).expect("it was just added");
         task.is_saved = true;
         for status in &recovered.updates {

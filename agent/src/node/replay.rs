@@ -50,9 +50,10 @@ impl Recovered {
                 });
             }
             Record::Forked { run, pid } => self.with_executor(run, |executor| executor.pid = Some(*pid)),
-            Record::Task { run, task } => self.with_executor(run, |executor| {
+            Record::Task { run, task, group } => self.with_executor(run, |executor| {
                 let (updates, acknowledged) = (Vec::new(), BTreeSet::new());
-                executor.tasks.push(RecoveredTask { info: task.clone(), updates, acknowledged });
+                let (info, group) = (task.clone(), group.clone());
+                executor.tasks.push(RecoveredTask { info, group, updates, acknowledged });
             }),
             Record::Update { run, status } => self.with_executor(run, |executor| {
                 if let Some(task) = executor.tasks.iter_mut().find(|it| it.info.task_id == status.task_id) {

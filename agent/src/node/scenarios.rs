@@ -1,4 +1,4 @@
-//! What the node does, told as scenes; and what it never does, tried with random scripts.
+//! What the node does, told as scenes.
 
 use crate::node::effect::{Effect, Ending, Record, Run};
 use crate::node::input::{ContainerEnd, ExecutorCall, Input, OutOfMemory};
@@ -6,18 +6,17 @@ use crate::node::world::{PING_TIMEOUT_MS, World, status, task};
 use model::framework::Capabilities;
 use model::id::{ContainerId, ExecutorId, FrameworkId, TaskId, UpdateId};
 use model::task::{Reason, Source, TaskState};
-use proptest::prelude::*;
 use wire::message::ToAgent;
 
 impl World {
     /// The one container that is being, or was, launched.
-    fn container(&self) -> ContainerId {
+    pub(super) fn container(&self) -> ContainerId {
         let launching = self.launching.iter().map(|run| &run.container_id);
         launching.chain(self.processes.keys()).next().expect("a container").clone()
     }
 
     /// A task that its executor has.
-    fn with_task(checkpoint: bool, executor: Option<&str>) -> (Self, ContainerId) {
+    pub(super) fn with_task(checkpoint: bool, executor: Option<&str>) -> (Self, ContainerId) {
         let mut world = Self::registered(checkpoint);
         world.run(task("t", executor));
         world.flush();
@@ -30,21 +29,21 @@ impl World {
     }
 
     /// Somebody sets the wall clock.
-    fn jump_clock(&mut self, hours: i64) {
+    pub(super) fn jump_clock(&mut self, hours: i64) {
         self.now.unix.0 = self.now.unix.0.saturating_add_signed(hours * 3_600_000_000);
     }
 
     /// A crash of the whole machine: nothing lives on.
-    fn reboot(&mut self) {
+    pub(super) fn reboot(&mut self) {
         self.processes.clear();
         self.come_back(true);
     }
 
-    fn last(&self, n: usize) -> Vec<&str> {
+    pub(super) fn last(&self, n: usize) -> Vec<&str> {
         self.seen[self.seen.len().saturating_sub(n)..].iter().map(String::as_str).collect()
     }
 
-    fn states(&self, task_id: &str) -> Vec<TaskState> {
+    pub(super) fn states(&self, task_id: &str) -> Vec<TaskState> {
         self.told
             .get(&TaskId::new(task_id))
             .map_or(Vec::new(), |told| told.iter().map(|(_, state)| *state).collect())
@@ -464,135 +463,4 @@ fn an_update_sent_again_after_its_task_completed_is_acknowledged_and_not_told_tw
     world.subscribe(&container_id);
     assert!(world.processes[&container_id].unacknowledged.is_empty());
     assert_eq!(world.states("t"), [TaskState::Finished]);
-}
-
-/// One step of a random script; numbers choose among what is there.
-#[derive(Clone, Debug)]
-enum Step {
-    Run(u8, u8),
-    Kill(u8),
-    Launch,
-    Subscribe(u8),
-    Tell(u8, u8, bool),
-    Disconnect(u8),
-    Die(u8),
-    Write,
-    Acknowledge,
-    Wait,
-    LoseLink,
-    Connect,
-    Crash,
-    Reboot,
-    /// The wall clock, so many hours forth or back.
-    ClockJump(i8),
-    ShutdownExecutor(u8),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        4 => (0..12u8, 0..4u8).prop_map(|(t, e)| Step::Run(t, e)),
-        2 => (0..12u8).prop_map(Step::Kill),
-        4 => Just(Step::Launch),
-        4 => any::<u8>().prop_map(Step::Subscribe),
-        6 => (any::<u8>(), any::<u8>(), any::<bool>()).prop_map(|(e, t, end)| Step::Tell(e, t, end)),
-        1 => any::<u8>().prop_map(Step::Disconnect),
-        1 => any::<u8>().prop_map(Step::Die),
-        8 => Just(Step::Write),
-        5 => Just(Step::Acknowledge),
-        2 => Just(Step::Wait),
-        1 => Just(Step::LoseLink),
-        3 => Just(Step::Connect),
-        1 => Just(Step::Crash),
-        1 => Just(Step::Reboot),
-        1 => any::<i8>().prop_map(Step::ClockJump),
-        1 => (0..4u8).prop_map(Step::ShutdownExecutor),
-    ]
-}
-
-fn take(world: &mut World, step: &Step, number: usize) {
-    let nth = |n: u8, world: &World| {
-        world.processes.keys().nth(usize::from(n) % world.processes.len().max(1)).cloned()
-    };
-    match step {
-        Step::Run(t, e) => {
-            // Ids are not used twice, as the master sees to.
-            let executor = format!("e{e}");
-            let executor = if *e == 0 { None } else { Some(executor.as_str()) };
-            world.run(task(&format!("t{t}-{number}"), executor));
-        }
-        Step::Kill(n) => {
-            let open: Vec<TaskId> = world.open.keys().cloned().collect();
-            if let Some(task_id) = open.get(usize::from(*n)) {
-                world.kill(task_id.as_str());
-            }
-        }
-        Step::Launch => world.launch_one(),
-        Step::Subscribe(n) => {
-            if let Some(container_id) = nth(*n, world) {
-                world.subscribe(&container_id);
-            }
-        }
-        Step::Tell(e, t, end) => {
-            let Some(container_id) = nth(*e, world) else { return };
-            let tasks: Vec<TaskId> = world.processes[&container_id].tasks.iter().cloned().collect();
-            let Some(task_id) = tasks.get(usize::from(*t) % tasks.len().max(1)) else { return };
-            let state = if *end { TaskState::Finished } else { TaskState::Running };
-            world.executor_tells(&container_id, task_id, state);
-        }
-        Step::Disconnect(n) => {
-            let Some(container_id) = nth(*n, world) else { return };
-            let stream = world.processes.get_mut(&container_id).and_then(|process| process.stream.take());
-            if let Some(caller) = stream {
-                world.input(Input::StreamClosed { caller });
-            }
-        }
-        Step::Die(n) => {
-            if let Some(container_id) = nth(*n, world) {
-                world.end_container(&container_id);
-            }
-        }
-        Step::Write => world.write_one(),
-        Step::Acknowledge => world.acknowledge_one(),
-        Step::Wait => world.wait(),
-        Step::LoseLink => world.lose_link(),
-        Step::Connect => world.connect(),
-        Step::Crash => world.crash(),
-        Step::Reboot => world.reboot(),
-        Step::ClockJump(hours) => world.jump_clock(i64::from(*hours)),
-        Step::ShutdownExecutor(e) => {
-            let (framework_id, executor_id) = (FrameworkId::new("F"), ExecutorId::new(format!("e{e}")));
-            world.say(ToAgent::ShutdownExecutor { framework_id, executor_id });
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
-    /// Whatever happens, once the world is at rest every task that the master sent has an end that was acknowledged, its
-    /// updates came in order, each after the one before was acknowledged, and nothing was told before it was durable (the
-    /// world asserts these two as it goes).
-    #[test]
-    fn nothing_stays_owed(steps in prop::collection::vec(step(), 1..120), checkpoint: bool) {
-        let mut world = World::registered(checkpoint);
-        let mut sent = std::collections::BTreeSet::new();
-        for (number, step) in steps.iter().enumerate() {
-            // Without checkpoints a restart loses executors too, which is another scene.
-            if !checkpoint && matches!(step, Step::Crash | Step::Reboot) {
-                continue;
-            }
-            take(&mut world, step, number);
-            sent.extend(world.open.keys().cloned());
-        }
-        // A link that was lost just then may have taken tasks with it: the next registration finds out.
-        world.lose_link();
-        world.settle();
-        for task_id in sent {
-            let told = world.states(task_id.as_str());
-            let ends = told.iter().filter(|state| state.is_terminal()).count();
-            prop_assert_eq!(ends, 1, "{} was told {:?}", task_id, told);
-            prop_assert!(told.last().is_some_and(|state| state.is_terminal()), "{} was told {:?}", task_id, told);
-        }
-        prop_assert_eq!(world.node.containers_since(model::time::Time(0)).len(), 0);
-    }
 }

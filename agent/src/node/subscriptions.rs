@@ -108,7 +108,8 @@ impl Node {
 
     /// Compares what the executor says it has with what is known here. A task that it has though it counts as queued was
     /// delivered before the agent restarted. A task that was sent but that it neither has nor has told of was lost
-    /// between the two, and the framework would wait for it for ever.
+    /// between the two, and the framework would wait for it for ever; so was one whose group is not all here and
+    /// waiting: it can never be delivered whole.
     fn match_tasks(
         &mut self,
         now: Now,
@@ -123,10 +124,11 @@ impl Node {
                 task.stage = Stage::Launched;
             }
         }
-        let unheard = |task: &&Task| {
-            task.stage == Stage::Launched
-                && task.state == TaskState::Staging
-                && !known_tasks.contains(&task.info.task_id)
+        let is_queued = |id: &TaskId| executor.tasks.get(id).is_some_and(|task| task.stage == Stage::Queued);
+        let unheard = |task: &&Task| match task.stage {
+            Stage::Launched => task.state == TaskState::Staging && !known_tasks.contains(&task.info.task_id),
+            Stage::Queued => task.group.as_ref().is_some_and(|group| !group.iter().all(is_queued)),
+            Stage::Over => false,
         };
         let unheard: Vec<TaskId> =
             executor.tasks.values().filter(unheard).map(|task| task.info.task_id.clone()).collect();

@@ -1,7 +1,7 @@
 //! Tasks: run, kill, and every update that moves one.
 
 use crate::node::Node;
-use crate::node::effect::{Effect, ExecutorEvent, Record};
+use crate::node::effect::{Effect, ExecutorEvent, Group, Record};
 use crate::node::executors::{Executor, Phase};
 use crate::node::gates::Gate;
 use crate::node::master::note;
@@ -15,6 +15,8 @@ use wire::message::ToMaster;
 /// A task of an executor, from *Run* until its last update is acknowledged.
 pub(super) struct Task {
     pub(super) info: TaskInfo,
+    /// It is delivered with these or not at all.
+    pub(super) group: Option<Group>,
     pub(super) stage: Stage,
     /// The newest state that anybody has told; its update may still be on its way.
     pub(super) state: TaskState,
@@ -41,9 +43,10 @@ pub(super) enum Stage {
 }
 
 impl Task {
-    pub(super) fn new(info: TaskInfo, number: u64) -> Self {
+    pub(super) fn new(info: TaskInfo, group: Option<Group>, number: u64) -> Self {
         Self {
             info,
+            group,
             stage: Stage::Queued,
             state: TaskState::Staging,
             statuses: Vec::new(),
@@ -70,49 +73,70 @@ impl Task {
 }
 
 impl Node {
+    /// Runs one task or, with `group`, its tasks together: as many as `tasks`, all of one executor.
     pub(super) fn run(
         &mut self,
         now: Now,
         framework: FrameworkInfo,
-        task: TaskInfo,
+        tasks: Vec<TaskInfo>,
+        group: Option<&Group>,
         effects: &mut Vec<Effect>,
     ) {
-        if self.registration.agent_id() != Some(&task.agent_id) {
-            return note(effects, "task for an agent that this one was before", &task.task_id);
+        let Some(first) = tasks.first() else { return };
+        if tasks.iter().any(|task| self.registration.agent_id() != Some(&task.agent_id)) {
+            return note(effects, "task for an agent that this one was before", &first.task_id);
         }
         let framework_id = self.meet_framework(now, framework, effects);
         let framework = &self.frameworks[&framework_id];
         if framework.is_ending {
-            return note(effects, "task of a framework that is being shut down", &task.task_id);
+            return note(effects, "task of a framework that is being shut down", &first.task_id);
         }
-        if framework.tasks.contains_key(&task.task_id) {
-            return note(effects, "task that is here already", &task.task_id);
+        if let Some(here) = tasks.iter().find(|task| framework.tasks.contains_key(&task.task_id)) {
+            note(effects, "task that is here already", &here.task_id);
+            return self.drop_rest(now, &framework_id, tasks, effects);
         }
-        let executor_id = task.executor_id();
-        match framework.executors.get(&executor_id).map(|executor| executor.phase) {
-            Some(_) if task.executor.is_none() => {
-                let why = "Cannot reuse an already existing executor for a command task";
-                self.drop_task(now, &framework_id, task.task_id, Reason::TASK_INVALID, why, effects);
+        let executor_id = first.executor_id();
+        let why = match framework.executors.get(&executor_id).map(|executor| executor.phase) {
+            Some(_) if first.executor.is_none() => {
+                Some((Reason::TASK_INVALID, "Cannot reuse an already existing executor for a command task"))
             }
-            Some(Phase::Ending) => {
-                let why = "Executor terminating";
-                self.drop_task(now, &framework_id, task.task_id, Reason::EXECUTOR_TERMINATED, why, effects);
+            Some(Phase::Ending) => Some((Reason::EXECUTOR_TERMINATED, "Executor terminating")),
+            Some(Phase::Ended) => Some((Reason::EXECUTOR_TERMINATED, "Executor terminated")),
+            Some(_) => None,
+            None => {
+                let container_id = self.add_executor(&framework_id, &executor_id, first);
+                // The tasks below are saved after it: on disk, a task without its executor has no place.
+                let tasks = self.add_tasks(&framework_id, &executor_id, tasks, group);
+                self.save_executor(now, &container_id, effects);
+                return self.save_tasks(now, &framework_id, tasks, group, effects);
             }
-            Some(Phase::Ended) => {
-                let why = "Executor terminated";
-                self.drop_task(now, &framework_id, task.task_id, Reason::EXECUTOR_TERMINATED, why, effects);
+        };
+        if let Some((reason, why)) = why {
+            for task in tasks {
+                self.drop_task(now, &framework_id, task.task_id, reason, why, effects);
+            }
+            let executor = self.frameworks[&framework_id].executors.get(&executor_id);
+            if executor.is_some_and(|executor| executor.phase == Phase::Ended) {
                 self.tell_no_executor(&framework_id, &executor_id, effects);
             }
-            Some(_) => {
-                let task = self.add_task(&framework_id, &executor_id, task);
-                self.save_task(now, &framework_id, task, effects);
-            }
-            None => {
-                let container_id = self.add_executor(&framework_id, &executor_id, &task);
-                let task = self.add_task(&framework_id, &executor_id, task);
-                // In this order: on disk, a task without its executor has no place.
-                self.save_executor(now, &container_id, effects);
-                self.save_task(now, &framework_id, task, effects);
+            return;
+        }
+        let tasks = self.add_tasks(&framework_id, &executor_id, tasks, group);
+        self.save_tasks(now, &framework_id, tasks, group, effects);
+    }
+
+    /// Part of a group is here: the rest, if it is not, cannot be delivered with it.
+    fn drop_rest(
+        &mut self,
+        now: Now,
+        framework_id: &FrameworkId,
+        tasks: Vec<TaskInfo>,
+        effects: &mut Vec<Effect>,
+    ) {
+        for task in tasks {
+            if !self.frameworks[framework_id].tasks.contains_key(&task.task_id) {
+                let (reason, why) = (Reason::TASK_GROUP_INVALID, "A task of its group is here already");
+                self.drop_task(now, framework_id, task.task_id, reason, why, effects);
             }
         }
     }
@@ -134,22 +158,39 @@ impl Node {
         })));
     }
 
-    fn add_task(&mut self, framework_id: &FrameworkId, executor_id: &ExecutorId, task: TaskInfo) -> TaskInfo {
+    fn add_tasks(
+        &mut self,
+        framework_id: &FrameworkId,
+        executor_id: &ExecutorId,
+        tasks: Vec<TaskInfo>,
+        group: Option<&Group>,
+    ) -> Vec<TaskInfo> {
         let framework = self.frameworks.get_mut(framework_id).expect("run() met it");
         let executor = framework.executors.get_mut(executor_id).expect("run() found or added it");
-        executor.add_task(task.clone());
-        framework.tasks.insert(task.task_id.clone(), executor_id.clone());
-        task
+        for task in &tasks {
+            executor.add_task(task.clone(), group.cloned());
+            framework.tasks.insert(task.task_id.clone(), executor_id.clone());
+        }
+        tasks
     }
 
-    fn save_task(&mut self, now: Now, framework_id: &FrameworkId, task: TaskInfo, effects: &mut Vec<Effect>) {
-        let task_id = task.task_id.clone();
-        let framework = self.frameworks.get_mut(framework_id).expect("run() met it");
-        let Some(executor) = framework.executor_of(&task_id) else { return };
-        let run = executor.run(framework_id);
-        let needed = framework.info.checkpoint;
-        let gate = Gate::TaskSaved { framework_id: framework_id.clone(), task_id };
-        self.persist(now, needed, Record::Task { run, task }, gate, effects);
+    fn save_tasks(
+        &mut self,
+        now: Now,
+        framework_id: &FrameworkId,
+        tasks: Vec<TaskInfo>,
+        group: Option<&Group>,
+        effects: &mut Vec<Effect>,
+    ) {
+        for task in tasks {
+            let task_id = task.task_id.clone();
+            let framework = self.frameworks.get_mut(framework_id).expect("run() met it");
+            let Some(executor) = framework.executor_of(&task_id) else { return };
+            let run = executor.run(framework_id);
+            let needed = framework.info.checkpoint;
+            let gate = Gate::TaskSaved { framework_id: framework_id.clone(), task_id };
+            self.persist(now, needed, Record::Task { run, task, group: group.cloned() }, gate, effects);
+        }
     }
 
     pub(super) fn task_saved(
@@ -220,6 +261,7 @@ impl Node {
         }
     }
 
+    /// With its group, if it has one.
     fn kill_queued(
         &mut self,
         now: Now,
@@ -228,15 +270,22 @@ impl Node {
         task_id: &TaskId,
         effects: &mut Vec<Effect>,
     ) {
-        let status = TaskStatus::made_by(
-            Source::Agent,
-            task_id.clone(),
-            TaskState::Killed,
-            Some(Reason::TASK_KILLED_DURING_LAUNCH),
-            "Killed before delivery to the executor",
-        );
-        self.own_update(now, framework_id, Some(container_id), status, effects);
-        // Executors such as ours for commands would wait for their one task for ever.
+        let group =
+            self.executor(container_id).and_then(|executor| executor.tasks.get(task_id)?.group.clone());
+        let (killed, why) = match group {
+            Some(group) => (group, "A task within the task group was killed before delivery to the executor"),
+            None => ([task_id.clone()].into(), "Killed before delivery to the executor"),
+        };
+        for task_id in killed.iter() {
+            let task = self.executor(container_id).and_then(|executor| executor.tasks.get(task_id));
+            if task.is_none_or(|task| task.stage != Stage::Queued) {
+                continue;
+            }
+            let (state, reason) = (TaskState::Killed, Some(Reason::TASK_KILLED_DURING_LAUNCH));
+            let status = TaskStatus::made_by(Source::Agent, task_id.clone(), state, reason, why);
+            self.own_update(now, framework_id, Some(container_id), status, effects);
+        }
+        // Executors such as ours would wait for their first task for ever.
         let idle = |executor: &Executor| !executor.was_sent_task && !executor.has_queued();
         if self
             .executor(container_id)

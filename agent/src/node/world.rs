@@ -3,6 +3,8 @@
 //! It knows what the node promises, not how it keeps it. `invariant_*` are checked as things happen; `settle` lets
 //! everything come to rest, after which nothing may be owed to anybody.
 
+mod laws;
+
 use crate::node::Node;
 use crate::node::effect::{Answer, Effect, ExecutorEvent, Record, Run, Ticket};
 use crate::node::input::{Caller, ContainerEnd, ExecutorCall, Input, Session};
@@ -90,12 +92,22 @@ pub(crate) fn status(task_id: &str, state: TaskState, update: u8) -> TaskStatus 
 pub(super) struct Process {
     pub(super) run: Run,
     pub(super) stream: Option<Caller>,
-    /// Tasks it was given and has not ended.
+    /// Tasks it was ever given.
+    given: BTreeSet<TaskId>,
+    /// Those it has not ended.
     pub(super) tasks: BTreeSet<TaskId>,
     pub(super) unacknowledged: Vec<TaskStatus>,
     /// Tasks with no acknowledged update yet.
     pub(super) unheard: BTreeSet<TaskId>,
     pub(super) is_shut_down: bool,
+}
+
+impl Process {
+    fn take(&mut self, task: TaskInfo) {
+        assert!(self.tasks.insert(task.task_id.clone()), "{} delivered twice", task.task_id);
+        self.given.insert(task.task_id.clone());
+        self.unheard.insert(task.task_id);
+    }
 }
 
 pub(super) struct World {
@@ -122,6 +134,8 @@ pub(super) struct World {
     pub(super) acknowledged: BTreeSet<(TaskId, UpdateId)>,
     /// Tasks the master has sent and not heard the acknowledged end of.
     pub(super) open: BTreeMap<TaskId, FrameworkId>,
+    /// Tasks that the master has sent together.
+    groups: Vec<Vec<TaskId>>,
     pub(super) framework: FrameworkInfo,
     pub(super) registered: bool,
     pub(super) exited: bool,
@@ -149,6 +163,7 @@ impl World {
             to_acknowledge: Vec::new(),
             acknowledged: BTreeSet::new(),
             open: BTreeMap::new(),
+            groups: Vec::new(),
             framework: framework("F", checkpoint),
             registered: false,
             exited: false,
@@ -252,7 +267,7 @@ impl World {
                 self.to_acknowledge.push((framework_id, status.task_id, update_id));
             }
             ToMaster::Pong { .. } => {}
-            other => self.seen.push(format!("master hears {}", name_of(&other))),
+            other => self.seen.push(format!("master hears {}", laws::name_of(&other))),
         }
     }
 
@@ -267,34 +282,6 @@ impl World {
         self.input(Input::FromMaster { session, message: Box::new(message) });
     }
 
-    /// The framework is told one update of a task only when it has acknowledged the one before.
-    fn invariant_one_at_a_time(&self, task_id: &TaskId) {
-        for (update_id, state) in &self.told[task_id] {
-            let done = self.acknowledged.contains(&(task_id.clone(), *update_id));
-            assert!(done, "{task_id}: next update sent before {state:?} was acknowledged");
-        }
-    }
-
-    fn invariant_saved_before_sent(&self, status: &TaskStatus) {
-        let is_own = status.source == Some(model::task::Source::Agent) && status.executor_id.is_none();
-        if self.framework.checkpoint && !is_own {
-            let saved = |record: &Record| matches!(record, Record::Update { status: saved, .. } if saved.update_id == status.update_id);
-            assert!(self.disk.iter().any(saved), "{} sent before it was durable", status.task_id);
-        }
-    }
-
-    /// Whoever deletes what is retired must not meet somebody who writes it.
-    fn invariant_retired_is_not_written_to(&self, run: &Run, task: Option<&TaskId>) {
-        let of = |record: &Record| record.run() == Some(run) && (task.is_none() || record.task_id() == task);
-        let waiting = self.to_disk.iter().find(|(_, record)| of(record));
-        assert!(waiting.is_none(), "{run:?} {task:?} is retired before {waiting:?} is written");
-    }
-
-    fn invariant_executor_saved_before_launch(&self, run: &Run) {
-        let saved = |record: &Record| matches!(record, Record::Executor { run: saved, .. } if saved == run);
-        assert!(!self.framework.checkpoint || self.disk.iter().any(saved), "launched before it was durable");
-    }
-
     fn executor_hears(&mut self, caller: Caller, event: ExecutorEvent) {
         let Some(process) = self.processes.values_mut().find(|one| one.stream == Some(caller)) else {
             assert!(self.let_go.contains(&caller), "told {event:?} to a stream that was never there");
@@ -303,8 +290,14 @@ impl World {
         match event {
             ExecutorEvent::Launch(task) => {
                 self.seen.push(format!("launch {}", task.task_id));
-                assert!(process.tasks.insert(task.task_id.clone()), "{} delivered twice", task.task_id);
-                process.unheard.insert(task.task_id);
+                process.take(*task);
+                self.invariant_groups_are_whole(&[]);
+            }
+            ExecutorEvent::LaunchGroup(tasks) => {
+                let ids: Vec<TaskId> = tasks.iter().map(|task| task.task_id.clone()).collect();
+                self.seen.push(format!("launch group {ids:?}"));
+                tasks.into_iter().for_each(|task| process.take(task));
+                self.invariant_groups_are_whole(&ids);
             }
             ExecutorEvent::Kill { task_id, .. } => {
                 self.seen.push(format!("kill {task_id}"));
@@ -410,6 +403,17 @@ impl World {
         }
     }
 
+    pub(super) fn run_group(&mut self, tasks: Vec<TaskInfo>) {
+        if self.registered {
+            let framework = self.framework.clone();
+            let framework_id = framework.framework_id.clone().expect("set");
+            let ids: Vec<TaskId> = tasks.iter().map(|task| task.task_id.clone()).collect();
+            self.open.extend(ids.iter().map(|id| (id.clone(), framework_id.clone())));
+            self.groups.push(ids);
+            self.say(ToAgent::RunGroup { framework, tasks });
+        }
+    }
+
     pub(super) fn kill(&mut self, task_id: &str) {
         let framework_id = self.framework.framework_id.clone().expect("set");
         self.say(ToAgent::Kill { framework_id, task_id: TaskId::new(task_id), grace_ns: None });
@@ -437,6 +441,7 @@ impl World {
         let process = Process {
             run,
             stream: None,
+            given: BTreeSet::new(),
             tasks: BTreeSet::new(),
             unacknowledged: Vec::new(),
             unheard: BTreeSet::new(),
@@ -582,17 +587,5 @@ impl World {
         if idle || shut_down {
             self.end_container(container_id);
         }
-    }
-}
-
-fn name_of(message: &ToMaster) -> &'static str {
-    match message {
-        ToMaster::Register { .. } => "Register",
-        ToMaster::Reregister(_) => "Reregister",
-        ToMaster::Update { .. } => "Update",
-        ToMaster::ExecutorMessage { .. } => "ExecutorMessage",
-        ToMaster::ExecutorExited { .. } => "ExecutorExited",
-        ToMaster::Pong { .. } => "Pong",
-        ToMaster::Unregister => "Unregister",
     }
 }

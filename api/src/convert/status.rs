@@ -114,9 +114,14 @@ pub fn to_v1(status: &TaskStatus) -> Result<v1::TaskStatus, Error> {
     Ok(out)
 }
 
+/// Whether it is that container or nested in it, at any depth.
+fn is_within(id: &v1::ContainerId, outer: &ContainerId) -> bool {
+    std::iter::successors(Some(id), |id| id.parent.as_deref()).any(|id| id.value == outer.as_str())
+}
+
 fn overlay(out: &mut v1::ContainerStatus, container: &ContainerStatus) {
-    // A nested container's id also names its parent, which the model leaves in the body.
-    if out.container_id.as_ref().is_none_or(|id| id.value != container.container_id.as_str()) {
+    // A container in that container is for its executor to name, and stays in the body.
+    if !out.container_id.as_ref().is_some_and(|id| is_within(id, &container.container_id)) {
         out.container_id = Some((&container.container_id).into());
     }
     let ip = container.ip.to_string();

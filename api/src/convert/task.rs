@@ -44,6 +44,25 @@ impl From<BadTask> for Error {
 
 /// Reads a task and checks all that can be checked without knowing the cluster.
 pub fn from_v1(info: &v1::TaskInfo) -> Result<TaskInfo, Error> {
+    let mut task = own(info)?;
+    task.executor = match (&info.executor, &info.command) {
+        (Some(executor), None) => Some(custom_executor(executor)?),
+        (None, Some(_)) => None,
+        _ => return Err(BadTask::CommandOrExecutor.into()),
+    };
+    Ok(task)
+}
+
+/// Of a group, whose executor it gets. Unlike others it has a command beside it.
+pub(super) fn member(
+    info: &v1::TaskInfo,
+    executor: model::executor::ExecutorInfo,
+) -> Result<TaskInfo, Error> {
+    Ok(TaskInfo { executor: Some(executor), ..own(info)? })
+}
+
+/// The task without its executor.
+pub(super) fn own(info: &v1::TaskInfo) -> Result<TaskInfo, Error> {
     let task_id = TaskId::try_from(&info.task_id)?;
     let kill_grace = info.kill_policy.as_ref().and_then(|policy| policy.grace_period.as_ref());
     let kill_grace_ns = kill_grace
@@ -53,17 +72,12 @@ pub fn from_v1(info: &v1::TaskInfo) -> Result<TaskInfo, Error> {
         return Err(BadTask::CompletionTime.into());
     }
     let resources = task_resources(info)?;
-    let executor = match (&info.executor, &info.command) {
-        (Some(executor), None) => Some(custom_executor(executor)?),
-        (None, Some(_)) => None,
-        _ => return Err(BadTask::CommandOrExecutor.into()),
-    };
     Ok(TaskInfo {
         task_id,
         name: text(&info.name),
         agent_id: AgentId::try_from(&info.agent_id)?,
         resources,
-        executor,
+        executor: None,
         kill_grace_ns,
         body: body(info),
     })

@@ -5,13 +5,15 @@ use crate::Incoming;
 use crate::error::WireError;
 use crate::frame::{FrameError, HEADER_BYTES, seal};
 use crate::generated::agent_capnp::{
-    executor_exited, kill, message, registered, reregister, running_executor, running_task, task_ref,
-    to_agent, to_master, update,
+    executor_exited, kill, message, registered, reregister, run_group, running_executor, running_task,
+    task_ref, to_agent, to_master, update,
 };
 use crate::message::{Reregister, RunningExecutor, RunningTask, ToAgent, ToMaster};
 use crate::report::Report;
 use bytes::Bytes;
+use model::framework::FrameworkInfo;
 use model::id::{ExecutorId, FrameworkId, TaskId};
+use model::task::TaskInfo;
 use std::sync::Arc;
 
 /// The whole frame, ready to be written to the session.
@@ -65,6 +67,7 @@ pub fn decode_to_agent(payload: &[u8]) -> Result<ToAgent, WireError> {
                 task: info::read_task(run.get_task()?)?,
             }
         }
+        to_agent::RunGroup(it) => read_run_group(it?)?,
         to_agent::Kill(it) => read_kill(it?)?,
         to_agent::Acknowledge(it) => {
             let it = it?;
@@ -163,6 +166,17 @@ fn read_registered(it: registered::Reader<'_>) -> Result<ToAgent, WireError> {
     })
 }
 
+fn read_run_group(it: run_group::Reader<'_>) -> Result<ToAgent, WireError> {
+    let tasks = it.get_tasks()?;
+    if tasks.is_empty() {
+        return Err(WireError::field("runGroup.tasks", "is empty"));
+    }
+    Ok(ToAgent::RunGroup {
+        framework: info::read_framework(it.get_framework()?)?,
+        tasks: tasks.iter().map(info::read_task).collect::<Result<_, _>>()?,
+    })
+}
+
 fn read_kill(it: kill::Reader<'_>) -> Result<ToAgent, WireError> {
     Ok(ToAgent::Kill {
         framework_id: id(it.get_framework_id(), "kill.frameworkId")?,
@@ -239,6 +253,14 @@ fn write_relayed(framework: &FrameworkId, executor: &ExecutorId, data: &[u8], mu
     out.set_data(data);
 }
 
+fn write_run_group(framework: &FrameworkInfo, tasks: &[TaskInfo], mut out: run_group::Builder<'_>) {
+    info::write_framework(framework, out.reborrow().init_framework());
+    let mut list = out.init_tasks(list_len(tasks.len()));
+    for (i, task) in (0..).zip(tasks) {
+        info::write_task(task, list.reborrow().get(i));
+    }
+}
+
 fn write_to_agent(message: &ToAgent, mut out: to_agent::Builder<'_>) {
     match message {
         ToAgent::Registered { agent_id, master_id, ping_timeout_ms, reconcile } => {
@@ -259,6 +281,7 @@ fn write_to_agent(message: &ToAgent, mut out: to_agent::Builder<'_>) {
             info::write_framework(framework, run.reborrow().init_framework());
             info::write_task(task, run.init_task());
         }
+        ToAgent::RunGroup { framework, tasks } => write_run_group(framework, tasks, out.init_run_group()),
         ToAgent::Kill { framework_id, task_id, grace_ns } => {
             let mut kill = out.init_kill();
             kill.set_framework_id(framework_id.as_str());

@@ -140,10 +140,7 @@ pub enum Operation {
     Launch {
         tasks: Vec<TaskRequest>,
     },
-    /// All or none; refused by this master, whose agents cannot run a group yet.
-    LaunchGroup {
-        tasks: Vec<TaskRequest>,
-    },
+    LaunchGroup(GroupRequest),
     /// An operation that this master does not do yet: by its name, and by the id under which the framework wants to
     /// hear of it.
     Unsupported {
@@ -154,6 +151,15 @@ pub enum Operation {
 
 /// A task that is asked for, or what is wrong with it on its own account.
 pub type TaskRequest = Result<TaskInfo, BadTask>;
+
+/// Tasks that are to be launched all or none.
+#[derive(Debug)]
+pub struct GroupRequest {
+    /// Each task's ids as they came, so that its scheduler knows what is meant.
+    pub members: Vec<(TaskId, AgentId)>,
+    /// All of them, with the executor that they share; or what is wrong with the group on its own account.
+    pub tasks: Result<Vec<TaskInfo>, Arc<str>>,
+}
 
 /// A task that no cluster would run. Its ids are kept as they came, so that its scheduler knows what is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,6 +16,7 @@ pub mod tasks;
 mod agents;
 mod containers;
 mod frameworks;
+mod groups;
 mod invariants;
 mod kept;
 mod keys;

@@ -18,11 +18,11 @@ use std::sync::Arc;
 use wire::message::ToAgent;
 
 /// The offers of an ACCEPT, as one: whose they are, and what of them is not used yet.
-struct Hand {
-    framework_id: FrameworkId,
-    agent_id: AgentId,
-    role: Role,
-    left: Resources,
+pub(super) struct Hand {
+    pub(super) framework_id: FrameworkId,
+    pub(super) agent_id: AgentId,
+    pub(super) role: Role,
+    pub(super) left: Resources,
 }
 
 impl Cluster {
@@ -53,10 +53,7 @@ impl Cluster {
                 Operation::Launch { tasks } => {
                     tasks.into_iter().for_each(|task| self.launch(&mut hand, task, turn));
                 }
-                Operation::LaunchGroup { tasks } => {
-                    let why = "LAUNCH_GROUP is not supported by this master";
-                    self.refuse_tasks(id, &tasks, TaskState::Error, Reason::TASK_GROUP_INVALID, why, turn);
-                }
+                Operation::LaunchGroup(group) => self.launch_group(&mut hand, group, turn),
                 Operation::Unsupported { name, id: operation_id } => {
                     let why = format!("{name} is not supported by this master");
                     self.refuse_operation(id, name, operation_id, Some(&hand.agent_id), &why, turn);
@@ -101,9 +98,13 @@ impl Cluster {
         let state = if is_aware { TaskState::Dropped } else { TaskState::Lost };
         for operation in operations {
             match operation {
-                Operation::Launch { tasks } | Operation::LaunchGroup { tasks } => {
+                Operation::Launch { tasks } => {
                     let why = format!("Task launched with invalid offers: {why}");
                     self.refuse_tasks(id, &tasks, state, Reason::INVALID_OFFERS, &why, turn);
+                }
+                Operation::LaunchGroup(group) => {
+                    let why = format!("Task launched with invalid offers: {why}");
+                    self.refuse_group(id, &group.members, (state, Reason::INVALID_OFFERS), &why, turn);
                 }
                 Operation::Unsupported { name, id: operation_id } => {
                     let why = format!("Operation attempted with invalid offers: {why}");
@@ -132,7 +133,7 @@ impl Cluster {
     }
 
     /// A task that is not launched: its scheduler is told, and nothing of it is kept.
-    fn refuse_task(
+    pub(super) fn refuse_task(
         &mut self,
         id: &FrameworkId,
         task_id: TaskId,
@@ -195,12 +196,7 @@ impl Cluster {
         let description = FrameworkInfoOf::clone(&framework.info);
         let mut used = task.resources.clone();
         used.add(&self.add_executor(hand, &task));
-        hand.left = hand.left.checked_sub(&used).expect("checked: the task fits in what is left");
-        let agent = self.agents.get_mut(&hand.agent_id).expect("looked up above");
-        agent.tasks.insert((hand.framework_id.clone(), task.task_id.clone()));
-        agent.used.add(&used);
-        let framework = self.frameworks.get_mut(&hand.framework_id).expect("looked up above");
-        framework.used.add(&used);
+        self.charge(hand, &used, std::iter::once(&task.task_id));
         turn.note(Note::TaskLaunched {
             framework_id: hand.framework_id.clone(),
             task_id: task.task_id.clone(),
@@ -210,8 +206,23 @@ impl Cluster {
         self.add_task(hand, task);
     }
 
+    /// Takes what tasks and their executor use out of what is left in hand.
+    pub(super) fn charge<'a>(
+        &mut self,
+        hand: &mut Hand,
+        used: &Resources,
+        task_ids: impl Iterator<Item = &'a TaskId>,
+    ) {
+        hand.left = hand.left.checked_sub(used).expect("checked: it fits in what is left");
+        let agent = self.agents.get_mut(&hand.agent_id).expect("an offer's agent is registered");
+        agent.tasks.extend(task_ids.map(|task_id| (hand.framework_id.clone(), task_id.clone())));
+        agent.used.add(used);
+        let framework = self.frameworks.get_mut(&hand.framework_id).expect("the caller is subscribed");
+        framework.used.add(used);
+    }
+
     /// The resources of the task's executor, when the task brings one that does not run yet.
-    fn add_executor(&mut self, hand: &Hand, task: &TaskInfo) -> Resources {
+    pub(super) fn add_executor(&mut self, hand: &Hand, task: &TaskInfo) -> Resources {
         let Some(info) = &task.executor else { return Resources::default() };
         let agent = self.agents.get_mut(&hand.agent_id).expect("an offer's agent is registered");
         let place = (hand.framework_id.clone(), info.executor_id.clone());
@@ -232,7 +243,7 @@ impl Cluster {
         info.resources.clone()
     }
 
-    fn add_task(&mut self, hand: &Hand, info: TaskInfo) {
+    pub(super) fn add_task(&mut self, hand: &Hand, info: TaskInfo) {
         let agent = self.agents.get(&hand.agent_id).expect("an offer's agent is registered");
         // A running executor's container is known already.
         let place = (hand.framework_id.clone(), info.executor_id());
@@ -259,7 +270,7 @@ impl Cluster {
 type FrameworkInfoOf = Arc<model::framework::FrameworkInfo>;
 
 /// Fills in what frameworks may leave out: whose executor it is, and the role its resources are allocated to.
-fn complete(mut task: TaskInfo, framework_id: &FrameworkId, role: &Role) -> TaskInfo {
+pub(super) fn complete(mut task: TaskInfo, framework_id: &FrameworkId, role: &Role) -> TaskInfo {
     task.resources = allocated(&task.resources, role);
     if let Some(executor) = &mut task.executor {
         executor.resources = allocated(&executor.resources, role);

@@ -6,6 +6,7 @@ use super::frameworks::Framework;
 use model::executor::ExecutorInfo;
 use model::resources::{Resource, Resources, Value};
 use model::task::TaskInfo;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Why the task cannot be launched; the first reason in Mesos' order.
@@ -15,17 +16,7 @@ pub(super) fn task(
     agent: &Agent,
     available: &Resources,
 ) -> Result<(), String> {
-    if framework.tasks.contains_key(&task.task_id) {
-        return Err(format!("Task has duplicate ID: {}", task.task_id));
-    }
-    if framework.unreachable.iter().any(|other| other.info.task_id == task.task_id) {
-        return Err(format!("Task reuses the ID of an unreachable task: {}", task.task_id));
-    }
-    if task.agent_id != agent.id {
-        let (given, expected) = (&task.agent_id, &agent.id);
-        return Err(format!("Task uses invalid agent {given} while agent {expected} is expected"));
-    }
-    one_role(&task.resources).map_err(|why| format!("Invalid task resources: {why}"))?;
+    placed(task, framework, agent)?;
     let mut total = task.resources.clone();
     if let Some(info) = &task.executor {
         executor(info, framework, agent)?;
@@ -48,6 +39,86 @@ pub(super) fn task(
         described(&total),
         described(available)
     ))
+}
+
+/// Why the group cannot be launched: of its tasks, then of the executor that they share, then of all together.
+pub(super) fn group(
+    tasks: &[TaskInfo],
+    framework: &Framework,
+    agent: &Agent,
+    available: &Resources,
+) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    for task in tasks {
+        let id = &task.task_id;
+        placed(task, framework, agent).map_err(|why| format!("Task '{id}' is invalid: {why}"))?;
+        // Mesos does not look, and its master ends at the second.
+        if !seen.insert(id) {
+            return Err(format!("Task '{id}' is invalid: Task has duplicate ID: {id}"));
+        }
+    }
+    let Some(info) = tasks.first().and_then(|task| task.executor.as_ref()) else { return Ok(()) };
+    executor(info, framework, agent)?;
+    let parts: Vec<&Resources> = tasks.iter().map(|task| &task.resources).chain([&info.resources]).collect();
+    if parts.iter().enumerate().any(|(i, a)| parts.iter().skip(i + 1).any(|b| overlaps(a, b))) {
+        let each: Vec<String> = tasks.iter().map(|task| described(&task.resources)).collect();
+        return Err(format!(
+            "There are overlapping resources in the task group's task resources {{ {} }} and/or executor resources {}",
+            each.join(", "),
+            described(&info.resources)
+        ));
+    }
+    let mut total = Resources::default();
+    tasks.iter().for_each(|task| total.add(&task.resources));
+    if !agent.executors.contains_key(&(framework.id.clone(), info.executor_id.clone())) {
+        total.add(&info.resources);
+    }
+    if !available.contains(&total) {
+        return Err(format!(
+            "Total resources {} required by task group and its executor are more than available {}",
+            described(&total),
+            described(available)
+        ));
+    }
+    same_cgroups(tasks, info, framework, agent)
+}
+
+/// Tasks of one executor are all held by its limits, or each by its own.
+fn same_cgroups(
+    tasks: &[TaskInfo],
+    info: &ExecutorInfo,
+    framework: &Framework,
+    agent: &Agent,
+) -> Result<(), String> {
+    let is_its = |task: &TaskInfo| {
+        task.agent_id == agent.id
+            && task.executor.as_ref().is_some_and(|other| other.executor_id == info.executor_id)
+    };
+    let known = framework.tasks.values().chain(&framework.unreachable);
+    // Those that are there are equal among themselves.
+    let known = known.map(|task| &*task.info).find(|task| is_its(task));
+    let shares = |task: &TaskInfo| api::convert::group::task_shares_cgroups(task);
+    match known.zip(tasks.first()) {
+        Some((known, first)) if shares(known) != shares(first) => {
+            Err(api::convert::group::BadGroup::SharesCgroups.to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the task can be a new one on this agent.
+fn placed(task: &TaskInfo, framework: &Framework, agent: &Agent) -> Result<(), String> {
+    if framework.tasks.contains_key(&task.task_id) {
+        return Err(format!("Task has duplicate ID: {}", task.task_id));
+    }
+    if framework.unreachable.iter().any(|other| other.info.task_id == task.task_id) {
+        return Err(format!("Task reuses the ID of an unreachable task: {}", task.task_id));
+    }
+    if task.agent_id != agent.id {
+        let (given, expected) = (&task.agent_id, &agent.id);
+        return Err(format!("Task uses invalid agent {given} while agent {expected} is expected"));
+    }
+    one_role(&task.resources).map_err(|why| format!("Invalid task resources: {why}"))
 }
 
 fn executor(info: &ExecutorInfo, framework: &Framework, agent: &Agent) -> Result<(), String> {

@@ -1,7 +1,7 @@
 //! v1 scheduler calls as the core's calls. What a call lacks is refused here, in Mesos' words (src/master/validation.cpp);
 //! what is wrong with a task on its own account goes on to the core, which tells its scheduler.
 
-use crate::cluster::input::{Accept, BadTask, Call, Operation, TaskRequest};
+use crate::cluster::input::{Accept, BadTask, Call, GroupRequest, Operation, TaskRequest};
 use api::convert::{framework, id, task, time};
 use api::refusal::Refusal;
 use api::v1;
@@ -157,14 +157,22 @@ fn operation(operation: v1::offer::Operation) -> Operation {
             Operation::Launch { tasks: requests(&tasks) }
         }
         (Some(OperationType::LaunchGroup), _, group) => {
-            let tasks = group.map(|group| group.task_group.tasks).unwrap_or_default();
-            Operation::LaunchGroup { tasks: requests(&tasks) }
+            Operation::LaunchGroup(group_request(group.unwrap_or_default(), operation.id.is_some()))
         }
         (kind, ..) => Operation::Unsupported {
             name: kind.unwrap_or(OperationType::Unknown).as_str_name(),
             id: operation.id.map(|id| OperationId::new(&id.value)),
         },
     }
+}
+
+fn group_request(group: v1::offer::operation::LaunchGroup, wants_feedback: bool) -> GroupRequest {
+    let tasks = match wants_feedback {
+        true => Err(Arc::from("The `id` field cannot be set on LAUNCH_GROUP operations")),
+        false => api::convert::group::from_v1(&group).map_err(|error| Arc::from(error.to_string())),
+    };
+    let ids = |info: &v1::TaskInfo| (TaskId::new(&info.task_id.value), AgentId::new(&info.agent_id.value));
+    GroupRequest { members: group.task_group.tasks.iter().map(ids).collect(), tasks }
 }
 
 /// The tasks of one operation. One whose resources are none takes the others with it, as in Mesos.

@@ -3,7 +3,7 @@
 
 use super::world::*;
 use crate::cluster::Settings;
-use crate::cluster::input::{Accept, Call, Input, Operation, SessionId};
+use crate::cluster::input::{Accept, Call, GroupRequest, Input, Operation, SessionId};
 use crate::usage;
 use model::executor::ExecutorInfo;
 use model::framework::FrameworkInfo;
@@ -101,16 +101,21 @@ struct Node {
 }
 
 impl Node {
+    fn run(&mut self, framework: FrameworkInfo, tasks: Vec<TaskInfo>) {
+        let id = framework.framework_id.clone().expect("it has one");
+        for task in tasks {
+            if let Some(executor) = &task.executor {
+                self.executors.insert((id.clone(), executor.executor_id.clone()), executor.clone());
+            }
+            self.tasks.insert((id.clone(), task.task_id.clone()), (task, TaskState::Staging, None));
+        }
+        self.frameworks.insert(id, framework);
+    }
+
     fn hear(&mut self, message: ToAgent) {
         match message {
-            ToAgent::Run { framework, task } => {
-                let id = framework.framework_id.clone().expect("it has one");
-                if let Some(executor) = &task.executor {
-                    self.executors.insert((id.clone(), executor.executor_id.clone()), executor.clone());
-                }
-                self.tasks.insert((id.clone(), task.task_id.clone()), (task, TaskState::Staging, None));
-                self.frameworks.insert(id, framework);
-            }
+            ToAgent::Run { framework, task } => self.run(framework, vec![task]),
+            ToAgent::RunGroup { framework, tasks } => self.run(framework, tasks),
             ToAgent::Acknowledge { framework_id, task_id, update_id } => {
                 let key = (framework_id, task_id);
                 let is_over = |(_, state, pending): &(_, TaskState, _)| {
@@ -432,10 +437,17 @@ impl Play {
                 &format!("cpus:{}", model::quantity::Quantity::from_milli(cpus_milli)),
             );
             let executor = shared.map(|n| executor(&format!("e{n}"), "mem:8"));
-            tasks.push(Ok(TaskInfo { executor, ..info }));
+            tasks.push(TaskInfo { executor, ..info });
         }
+        // Half of those that share an executor come as a group.
+        let operation = if shared.is_some() && cpus_milli.is_multiple_of(2) {
+            let members = tasks.iter().map(|task| (task.task_id.clone(), task.agent_id.clone())).collect();
+            Operation::LaunchGroup(GroupRequest { members, tasks: Ok(tasks) })
+        } else {
+            Operation::Launch { tasks: tasks.into_iter().map(Ok).collect() }
+        };
         let offer_ids = vec![chosen.map_or(OfferId::new("gone"), |offer| offer.id.clone())];
-        let accept = Accept { offer_ids, operations: vec![Operation::Launch { tasks }], refuse_ns: 0 };
+        let accept = Accept { offer_ids, operations: vec![operation], refuse_ns: 0 };
         self.world.call(&scheduler, Call::Accept(accept)).expect("taken");
     }
 

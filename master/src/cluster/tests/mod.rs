@@ -3,6 +3,7 @@
 
 mod agents;
 mod frameworks;
+mod groups;
 mod histories;
 mod offers;
 mod pictures;
