@@ -16,7 +16,7 @@ use crate::{Address, Error};
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Until the head of an answer is there. A master that holds a call longer than this is as good as gone.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// The state of a large cluster fits; an endless body does not.
 const BODY_BYTES_MAX: usize = 512 << 20;
 /// Of a refusal's text, in bytes.
@@ -39,11 +39,18 @@ pub(crate) struct Call {
 pub(crate) struct Connection {
     address: Address,
     sender: Option<SendRequest<Full<Bytes>>>,
+    /// Until the head of an answer is there.
+    patience: Duration,
 }
 
 impl Connection {
     pub(crate) fn new(address: Address) -> Self {
-        Self { address, sender: None }
+        Self { address, sender: None, patience: ANSWER_MAX }
+    }
+
+    /// For answers that take as long as what they tell of.
+    pub(crate) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Where the next request goes.
@@ -95,7 +102,7 @@ impl Connection {
     }
 
     fn slow(&self, call: &Call) -> Error {
-        Error::Slow { address: self.address.clone(), request: call.name.clone(), limit: ANSWER_MAX }
+        Error::Slow { address: self.address.clone(), request: call.name.clone(), limit: self.patience }
     }
 
     fn location(&self, call: &Call, response: &Response<Incoming>) -> Result<Address, Error> {
@@ -113,7 +120,7 @@ impl Connection {
         // A kept connection may have been closed meanwhile. hyper says so before it has sent anything, so going on with
         // a new one repeats nothing.
         if let Some(mut kept) = self.sender.take().filter(|it| !it.is_closed()) {
-            match timeout(ANSWER_MAX, kept.send_request(self.request(call))).await {
+            match timeout(self.patience, kept.send_request(self.request(call))).await {
                 Ok(Ok(response)) => {
                     self.sender = Some(kept);
                     return Ok(response);
@@ -124,7 +131,7 @@ impl Connection {
             }
         }
         let mut fresh = self.connect(call).await?;
-        match timeout(ANSWER_MAX, fresh.send_request(self.request(call))).await {
+        match timeout(self.patience, fresh.send_request(self.request(call))).await {
             Ok(Ok(response)) => {
                 self.sender = Some(fresh);
                 Ok(response)

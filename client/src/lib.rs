@@ -3,14 +3,16 @@
 //!
 //! - [`scheduler`]: a framework's two connections. Events come out of a channel, calls go in through a handle.
 //! - [`executor`]: the same for an executor, with the updates that the agent has not acknowledged yet.
+//! - [`containers`]: an executor's calls about containers nested in its own.
 //! - [`operator`]: requests answered at once: `/state`, `/tasks`, `/files/read`.
 //!
 //! A stream that breaks is subscribed again, with the same framework or executor id, by the task that reads it; its
-//! user sees `Lost` and then `Subscribed`. No call is ever repeated by this crate: only its user knows whether that
-//! would be harmless.
+//! user sees `Lost` and then `Subscribed`. No call but those of [`containers`] is ever repeated by this crate: only its
+//! user knows whether that would be harmless.
 
 mod address;
 mod backoff;
+pub mod containers;
 mod encoding;
 mod error;
 pub mod executor;

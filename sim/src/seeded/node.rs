@@ -11,7 +11,7 @@ use ingot_master::cluster::input::SessionId;
 use model::agent_info::AgentInfo;
 use model::body::Body;
 use model::id::{ContainerId, TaskId};
-use model::task::TaskState;
+use model::task::{TaskInfo, TaskState};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::frame::HEADER_BYTES;
 
@@ -229,13 +229,8 @@ impl World {
         };
         let container_id = executor.run.container_id.clone();
         match event {
-            ExecutorEvent::Launch(task) => {
-                let framework_id = executor.run.framework_id.clone();
-                executor.tasks.insert(task.task_id.clone());
-                executor.unheard.insert(task.task_id.clone());
-                self.laws.task_starts(&framework_id, &task.task_id);
-                self.plan_task(at, container_id, task.task_id);
-            }
+            ExecutorEvent::Launch(task) => self.executor_takes(at, &container_id, vec![*task]),
+            ExecutorEvent::LaunchGroup(tasks) => self.executor_takes(at, &container_id, tasks),
             ExecutorEvent::Kill { task_id, .. } => {
                 self.machine_soon(at, 1, 50, Doing::Tell(container_id, task_id, TaskState::Killed));
             }
@@ -251,6 +246,17 @@ impl World {
                 self.machine_soon(at, 5, 500, Doing::Leave(container_id));
             }
             ExecutorEvent::Subscribed { .. } | ExecutorEvent::Message(_) => {}
+        }
+    }
+
+    fn executor_takes(&mut self, at: usize, container_id: &ContainerId, tasks: Vec<TaskInfo>) {
+        for TaskInfo { task_id, .. } in tasks {
+            let executor = self.machines[at].executors.get_mut(container_id).expect("it has just heard");
+            let framework_id = executor.run.framework_id.clone();
+            executor.tasks.insert(task_id.clone());
+            executor.unheard.insert(task_id.clone());
+            self.laws.task_starts(&framework_id, &task_id);
+            self.plan_task(at, container_id.clone(), task_id);
         }
     }
 

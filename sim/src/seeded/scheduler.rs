@@ -2,7 +2,9 @@
 
 use super::world::{Happening, World};
 use ingot_master::cluster::effect::Event;
-use ingot_master::cluster::input::{Accept, Call, CallOf, Input, Operation, StreamId, Subscribe, Ticket};
+use ingot_master::cluster::input::{
+    Accept, Call, CallOf, GroupRequest, Input, Operation, StreamId, Subscribe, Ticket,
+};
 use ingot_master::cluster::offers::Offer;
 use model::body::Body;
 use model::executor::ExecutorInfo;
@@ -161,8 +163,13 @@ impl World {
             scheduler.launched += 1;
             scheduler.tasks.insert(task.task_id.clone(), (offer.agent_id.clone(), TaskState::Staging));
         }
-        let operations = vec![Operation::Launch { tasks: tasks.into_iter().map(Ok).collect() }];
-        self.call(at, Call::Accept(Accept { offer_ids, operations, refuse_ns }));
+        let operation = if tasks.iter().all(|task| task.executor.is_some()) {
+            let members = tasks.iter().map(|task| (task.task_id.clone(), task.agent_id.clone())).collect();
+            Operation::LaunchGroup(GroupRequest { members, tasks: Ok(tasks) })
+        } else {
+            Operation::Launch { tasks: tasks.into_iter().map(Ok).collect() }
+        };
+        self.call(at, Call::Accept(Accept { offer_ids, operations: vec![operation], refuse_ns }));
     }
 
     fn make_task(&mut self, at: usize, offer: &Arc<Offer>) -> TaskInfo {
