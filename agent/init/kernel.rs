@@ -9,60 +9,104 @@ compile_error!("init knows the system calls of x86_64 and aarch64");
 
 /// Numbers: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h.
 #[cfg(target_arch = "x86_64")]
-mod number {
+pub(crate) mod number {
+    pub const CAPSET: usize = 126;
     pub const CHDIR: usize = 80;
+    pub const CHROOT: usize = 161;
     pub const CLOCK_GETTIME: usize = 228;
     pub const CLONE: usize = 56;
     pub const CLOSE: usize = 3;
     pub const EXECVE: usize = 59;
     pub const EXIT_GROUP: usize = 231;
+    pub const FCHDIR: usize = 81;
     pub const FCNTL: usize = 72;
+    pub const FSCONFIG: usize = 431;
+    pub const FSMOUNT: usize = 432;
+    pub const FSOPEN: usize = 430;
     pub const GETPID: usize = 39;
     pub const GETPPID: usize = 110;
     pub const GETRUSAGE: usize = 98;
+    pub const IOCTL: usize = 16;
     pub const KILL: usize = 62;
     pub const LSEEK: usize = 8;
+    pub const MKDIRAT: usize = 258;
     pub const MMAP: usize = 9;
+    pub const MOUNT: usize = 165;
+    pub const MOUNT_SETATTR: usize = 442;
+    pub const MOVE_MOUNT: usize = 429;
     pub const MUNMAP: usize = 11;
+    pub const OPENAT2: usize = 437;
+    pub const OPEN_TREE: usize = 428;
+    pub const PIVOT_ROOT: usize = 155;
     pub const PRCTL: usize = 157;
+    pub const PRLIMIT64: usize = 302;
     pub const PWRITE64: usize = 18;
+    pub const READ: usize = 0;
     pub const RT_SIGACTION: usize = 13;
     pub const RT_SIGPROCMASK: usize = 14;
     pub const RT_SIGTIMEDWAIT: usize = 128;
+    pub const SECCOMP: usize = 317;
     pub const SETGROUPS: usize = 116;
+    pub const SETHOSTNAME: usize = 170;
     pub const SETRESGID: usize = 119;
     pub const SETRESUID: usize = 117;
     pub const SETSID: usize = 112;
+    pub const SOCKET: usize = 41;
+    pub const SYMLINKAT: usize = 266;
     pub const UMASK: usize = 95;
+    pub const UMOUNT2: usize = 166;
+    pub const UNSHARE: usize = 272;
     pub const WAIT4: usize = 61;
     pub const WRITE: usize = 1;
 }
 #[cfg(target_arch = "aarch64")]
-mod number {
+pub(crate) mod number {
+    pub const CAPSET: usize = 91;
     pub const CHDIR: usize = 49;
+    pub const CHROOT: usize = 51;
     pub const CLOCK_GETTIME: usize = 113;
     pub const CLONE: usize = 220;
     pub const CLOSE: usize = 57;
     pub const EXECVE: usize = 221;
     pub const EXIT_GROUP: usize = 94;
+    pub const FCHDIR: usize = 50;
     pub const FCNTL: usize = 25;
+    pub const FSCONFIG: usize = 431;
+    pub const FSMOUNT: usize = 432;
+    pub const FSOPEN: usize = 430;
     pub const GETPID: usize = 172;
     pub const GETPPID: usize = 173;
     pub const GETRUSAGE: usize = 165;
+    pub const IOCTL: usize = 29;
     pub const KILL: usize = 129;
     pub const LSEEK: usize = 62;
+    pub const MKDIRAT: usize = 34;
     pub const MMAP: usize = 222;
+    pub const MOUNT: usize = 40;
+    pub const MOUNT_SETATTR: usize = 442;
+    pub const MOVE_MOUNT: usize = 429;
     pub const MUNMAP: usize = 215;
+    pub const OPENAT2: usize = 437;
+    pub const OPEN_TREE: usize = 428;
+    pub const PIVOT_ROOT: usize = 41;
     pub const PRCTL: usize = 167;
+    pub const PRLIMIT64: usize = 261;
     pub const PWRITE64: usize = 68;
+    pub const READ: usize = 63;
     pub const RT_SIGACTION: usize = 134;
     pub const RT_SIGPROCMASK: usize = 135;
     pub const RT_SIGTIMEDWAIT: usize = 137;
+    pub const SECCOMP: usize = 277;
     pub const SETGROUPS: usize = 159;
+    pub const SETHOSTNAME: usize = 161;
     pub const SETRESGID: usize = 149;
     pub const SETRESUID: usize = 147;
     pub const SETSID: usize = 157;
+    pub const SOCKET: usize = 198;
+    pub const SYMLINKAT: usize = 36;
     pub const UMASK: usize = 166;
+    pub const UMOUNT2: usize = 39;
+    pub const UNSHARE: usize = 97;
     pub const WAIT4: usize = 260;
     pub const WRITE: usize = 64;
 }
@@ -106,7 +150,7 @@ pub type Errno = i32;
 
 /// # Safety
 /// What the call of this number does with these arguments must be sound.
-unsafe fn call(number: usize, arguments: [usize; 6]) -> Result<usize, Errno> {
+pub(crate) unsafe fn call(number: usize, arguments: [usize; 6]) -> Result<usize, Errno> {
     let [a, b, c, d, e, f] = arguments;
     let result: isize;
     // SAFETY: the kernel's calling convention; it changes no other registers, and memory as the caller vouches for.
@@ -122,7 +166,7 @@ unsafe fn call(number: usize, arguments: [usize; 6]) -> Result<usize, Errno> {
 }
 
 /// A call that takes numbers only, or pointers to what lives long enough and is only read.
-fn plain<const N: usize>(number: usize, given: [usize; N]) -> Result<usize, Errno> {
+pub(crate) fn plain<const N: usize>(number: usize, given: [usize; N]) -> Result<usize, Errno> {
     let mut arguments = [0; 6];
     arguments[..N].copy_from_slice(&given);
     // SAFETY: every use in this file is a call that writes to no memory of ours and keeps no pointer.

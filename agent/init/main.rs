@@ -4,14 +4,16 @@
 //!
 //! It is a program of its own, without a standard library: the agent carries it in itself (`agent/build.rs` compiles it) and
 //! runs it from memory. A container pays a stack page or two for it, and it cannot be replaced or deleted under a running
-//! one. Later it will make namespaces, mounts, capabilities and filters: each is a step (see `spec.rs`).
+//! one. What it makes of itself, namespaces, mounts, capabilities, filters, are steps (see `spec.rs`, `mount.rs`, `confine.rs`).
 //!
 //! Nothing here allocates, and nothing may panic: there would be nobody to tell.
 #![no_std]
 #![no_main]
 #![deny(warnings, unsafe_op_in_unsafe_fn)]
 
+mod confine;
 mod kernel;
+mod mount;
 #[allow(dead_code, reason = "the other half is the agent's")]
 mod record;
 #[allow(dead_code, reason = "the other half is the agent's")]
@@ -19,6 +21,7 @@ mod spec;
 
 use core::ffi::CStr;
 use kernel::Errno;
+use mount::Slots;
 use record::Record;
 use spec::{Exec, RECORD_FD, REPORT_FD, Report, SPEC_FD, Steps, Tag};
 
@@ -36,7 +39,6 @@ extern "C" fn init_main() -> ! {
     for fd in [SPEC_FD, REPORT_FD, RECORD_FD] {
         let _ = kernel::set_close_on_exec(fd);
     }
-    kernel::adopt_orphans();
     let report = run();
     kernel::write(REPORT_FD, &report.encode());
     kernel::exit(NOT_RUN)
@@ -44,16 +46,19 @@ extern "C" fn init_main() -> ! {
 
 /// Does the steps. Comes back only with what failed: in the program's process, or in init before there is one.
 fn run() -> Report {
-    let senseless = Report { tag: 0, errno: kernel::EINVAL };
+    let mut place = 0;
+    let senseless = Report { tag: 0, errno: kernel::EINVAL, place };
     let Ok(bytes) = kernel::map(SPEC_FD) else { return senseless };
     kernel::close(SPEC_FD);
     let (begin, length) = (bytes.as_mut_ptr(), bytes.len());
     let Some(mut steps) = Steps::of(bytes) else { return senseless };
-    let init = kernel::pid();
+    let mut held = Held { init: kernel::pid(), slots: Slots::new() };
     while let Some(step) = steps.next() {
         let Some((tag, payload)) = step else { return senseless };
-        let failed = |errno| Report { tag: tag as u32, errno };
+        let failed = |errno| Report { tag: tag as u32, errno, place };
         if tag == Tag::Fork {
+            // Not before: what becomes a program itself has no orphans to adopt.
+            kernel::adopt_orphans();
             match kernel::fork() {
                 Ok(0) => {}
                 Ok(program) => {
@@ -63,33 +68,58 @@ fn run() -> Report {
                 }
                 Err(errno) => return failed(errno),
             }
-        } else if let Err(errno) = take(tag, payload, init) {
+        } else if let Err(errno) = take(tag, payload, &mut held) {
             return failed(errno);
         }
+        place += 1;
     }
     senseless
 }
 
+/// What one step leaves for a later one.
+struct Held {
+    /// The process that forks.
+    init: usize,
+    slots: Slots,
+}
+
 /// One step.
-fn take(tag: Tag, payload: &mut [u8], init: usize) -> Result<(), Errno> {
+fn take(tag: Tag, payload: &mut [u8], held: &mut Held) -> Result<(), Errno> {
     let number = || spec::only_number(payload).map(|number| number as usize).ok_or(kernel::EINVAL);
+    let text = || CStr::from_bytes_until_nul(payload).map_err(|_| kernel::EINVAL);
     match tag {
         Tag::Session => kernel::setsid().map(drop),
         Tag::Umask => number().map(kernel::umask),
-        Tag::Chdir => {
-            let path = CStr::from_bytes_until_nul(payload).map_err(|_| kernel::EINVAL)?;
-            kernel::chdir(path).map(drop)
-        }
+        Tag::Chdir => kernel::chdir(text()?).map(drop),
         Tag::Groups => kernel::setgroups(payload).map(drop),
         Tag::Gid => number().and_then(kernel::setresgid).map(drop),
         Tag::Uid => number().and_then(kernel::setresuid).map(drop),
         Tag::DieWithInit => {
             kernel::die_with_parent()?;
             // It may have died before it was asked for.
-            if kernel::parent() == init { Ok(()) } else { Err(kernel::ESRCH) }
+            if kernel::parent() == held.init { Ok(()) } else { Err(kernel::ESRCH) }
         }
         Tag::Signals => kernel::block_signals(0).map(drop),
         Tag::Exec => Err(spec::relocate(payload).map_or(kernel::EINVAL, |exec| execute(&exec))),
+        Tag::Unshare => number().and_then(confine::unshare),
+        Tag::Await => confine::wait(),
+        Tag::Propagation => number().and_then(mount::propagation),
+        Tag::Mount => mount::mount(payload),
+        Tag::Tree => mount::tree(payload, &mut held.slots),
+        Tag::Filesystem => mount::filesystem(payload, &mut held.slots),
+        Tag::Attach => mount::attach(payload, &mut held.slots),
+        Tag::Pivot => mount::pivot(text()?),
+        Tag::Symlink => mount::symlink(payload),
+        Tag::Mask => mount::mask(text()?),
+        Tag::ReadOnly => mount::read_only(text()?),
+        Tag::Hostname => confine::hostname(text()?),
+        Tag::Loopback => confine::loopback(),
+        Tag::Rlimit => confine::rlimit(payload),
+        Tag::Bounding => spec::only_number(payload).ok_or(kernel::EINVAL).and_then(confine::bounding),
+        Tag::KeepCapabilities => confine::keep_capabilities(),
+        Tag::Capabilities => confine::capabilities(payload),
+        Tag::NoNewPrivileges => confine::no_new_privileges(),
+        Tag::Seccomp => confine::seccomp(payload),
         // `run` does it.
         Tag::Fork => Err(kernel::EINVAL),
     }

@@ -11,7 +11,7 @@
 //! build: the version is a guard against a mistake, not an interface.
 
 pub const MAGIC: u32 = u32::from_le_bytes(*b"INGI");
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 pub const HEADER_BYTES: usize = 16;
 pub const STEP_HEADER_BYTES: usize = 8;
 
@@ -49,10 +49,61 @@ pub enum Tag {
     Signals = 9,
     /// Becomes the program (see [`relocate`]); the last step.
     Exec = 10,
+    /// u64: the flags of namespaces to leave for new ones.
+    Unshare = 11,
+    /// Waits for a byte on [`REPORT_FD`]: the agent has said which users this namespace has. No payload.
+    Await = 12,
+    /// u64: flags for every mount there is.
+    Propagation = 13,
+    /// flags u32, 0 u32, then texts: source, target, type, data, each with its NUL. mount(2) as it has always been: only for
+    /// places that the agent made.
+    Mount = 14,
+    /// slot u32, [`TREE_RECURSIVE`] or 0 u32, attributes u64, path: a detached copy of what lies there.
+    Tree = 15,
+    /// slot u32, attributes u32, then texts: type, name, value, name, value, ...: a file system that is nowhere yet.
+    Filesystem = 16,
+    /// slot u32, flags u32 (`ATTACH_*`), then texts: a folder to be trusted, the place below it: what is in the slot appears
+    /// there. Links are followed as far as they stay below that folder.
+    Attach = 17,
+    /// A path: that folder, with what is mounted in it, becomes the root, and what was is out of reach.
+    Pivot = 18,
+    /// Texts: what it says, where it is.
+    Symlink = 19,
+    /// A path, of a file or a folder: nothing can be seen there. Done if there is none.
+    Mask = 20,
+    /// A path: nothing can be changed there. Done if there is none.
+    ReadOnly = 21,
+    /// A text: what the machine is called.
+    Hostname = 22,
+    /// No payload: the loopback device is up.
+    Loopback = 23,
+    /// u64 each: resource, soft, hard.
+    Rlimit = 24,
+    /// u64: the bounding set of capabilities.
+    Bounding = 25,
+    /// Permitted capabilities survive the change of user. No payload.
+    KeepCapabilities = 26,
+    /// u64 each: permitted and effective, and ambient.
+    Capabilities = 27,
+    /// Nothing that is executed gives rights. No payload.
+    NoNewPrivileges = 28,
+    /// A program for seccomp(2): instructions of 8 bytes.
+    Seccomp = 29,
 }
 
+/// How many detached mounts can be held at a time, and hence what a slot is less than.
+pub const SLOTS_MAX: usize = 128;
+/// What is mounted in it comes along.
+pub const TREE_RECURSIVE: u32 = 1;
+/// The place is a file, not a folder.
+pub const ATTACH_FILE: u32 = 1;
+/// What is missing of the place is made.
+pub const ATTACH_MAKE: u32 = 2;
+/// No links at all on the way.
+pub const ATTACH_NO_LINKS: u32 = 4;
+
 impl Tag {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 29] = [
         Self::Session,
         Self::Umask,
         Self::Chdir,
@@ -63,6 +114,25 @@ impl Tag {
         Self::DieWithInit,
         Self::Signals,
         Self::Exec,
+        Self::Unshare,
+        Self::Await,
+        Self::Propagation,
+        Self::Mount,
+        Self::Tree,
+        Self::Filesystem,
+        Self::Attach,
+        Self::Pivot,
+        Self::Symlink,
+        Self::Mask,
+        Self::ReadOnly,
+        Self::Hostname,
+        Self::Loopback,
+        Self::Rlimit,
+        Self::Bounding,
+        Self::KeepCapabilities,
+        Self::Capabilities,
+        Self::NoNewPrivileges,
+        Self::Seccomp,
     ];
 
     pub fn of(number: u32) -> Option<Self> {
@@ -82,32 +152,54 @@ impl Tag {
             Self::DieWithInit => "prctl(PR_SET_PDEATHSIG)",
             Self::Signals => "rt_sigprocmask",
             Self::Exec => "execve",
+            Self::Unshare => "unshare",
+            Self::Await => "map users",
+            Self::Propagation => "mount(MS_SLAVE)",
+            Self::Mount => "mount",
+            Self::Tree => "open_tree",
+            Self::Filesystem => "fsmount",
+            Self::Attach => "move_mount",
+            Self::Pivot => "pivot_root",
+            Self::Symlink => "symlink",
+            Self::Mask => "mask",
+            Self::ReadOnly => "mount_setattr",
+            Self::Hostname => "sethostname",
+            Self::Loopback => "ioctl(SIOCSIFFLAGS)",
+            Self::Rlimit => "prlimit",
+            Self::Bounding => "prctl(PR_CAPBSET_DROP)",
+            Self::KeepCapabilities => "prctl(PR_SET_KEEPCAPS)",
+            Self::Capabilities => "capset",
+            Self::NoNewPrivileges => "prctl(PR_SET_NO_NEW_PRIVS)",
+            Self::Seccomp => "seccomp",
         }
     }
 }
 
-/// A step that failed. As bytes: tag and errno, 4 each.
+/// A step that failed. As bytes: tag, errno, place, 4 each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     /// Zero where the spec itself makes no sense.
     pub tag: u32,
     pub errno: i32,
+    /// Of the step, from zero.
+    pub place: u32,
 }
 
 impl Report {
-    pub const BYTES: usize = 8;
+    pub const BYTES: usize = 12;
 
     pub fn encode(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
-        let (tag, errno) = bytes.split_at_mut(4);
-        tag.copy_from_slice(&self.tag.to_le_bytes());
-        errno.copy_from_slice(&self.errno.to_le_bytes());
+        let words = [self.tag, self.errno.cast_unsigned(), self.place];
+        for (place, word) in bytes.chunks_exact_mut(4).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
         bytes
     }
 
     pub fn decode(bytes: [u8; Self::BYTES]) -> Self {
-        let [a, b, c, d, e, f, g, h] = bytes;
-        Self { tag: u32::from_le_bytes([a, b, c, d]), errno: i32::from_le_bytes([e, f, g, h]) }
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        Self { tag: word(0), errno: word(4).cast_signed(), place: word(8) }
     }
 }
 
@@ -147,7 +239,8 @@ impl<'a> Steps<'a> {
     }
 }
 
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
+/// The u32 that begins there.
+pub fn number(bytes: &[u8], at: usize) -> Option<u32> {
     let four = bytes.get(at..at + 4)?;
     Some(u32::from_le_bytes([four[0], four[1], four[2], four[3]]))
 }
@@ -155,6 +248,11 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
 /// A payload that is one u64.
 pub fn only_number(payload: &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(payload.try_into().ok()?))
+}
+
+/// The u64 that begins there.
+pub fn wide(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from(number(bytes, at)?) | u64::from(number(bytes, at + 4)?) << 32)
 }
 
 /// In the slots of an exec: the end of an array.

@@ -24,6 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::core::{Core, Effect, Input, Settings};
 use self::process::Process;
 use crate::containerizer::plan::PATH;
+use crate::containerizer::task::{self, TaskLaunch};
 use crate::duration::parse_ns;
 
 const GRACE: &str = "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD";
@@ -37,6 +38,8 @@ enum StartupError {
     Environment(#[from] client::Error),
     #[error("{GRACE}: {why}")]
     Grace { why: String },
+    #[error("what the agent left to start the task by")]
+    Launch(#[source] std::io::Error),
     #[error("the event loop cannot be made")]
     Runtime(#[source] std::io::Error),
 }
@@ -60,6 +63,8 @@ fn try_run() -> Result<bool, StartupError> {
         Ok(text) => parse_ns(&text).map_err(|why| StartupError::Grace { why })?,
         Err(_) => GRACE_NS,
     };
+    let launch = std::env::var_os(task::VARIABLE).map(|path| TaskLaunch::read(path.as_ref()));
+    let launch = launch.transpose().map_err(StartupError::Launch)?;
     let settings = Settings {
         executor_id: environment.executor_id.clone(),
         shutdown_grace_ns,
@@ -72,7 +77,7 @@ fn try_run() -> Result<bool, StartupError> {
         let (calls, events) = connect(environment, Encoding::Protobuf);
         let core = Core::new(settings, fastrand::u64(..));
         let mut shell =
-            Shell { core, calls, events, is_abandoned: false, process: None, origin: Instant::now() };
+            Shell { core, calls, events, launch, is_abandoned: false, process: None, origin: Instant::now() };
         loop {
             let input = tokio::select! {
                 input = hear(&mut shell.events), if !shell.is_abandoned => input,
@@ -95,6 +100,8 @@ struct Shell {
     core: Core,
     calls: Calls,
     events: Events,
+    /// How the task is to be started, if not as a child like ourselves.
+    launch: Option<TaskLaunch>,
     /// Nothing is heard any more.
     is_abandoned: bool,
     /// From its start until it was reaped.
@@ -104,7 +111,10 @@ struct Shell {
 
 impl Shell {
     /// Hands an input to the core, or word that time has passed, and does what it wants. `Some`: the executor is done.
-    fn step(&mut self, input: Option<Input>) -> Option<bool> {
+    fn step(&mut self, mut input: Option<Input>) -> Option<bool> {
+        if let (Some(Input::Launch(task)), Some(launch)) = (&mut input, &self.launch) {
+            launch.adapt(task);
+        }
         self.is_abandoned |= matches!(input, Some(Input::Abandoned));
         let mut effects = Vec::new();
         let now = self.now();
@@ -117,7 +127,7 @@ impl Shell {
                 match effect {
                     Effect::Update(status) => self.calls.update(*status),
                     Effect::Start(start) => {
-                        let input = match Process::start(&start) {
+                        let input = match Process::start(&start, self.launch.as_ref()) {
                             Ok(process) => {
                                 self.process = Some(process);
                                 Input::Started

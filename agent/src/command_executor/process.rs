@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::sys::signal::{Signal as Number, kill, killpg};
 use nix::unistd::{Pid, getpgid};
@@ -11,7 +12,10 @@ use tokio::io::Interest;
 
 use super::core::Signal;
 use super::start::Start;
-use crate::sys::clone::{Command, spawn};
+use crate::containerizer::init::{self, Init};
+use crate::containerizer::steps::Exec;
+use crate::containerizer::task::{self, TaskLaunch};
+use crate::sys::clone::{Child, Command, spawn};
 use crate::sys::processes::{self, Mark, Table};
 use crate::sys::watch::Watch;
 use crate::sys::{SysError, pidfd};
@@ -23,6 +27,10 @@ const MARK_VARIABLE: &str = "MESOS_SANDBOX";
 pub(super) enum ProcessError {
     #[error("Failed to execute '{program}'")]
     Execute { program: String, source: SysError },
+    #[error("Failed to isolate the task")]
+    Isolate(#[source] SysError),
+    #[error("what the agent left to start the task by cannot be used")]
+    Launch(#[source] io::Error),
     #[error("the standard streams cannot be handed on")]
     Streams(#[source] io::Error),
     #[error("the command cannot be watched")]
@@ -40,19 +48,11 @@ pub(super) struct Process {
 
 impl Process {
     /// In this process's folder, with its streams, and with its variables under the task's own.
-    pub(super) fn start(start: &Start) -> Result<Self, ProcessError> {
-        let command = Command {
-            programs: start.programs.clone(),
-            args: start.args.clone(),
-            env: environment(start),
-            directory: c".".into(),
-            stdio: [own(io::stdin())?, own(io::stdout())?, own(io::stderr())?],
-            identity: None,
+    pub(super) fn start(start: &Start, launch: Option<&TaskLaunch>) -> Result<Self, ProcessError> {
+        let child = match launch {
+            None => like_ourselves(start)?,
+            Some(launch) => by_steps(start, launch)?,
         };
-        let child = spawn(&command, None).map_err(|source| {
-            let program = start.programs.first().map(|it| it.to_string_lossy().into_owned());
-            ProcessError::Execute { program: program.unwrap_or_default(), source }
-        })?;
         let start_ticks = processes::stat(child.pid).map_or(0, |stat| stat.start_ticks);
         let watch = Watch::new(child.pidfd, Interest::READABLE).map_err(|source| {
             let _ = killpg(Pid::from_raw(child.pid), Number::SIGKILL);
@@ -103,14 +103,54 @@ impl Process {
     }
 }
 
+fn execute(start: &Start, source: SysError) -> ProcessError {
+    let program = start.programs.first().map(|it| it.to_string_lossy().into_owned());
+    ProcessError::Execute { program: program.unwrap_or_default(), source }
+}
+
+fn like_ourselves(start: &Start) -> Result<Child, ProcessError> {
+    let command = Command {
+        programs: start.programs.clone(),
+        args: start.args.clone(),
+        env: environment(start),
+        directory: c".".into(),
+        stdio: [own(io::stdin())?, own(io::stdout())?, own(io::stderr())?],
+        identity: None,
+    };
+    spawn(&command, None).map_err(|source| execute(start, source))
+}
+
+/// By an init that does what the agent has left for us, and becomes the command.
+fn by_steps(start: &Start, launch: &TaskLaunch) -> Result<Child, ProcessError> {
+    let exec = Exec { programs: start.programs.clone(), args: start.args.clone(), env: environment(start) };
+    let spec = launch.spec(&exec).ok_or(ProcessError::Launch(io::ErrorKind::InvalidData.into()))?;
+    let init = Init::load(Path::new(".")).map_err(ProcessError::Launch)?;
+    let [stdin, stdout, stderr] = [own(io::stdin())?, own(io::stdout())?, own(io::stderr())?];
+    let begin = init::Start {
+        name: "task",
+        spec: &spec,
+        // It becomes the command, which has an environment of its own.
+        mark: c"INGOT=".into(),
+        stdio: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+        // Nobody writes down its end but this process.
+        record: stdin.as_fd(),
+        cgroup: None,
+        namespaces: 0,
+    };
+    init.start(&begin).map_err(|not_run| match not_run.place {
+        Some(_) if not_run.error.call != "execve" => ProcessError::Isolate(not_run.error),
+        _ => execute(start, not_run.error),
+    })
+}
+
 fn own(stream: impl AsFd) -> Result<OwnedFd, ProcessError> {
     stream.as_fd().try_clone_to_owned().map_err(ProcessError::Streams)
 }
 
 /// `NAME=value`, the inherited ones first replaced by the task's own.
 fn environment(start: &Start) -> Vec<CString> {
-    let inherited = std::env::vars_os()
-        .filter(|(name, _)| name.to_str().is_none_or(|name| !start.environment.contains_key(name)));
+    let is_ours = |name: &str| start.environment.contains_key(name) || name == task::VARIABLE;
+    let inherited = std::env::vars_os().filter(|(name, _)| name.to_str().is_none_or(|name| !is_ours(name)));
     let inherited = inherited.map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()].concat());
     let own = start.environment.iter().map(|(name, value)| format!("{name}={value}").into_bytes());
     let variables = inherited.chain(own);

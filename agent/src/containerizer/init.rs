@@ -57,6 +57,22 @@ pub struct Start<'a> {
     pub stdio: [BorrowedFd<'a>; 3],
     pub record: BorrowedFd<'a>,
     pub cgroup: Option<BorrowedFd<'a>>,
+    /// `CLONE_NEW*` of those that it begins in.
+    pub namespaces: u64,
+}
+
+/// Why a program does not run.
+#[derive(Clone, Copy, Debug)]
+pub struct NotRun {
+    /// Which of the steps failed, where it was one of them.
+    pub place: Option<usize>,
+    pub error: SysError,
+}
+
+impl From<SysError> for NotRun {
+    fn from(error: SysError) -> Self {
+        Self { place: None, error }
+    }
 }
 
 impl Init {
@@ -71,7 +87,7 @@ impl Init {
     }
 
     /// Blocks until the container's program runs. On an error nothing runs.
-    pub(super) fn start(&self, start: &Start<'_>) -> Result<Child, SysError> {
+    pub(crate) fn start(&self, start: &Start<'_>) -> Result<Child, NotRun> {
         let spec = sealed("ingot-spec", start.spec, false)
             .map_err(|error| SysError { call: "memfd_create", errno: errno(&error) })?;
         let (reader, writer) =
@@ -87,6 +103,7 @@ impl Init {
             env: std::slice::from_ref(&start.mark),
             descriptors: &descriptors,
             cgroup: start.cgroup,
+            namespaces: start.namespaces,
         })?;
         drop(writer);
         match read_report(reader) {
@@ -107,22 +124,23 @@ pub(super) fn end(child: &Child) {
 }
 
 /// Waits until the program is executed (the pipe closes by itself) or a step failed.
-fn read_report(reader: OwnedFd) -> Option<SysError> {
+fn read_report(reader: OwnedFd) -> Option<NotRun> {
     // `wait_for_end` is a poll for readable: a pipe becomes so by a report and by its end.
     match pidfd::wait_for_end(&[reader.as_fd()], Some(EXEC_DEADLINE)) {
-        Ok(0) => return Some(SysError { call: "execve", errno: Errno::ETIMEDOUT }),
+        Ok(0) => return Some(SysError { call: "execve", errno: Errno::ETIMEDOUT }.into()),
         Ok(_) => {}
-        Err(error) => return Some(error),
+        Err(error) => return Some(error.into()),
     }
     let mut bytes = [0; Report::BYTES];
     match File::from(reader).read_exact(&mut bytes) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return None,
-        Err(error) => return Some(SysError { call: "read", errno: errno(&error) }),
+        Err(error) => return Some(SysError { call: "read", errno: errno(&error) }.into()),
     }
     let report = Report::decode(bytes);
     let call = Tag::of(report.tag).map_or("init", Tag::name);
-    Some(SysError { call, errno: Errno::from_raw(report.errno) })
+    let place = (report.tag != 0).then_some(report.place as usize);
+    Some(NotRun { place, error: SysError { call, errno: Errno::from_raw(report.errno) } })
 }
 
 fn errno(error: &io::Error) -> Errno {

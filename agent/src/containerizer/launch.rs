@@ -15,10 +15,12 @@ use std::sync::mpsc;
 use model::id::ContainerId;
 use tokio::sync::oneshot;
 
-use super::init::{self, Init, Runtime};
+use super::init::{self, Init, NotRun, Runtime};
+use super::order::{User, steps};
 use super::plan::Plan;
 use super::sandbox::{self, SandboxError};
-use super::steps::{User, encode, steps};
+use super::steps::{Step, encode};
+use super::task;
 use crate::cgroup::CgroupError;
 use crate::cgroup::container::Container;
 use crate::cgroup::hierarchy::Tree;
@@ -42,6 +44,8 @@ pub enum LaunchError {
     Runtime { path: PathBuf, source: std::io::Error },
     #[error("execute {program}")]
     Execute { program: String, source: SysError },
+    #[error("isolate the container: {what}")]
+    Isolate { what: String, source: SysError },
     #[error("watch process {pid}")]
     Watch { pid: i32, source: std::io::Error },
 }
@@ -182,6 +186,12 @@ pub(super) fn prepare(plan: Plan, tree: Option<&Tree>) -> Result<Prepared, Launc
     })
 }
 
+impl Identity {
+    fn user(&self) -> User<'_> {
+        User { uid: self.uid, gid: self.gid, groups: &self.groups }
+    }
+}
+
 /// `None`: it is who we are, and nothing is to be switched.
 fn find_user(user: &str) -> Result<Option<Identity>, LaunchError> {
     let found = Identity::find(user).map_err(|source| LaunchError::User { user: user.to_owned(), source })?;
@@ -189,12 +199,28 @@ fn find_user(user: &str) -> Result<Option<Identity>, LaunchError> {
     Ok(Some(identity).filter(|i| i.uid != nix::unistd::geteuid().as_raw()))
 }
 
+/// Tells a command executor how to start its task, where there is anything to tell.
+fn leave_task(prepared: &mut Prepared) -> Result<(), LaunchError> {
+    let plan = &mut prepared.plan;
+    let Some(task) = &plan.task else { return Ok(()) };
+    let user = prepared.identity.as_ref().map(Identity::user);
+    task::write(plan, task, user)
+        .map_err(|source| LaunchError::Runtime { path: plan.runtime.clone(), source })?;
+    let (name, value) = task::variable(plan);
+    // Last: the framework's variable of this name would be a request to us.
+    plan.environment.insert(name, value);
+    Ok(())
+}
+
 /// Blocks until the program runs. On an error nothing runs and the cgroup is removed; the error stands in the sandbox's
 /// `stderr` as well, where people look.
-pub(super) fn start(prepared: Prepared, init: &Init) -> Result<Started, LaunchError> {
+pub(super) fn start(mut prepared: Prepared, init: &Init) -> Result<Started, LaunchError> {
+    leave_task(&mut prepared)?;
     let Prepared { plan, stdio, identity, record, .. } = &prepared;
-    let user = identity.as_ref().map(|it| User { uid: it.uid, gid: it.gid, groups: &it.groups });
-    let spec = encode(&steps(plan, user));
+    // Who has to start a task with less than its own rights needs them until then.
+    let user = identity.as_ref().filter(|_| plan.task.is_none()).map(Identity::user);
+    let steps = steps(plan, user);
+    let spec = encode(&steps);
     let mark = mark(0, 0, &plan.sandbox).environment;
     let cgroup = prepared.cgroup.as_ref();
     let failed = |error| {
@@ -211,6 +237,7 @@ pub(super) fn start(prepared: Prepared, init: &Init) -> Result<Started, LaunchEr
         stdio: [stdio[0].as_fd(), stdio[1].as_fd(), stdio[2].as_fd()],
         record: record.as_fd(),
         cgroup: cgroup.map(|cgroup| cgroup.directory()),
+        namespaces: plan.confinement.namespaces.flags(),
     };
     match init.start(&start) {
         Ok(child) => match processes::stat(child.pid) {
@@ -222,12 +249,15 @@ pub(super) fn start(prepared: Prepared, init: &Init) -> Result<Started, LaunchEr
                 failed(LaunchError::Watch { pid: child.pid, source })
             }
         },
-        Err(source) => {
+        Err(NotRun { place, error: source }) => {
             let program = plan.programs.first().map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
             if let Ok(stderr) = stdio[2].try_clone() {
                 let _ = writeln!(File::from(stderr), "Failed to execute {program}: {source}");
             }
-            failed(LaunchError::Execute { program, source })
+            failed(match place.and_then(|place| steps.get(place)).and_then(Step::subject) {
+                Some(what) => LaunchError::Isolate { what, source },
+                None => LaunchError::Execute { program, source },
+            })
         }
     }
 }

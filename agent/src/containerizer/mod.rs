@@ -1,17 +1,20 @@
 //! Runs executors in containers: decides what is to be run (`plan`) and held to what (`limits`), makes its folder (`sandbox`), brings its files
-//! (`fetch`), starts it (`launch`) under an init process (`init`, told what to do by `steps`), waits for its end (`reaper`), ends
+//! (`fetch`), starts it (`launch`) under an init process (`init`, told what to do by `steps`) apart from others (`isolation`), waits for its end (`reaper`), ends
 //! it (`destroy`). `service` is what the agent calls.
 
 pub mod destroy;
 pub mod fetch;
 pub mod init;
+pub mod isolation;
 pub mod launch;
 pub mod limits;
+pub mod order;
 pub mod plan;
 pub mod reaper;
 pub mod sandbox;
 pub mod service;
 pub mod steps;
+pub mod task;
 pub mod used;
 
 #[path = "../../init/record.rs"]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use api::v1;
 use model::id::{AgentId, BadId, ContainerId, FrameworkId, check_id};
 
+use super::isolation::confinement::{Confinement, Rootfs};
 use super::limits::{LimitPolicy, Share, limits};
 use crate::cgroup::knobs::Limits;
 use crate::duration::show_ms;
@@ -50,7 +51,7 @@ pub struct Request<'a> {
 }
 
 /// Everything that launching needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub container_id: ContainerId,
     /// The folder the program runs in and writes to; made by the launch.
@@ -68,6 +69,38 @@ pub struct Plan {
     pub user: Option<String>,
     pub uris: Vec<v1::command_info::Uri>,
     pub limits: Limits,
+    /// How the container is kept apart from others.
+    pub confinement: Confinement,
+    /// Where the command executor is to start its task otherwise than as a child like itself.
+    pub task: Option<TaskPlan>,
+}
+
+/// What holds for a command task but not for its executor, which needs the machine's files and its rights to start it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TaskPlan {
+    /// Beyond that of its executor. A mount namespace is always new where there is anything to mount.
+    pub confinement: Confinement,
+    /// Below the task's own variables; those of an image.
+    pub environment: BTreeMap<String, String>,
+    /// Instead of the task's own; the entry point of an image.
+    pub command: Option<v1::CommandInfo>,
+}
+
+impl Plan {
+    /// Gives a root of its own to who is to have it: the command task, or the executor that the framework brought. The
+    /// program is then searched for in it.
+    pub fn set_root(&mut self, root: Rootfs) {
+        let confinement = match &mut self.task {
+            Some(task) => &mut task.confinement,
+            None => {
+                let sandbox = root.sandbox.display().to_string();
+                self.environment.insert("MESOS_SANDBOX".to_owned(), sandbox);
+                &mut self.confinement
+            }
+        };
+        confinement.namespaces.mount = true;
+        confinement.root = Some(root);
+    }
 }
 
 /// What a framework asked for and cannot have. Becomes the message of TASK_FAILED.
@@ -139,6 +172,8 @@ pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
         user: agent.switch_user.then(|| user.to_owned()),
         uris: command.uris.clone(),
         limits: limits(request.shares, &agent.limits),
+        confinement: Confinement::default(),
+        task: None,
     })
 }
 

@@ -1,10 +1,10 @@
 //! What the first process of a container is to do, in order, and as the bytes that it understands (`init/spec.rs`). Decides:
-//! no step is taken here. A new kind of step is a variant of [`Step`], its bytes in [`payload`], and its place in [`steps`].
+//! no step is taken here. A new kind of step is a variant of [`Step`], its bytes in [`payload`], and its place in `order.rs`.
 
 use std::ffi::CString;
+use std::sync::Arc;
 
-use super::plan::Plan;
-use super::spec::{EXEC_HEADER_BYTES, MAGIC, NULL, Tag, VERSION, slots};
+use super::spec::{EXEC_HEADER_BYTES, MAGIC, NULL, TREE_RECURSIVE, Tag, VERSION, slots};
 
 /// See [`Tag`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,103 @@ pub enum Step {
     DieWithInit,
     Signals,
     Exec(Exec),
+    /// `CLONE_NEW*`
+    Unshare(u64),
+    Await,
+    /// `MS_*`
+    Propagation(u64),
+    Mount {
+        source: CString,
+        target: CString,
+        kind: CString,
+        data: CString,
+    },
+    Tree(Tree),
+    Filesystem(Filesystem),
+    Attach(Attach),
+    Pivot(CString),
+    Symlink {
+        says: CString,
+        place: CString,
+    },
+    Mask(CString),
+    ReadOnly(CString),
+    Hostname(CString),
+    Loopback,
+    Rlimit(Rlimit),
+    /// Capabilities by number, here and below: bit n is number n.
+    Bounding(u64),
+    KeepCapabilities,
+    Capabilities {
+        permitted: u64,
+        ambient: u64,
+    },
+    NoNewPrivileges,
+    /// Instructions of 8 bytes.
+    Seccomp(Arc<[u8]>),
+}
+
+/// setrlimit(2), `resource` by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rlimit {
+    pub resource: u32,
+    pub soft: u64,
+    pub hard: u64,
+}
+
+impl Step {
+    /// What it is about, for an error; `None` for those that every container has.
+    pub fn subject(&self) -> Option<String> {
+        let show = |text: &CString| text.to_string_lossy().into_owned();
+        match self {
+            Self::Unshare(_) | Self::Await => Some("namespaces".to_owned()),
+            Self::Propagation(_) => Some("mounts".to_owned()),
+            Self::Mount { kind, target, .. } => Some(format!("{} at {}", show(kind), show(target))),
+            Self::Tree(tree) => Some(show(&tree.path)),
+            Self::Filesystem(filesystem) => Some(show(&filesystem.kind)),
+            Self::Attach(Attach { base, path, .. }) => {
+                Some(format!("{}/{}", show(base).trim_end_matches('/'), show(path)))
+            }
+            Self::Pivot(path) | Self::Mask(path) | Self::ReadOnly(path) => Some(show(path)),
+            Self::Symlink { place, .. } => Some(show(place)),
+            Self::Hostname(name) => Some(format!("hostname {}", show(name))),
+            Self::Loopback => Some("loopback device".to_owned()),
+            Self::Rlimit(limit) => Some(format!("rlimit {}", limit.resource)),
+            Self::Bounding(_) | Self::KeepCapabilities | Self::Capabilities { .. } => {
+                Some("capabilities".to_owned())
+            }
+            Self::NoNewPrivileges => Some("no_new_privs".to_owned()),
+            Self::Seccomp(_) => Some("seccomp filter".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// A detached copy of what lies at a path of the machine. `attributes`: `MOUNT_ATTR_*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tree {
+    pub slot: u32,
+    pub is_recursive: bool,
+    pub attributes: u64,
+    pub path: CString,
+}
+
+/// A file system that is nowhere yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filesystem {
+    pub slot: u32,
+    pub kind: CString,
+    pub attributes: u32,
+    pub options: Vec<(CString, CString)>,
+}
+
+/// What is in the slot appears at `path` below `base`. `flags`: `ATTACH_*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attach {
+    pub slot: u32,
+    pub flags: u32,
+    pub base: CString,
+    pub path: CString,
 }
 
 /// The program: files to try in turn, its arguments, its environment (`NAME=value`).
@@ -29,57 +126,35 @@ pub struct Exec {
     pub env: Vec<CString>,
 }
 
-/// Whom the program runs as, by numbers.
-#[derive(Clone, Copy, Debug)]
-pub struct User<'a> {
-    pub uid: u32,
-    pub gid: u32,
-    pub groups: &'a [u32],
-}
-
-/// `user`: `None` is who we are. The order matters: init gets a session before it forks, so that it is found by it where there is no cgroup; the program's
-/// folder is entered as who we are, the groups change while they still may, the user last; what the change of user would
-/// undo comes behind it, and signals are let in when nothing is left that they could interrupt.
-///
-/// # Panics
-/// If a path or a variable holds a NUL, which plans do not.
-pub fn steps(plan: &Plan, user: Option<User<'_>>) -> Vec<Step> {
-    let text = |text: &str| CString::new(text).expect("the plan holds no NUL");
-    let mut steps = vec![
-        // Or init would keep the file system in use that the agent was started in.
-        Step::Chdir(text("/")),
-        Step::Session,
-        Step::Fork,
-        // Of its own, for the terminal and the signals of a group are its business and not init's.
-        Step::Session,
-        Step::Umask(0o022),
-        Step::Chdir(text(&plan.sandbox.display().to_string())),
-    ];
-    if let Some(User { uid, gid, groups }) = user {
-        steps.extend([Step::Groups(groups.to_vec()), Step::Gid(gid), Step::Uid(uid)]);
-    }
-    let env = plan.environment.iter().map(|(name, value)| text(&format!("{name}={value}")));
-    let exec = Exec { programs: plan.programs.clone(), args: plan.args.clone(), env: env.collect() };
-    steps.extend([Step::DieWithInit, Step::Signals, Step::Exec(exec)]);
-    steps
-}
-
 /// A spec for init.
 pub fn encode(steps: &[Step]) -> Vec<u8> {
     let mut spec = Vec::with_capacity(4096);
     for word in [MAGIC, VERSION, 0, 0] {
         spec.extend(word.to_le_bytes());
     }
-    for step in steps {
-        let (tag, payload) = payload(step);
-        spec.extend((tag as u32).to_le_bytes());
-        spec.extend(length(payload.len()).to_le_bytes());
-        spec.extend(&payload);
-        spec.resize(spec.len().next_multiple_of(8), 0);
-    }
+    // A spec without steps is one.
     let all = length(spec.len()).to_le_bytes();
     spec[8..12].copy_from_slice(&all);
+    for step in steps {
+        append(&mut spec, step);
+    }
     spec
+}
+
+/// A spec that lacked the program.
+pub fn completed(mut spec: Vec<u8>, exec: &Exec) -> Vec<u8> {
+    append(&mut spec, &Step::Exec(exec.clone()));
+    spec
+}
+
+fn append(spec: &mut Vec<u8>, step: &Step) {
+    let (tag, payload) = payload(step);
+    spec.extend((tag as u32).to_le_bytes());
+    spec.extend(length(payload.len()).to_le_bytes());
+    spec.extend(&payload);
+    spec.resize(spec.len().next_multiple_of(8), 0);
+    let all = length(spec.len()).to_le_bytes();
+    spec[8..12].copy_from_slice(&all);
 }
 
 fn length(length: usize) -> u32 {
@@ -100,7 +175,48 @@ fn payload(step: &Step) -> (Tag, Vec<u8>) {
         Step::DieWithInit => (Tag::DieWithInit, Vec::new()),
         Step::Signals => (Tag::Signals, Vec::new()),
         Step::Exec(exec) => (Tag::Exec, exec_payload(exec)),
+        Step::Unshare(flags) => (Tag::Unshare, flags.to_le_bytes().to_vec()),
+        Step::Await => (Tag::Await, Vec::new()),
+        Step::Propagation(flags) => (Tag::Propagation, flags.to_le_bytes().to_vec()),
+        Step::Mount { source, target, kind, data } => {
+            (Tag::Mount, with_texts(&[0, 0], &[], &[source, target, kind, data]))
+        }
+        Step::Tree(Tree { slot, is_recursive, attributes, path }) => {
+            let flags = if *is_recursive { TREE_RECURSIVE } else { 0 };
+            (Tag::Tree, with_texts(&[*slot, flags], &[*attributes], &[path]))
+        }
+        Step::Filesystem(Filesystem { slot, kind, attributes, options }) => {
+            let options = options.iter().flat_map(|(name, value)| [name, value]);
+            let texts: Vec<_> = std::iter::once(kind).chain(options).collect();
+            (Tag::Filesystem, with_texts(&[*slot, *attributes], &[], &texts))
+        }
+        Step::Attach(Attach { slot, flags, base, path }) => {
+            (Tag::Attach, with_texts(&[*slot, *flags], &[], &[base, path]))
+        }
+        Step::Pivot(path) => (Tag::Pivot, path.as_bytes_with_nul().to_vec()),
+        Step::Symlink { says, place } => (Tag::Symlink, with_texts(&[], &[], &[says, place])),
+        Step::Mask(path) => (Tag::Mask, path.as_bytes_with_nul().to_vec()),
+        Step::ReadOnly(path) => (Tag::ReadOnly, path.as_bytes_with_nul().to_vec()),
+        Step::Hostname(name) => (Tag::Hostname, name.as_bytes_with_nul().to_vec()),
+        Step::Loopback => (Tag::Loopback, Vec::new()),
+        Step::Rlimit(Rlimit { resource, soft, hard }) => {
+            (Tag::Rlimit, with_texts(&[], &[u64::from(*resource), *soft, *hard], &[]))
+        }
+        Step::Bounding(set) => (Tag::Bounding, set.to_le_bytes().to_vec()),
+        Step::KeepCapabilities => (Tag::KeepCapabilities, Vec::new()),
+        Step::Capabilities { permitted, ambient } => {
+            (Tag::Capabilities, with_texts(&[], &[*permitted, *ambient], &[]))
+        }
+        Step::NoNewPrivileges => (Tag::NoNewPrivileges, Vec::new()),
+        Step::Seccomp(filter) => (Tag::Seccomp, filter.to_vec()),
     }
+}
+
+fn with_texts(numbers: &[u32], wide: &[u64], texts: &[&CString]) -> Vec<u8> {
+    let numbers = numbers.iter().flat_map(|number| number.to_le_bytes());
+    let wide = wide.iter().flat_map(|number| number.to_le_bytes());
+    let texts = texts.iter().flat_map(|text| text.as_bytes_with_nul());
+    numbers.chain(wide).chain(texts.copied()).collect()
 }
 
 const SHELL: &std::ffi::CStr = c"/bin/sh";

@@ -35,6 +35,8 @@ pub struct Start<'a> {
     pub descriptors: &'a [BorrowedFd<'a>],
     /// A cgroup's directory.
     pub cgroup: Option<BorrowedFd<'a>>,
+    /// New namespaces that it begins in: `CLONE_NEW*`.
+    pub namespaces: u64,
 }
 
 /// For the child: it calls a few functions that are not deep.
@@ -83,7 +85,7 @@ fn start_by(call: c_long, start: &Start<'_>) -> Result<Child, SysError> {
     // A handler that ran in the child would run in the caller's memory. The program finds them blocked and says when not.
     let before =
         all.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_SETMASK).map_err(SysError::of("sigmask"))?;
-    let made = make(call, &job, start.cgroup.filter(|_| is_born_there));
+    let made = make(call, &job, start.namespaces, start.cgroup.filter(|_| is_born_there));
     before.thread_set_mask().map_err(SysError::of("sigmask"))?;
     let child = made?;
     match job.failed.get() {
@@ -97,12 +99,17 @@ fn start_by(call: c_long, start: &Start<'_>) -> Result<Child, SysError> {
     }
 }
 
-fn make(call: c_long, job: &Job<'_>, cgroup: Option<BorrowedFd<'_>>) -> Result<Child, SysError> {
+fn make(
+    call: c_long,
+    job: &Job<'_>,
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<Child, SysError> {
     // Words of 16 bytes, as the stack has to be aligned.
     let mut stack: Vec<u128> = Vec::with_capacity(STACK_BYTES / 16);
     let bottom = stack.spare_capacity_mut().as_mut_ptr();
     let mut pidfd: RawFd = -1;
-    let flags = CLONE_PIDFD | (libc::CLONE_VM | libc::CLONE_VFORK) as u64;
+    let flags = CLONE_PIDFD | (libc::CLONE_VM | libc::CLONE_VFORK) as u64 | namespaces;
     let name = if call == libc::SYS_clone3 { "clone3" } else { "clone" };
     let mut args = CloneArgs {
         flags: flags | if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 },

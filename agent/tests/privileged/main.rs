@@ -26,6 +26,7 @@ mod faults_pins;
 mod faults_upgrade;
 mod files;
 mod init;
+mod isolation_root;
 mod limits;
 mod ordinary;
 mod sampling;

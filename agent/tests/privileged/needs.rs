@@ -23,15 +23,16 @@ impl Need {
                 Some("no /sys/kernel/btf/vmlinux (CONFIG_DEBUG_INFO_BTF)".to_owned())
             }
             Self::Cgroup2 if cgroup2_root().is_none() => Some("no cgroup v2 hierarchy is mounted".to_owned()),
-            Self::Program(name) if !is_installed(name) => Some(format!("no `{name}` on the PATH")),
+            Self::Program(name) if program(name).is_none() => Some(format!("no `{name}` on the PATH")),
             _ => None,
         }
     }
 }
 
-fn is_installed(name: &str) -> bool {
+/// Where that program is, if it is on the PATH.
+pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|directory| directory.join(name).is_file())
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
 /// Whether a test can run. If not it has been said why, and the test is to return; with `REQUIRE=all` this panics instead.

@@ -1,0 +1,86 @@
+//! What keeps a process, and all that it starts, apart from others: plain data, from which the steps are made.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::containerizer::steps::Rlimit;
+
+/// By default: nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confinement {
+    pub namespaces: Namespaces,
+    /// Its own root; the machine's if there is none. Wants a mount namespace.
+    pub root: Option<Rootfs>,
+    /// What the machine is called; wants a namespace for it.
+    pub hostname: Option<CString>,
+    /// Of its own /dev/shm, where it has an IPC namespace.
+    pub shm_bytes: Option<u64>,
+    pub rlimits: Vec<Rlimit>,
+    /// `None`: as the user has them.
+    pub capabilities: Option<Capabilities>,
+    /// Nothing that it executes gives it rights.
+    pub no_new_privileges: bool,
+    /// Filters of its system calls, compiled, in the order in which they are to be installed.
+    pub seccomp: Vec<Arc<[u8]>>,
+}
+
+/// Sets of capabilities: bit n is number n.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Those it begins with, whatever its user; part of the others.
+    pub effective: u64,
+    /// Those it may ever get.
+    pub bounding: u64,
+}
+
+/// Which namespaces are its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Namespaces {
+    pub pid: bool,
+    pub mount: bool,
+    pub ipc: bool,
+    pub uts: bool,
+    pub net: bool,
+}
+
+impl Namespaces {
+    /// As clone(2) and unshare(2) take them: `CLONE_NEW*`.
+    pub fn flags(self) -> u64 {
+        // include/uapi/linux/sched.h
+        let flags = [
+            (self.pid, 0x2000_0000_u64),
+            (self.mount, 0x0002_0000),
+            (self.ipc, 0x0800_0000),
+            (self.uts, 0x0400_0000),
+            (self.net, 0x4000_0000),
+        ];
+        let chosen = flags.iter().filter(|(is_wanted, _)| *is_wanted);
+        chosen.fold(0, |all, (_, flag)| all | flag)
+    }
+}
+
+/// A container's own root file system. Its content is not trusted: links in it lead nowhere else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rootfs {
+    /// An absolute path of the machine: the folder that becomes the root. Folders for mounts that it lacks are made in it.
+    pub path: PathBuf,
+    /// Mounted there first, in the container's own mount namespace: nothing of it has to be unmounted afterwards.
+    pub overlay: Option<Overlay>,
+    /// Where the sandbox is in it.
+    pub sandbox: PathBuf,
+    /// Where the program starts; `None`: in the sandbox.
+    pub directory: Option<PathBuf>,
+}
+
+/// For mount(2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlay {
+    /// From where relative paths in the options are meant.
+    pub folder: PathBuf,
+    /// As in `lowerdir=l/2:l/1,upperdir=/…,workdir=/…`; less than a page.
+    pub options: CString,
+}
+
+/// Where a container with a root of its own finds its sandbox (Mesos' default for `--sandbox_directory`).
+pub const SANDBOX: &str = "/mnt/mesos/sandbox";

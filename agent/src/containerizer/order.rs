@@ -1,0 +1,116 @@
+//! What init does in which order. Isolation is mostly a matter of that: each step needs rights, names or files that a later
+//! one takes away. Decides; takes no step.
+
+use std::ffi::CString;
+use std::path::Path;
+
+use super::isolation::confinement::{Confinement, Namespaces};
+use super::isolation::mounts;
+use super::plan::{Plan, TaskPlan};
+use super::steps::{Exec, Step};
+
+/// Whom the program runs as, by numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct User<'a> {
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: &'a [u32],
+}
+
+/// For a container's init, which begins in the namespaces of its own. `user`: `None` is who we are.
+///
+/// Init gets a session before it forks, so that it is found by it where there is no cgroup. What it mounts is there before
+/// the program's process is.
+///
+/// # Panics
+/// If a path or a variable holds a NUL, which plans do not.
+pub fn steps(plan: &Plan, user: Option<User<'_>>) -> Vec<Step> {
+    let Plan { confinement, sandbox, .. } = plan;
+    // Or init would keep the file system in use that the agent was started in.
+    let mut steps = vec![Step::Chdir(c"/".into()), Step::Session];
+    steps.extend(names(confinement, confinement.namespaces, sandbox));
+    steps.push(Step::Fork);
+    steps.extend(program(confinement, sandbox, user));
+    let env = plan.environment.iter().map(|(name, value)| text(&format!("{name}={value}")));
+    let exec = Exec { programs: plan.programs.clone(), args: plan.args.clone(), env: env.collect() };
+    steps.extend([Step::DieWithInit, Step::Signals]);
+    steps.extend(last(confinement));
+    steps.push(Step::Exec(exec));
+    steps
+}
+
+/// For an init that a command executor starts, in the executor's namespaces, and that becomes the task: all but the program.
+pub fn task_steps(plan: &Plan, task: &TaskPlan, user: Option<User<'_>>) -> Vec<Step> {
+    let TaskPlan { confinement, .. } = task;
+    let mut steps = Vec::new();
+    // A process does not change its own PID namespace: that is the executor's.
+    let own = Namespaces { pid: false, ..confinement.namespaces };
+    if own != Namespaces::default() {
+        steps.push(Step::Unshare(own.flags()));
+    }
+    steps.extend(names(confinement, own, &plan.sandbox));
+    steps.extend(program(confinement, &plan.sandbox, user));
+    steps.push(Step::Signals);
+    steps.extend(last(confinement));
+    steps
+}
+
+/// What makes namespaces that are already its own differ from others'.
+fn names(confinement: &Confinement, own: Namespaces, sandbox: &Path) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if let Some(name) = confinement.hostname.clone().filter(|_| own.uts) {
+        steps.push(Step::Hostname(name));
+    }
+    if own.net {
+        steps.push(Step::Loopback);
+    }
+    if own.mount {
+        steps.extend(mounts::steps(confinement, sandbox));
+    }
+    steps
+}
+
+/// The process that becomes the program, up to its user: its folder is entered as who we are, limits are raised and
+/// capabilities dropped while that may be done, the groups change while they still may, the user last.
+fn program(confinement: &Confinement, sandbox: &Path, user: Option<User<'_>>) -> Vec<Step> {
+    let directory = match &confinement.root {
+        Some(root) => root.directory.as_ref().unwrap_or(&root.sandbox),
+        None => sandbox,
+    };
+    // A session of its own, for the terminal and the signals of a group are its business and not init's.
+    let mut steps =
+        vec![Step::Session, Step::Umask(0o022), Step::Chdir(text(&directory.display().to_string()))];
+    steps.extend(confinement.rlimits.iter().map(|limit| Step::Rlimit(*limit)));
+    // Where it is not promised that no rights are gained, only who has them may install a filter.
+    if !confinement.no_new_privileges {
+        steps.extend(confinement.seccomp.iter().cloned().map(Step::Seccomp));
+    }
+    if let Some(capabilities) = confinement.capabilities {
+        steps.push(Step::Bounding(capabilities.bounding));
+        if user.is_some() {
+            steps.push(Step::KeepCapabilities);
+        }
+    }
+    if let Some(User { uid, gid, groups }) = user {
+        steps.extend([Step::Groups(groups.to_vec()), Step::Gid(gid), Step::Uid(uid)]);
+    }
+    if let Some(capabilities) = confinement.capabilities {
+        let effective = capabilities.effective;
+        steps.push(Step::Capabilities { permitted: effective, ambient: effective });
+    }
+    steps
+}
+
+/// What would stand in the way of any other step.
+fn last(confinement: &Confinement) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if confinement.no_new_privileges {
+        steps.push(Step::NoNewPrivileges);
+        steps.extend(confinement.seccomp.iter().cloned().map(Step::Seccomp));
+    }
+    steps
+}
+
+fn text(text: &str) -> CString {
+    CString::new(text).expect("the plan holds no NUL")
+}
