@@ -261,6 +261,12 @@ pub fn setsid() -> Result<usize, Errno> {
     plain(number::SETSID, [])
 }
 
+/// A terminal becomes that of the session that this process leads.
+pub fn make_controlling(terminal: i32) -> Result<usize, Errno> {
+    const TIOCSCTTY: usize = 0x540e;
+    plain(number::IOCTL, [terminal as usize, TIOCSCTTY, 0])
+}
+
 pub fn umask(mask: usize) {
     let _ = plain(number::UMASK, [mask]);
 }

@@ -23,7 +23,7 @@ use core::ffi::CStr;
 use kernel::Errno;
 use mount::Slots;
 use record::Record;
-use spec::{Exec, RECORD_FD, REPORT_FD, Report, SPEC_FD, Steps, Tag};
+use spec::{Exec, KEEP_FD, RECORD_FD, REPORT_FD, Report, SPEC_FD, Steps, Tag};
 
 /// What a shell calls a program that could not be run.
 const NOT_RUN: i32 = 127;
@@ -36,7 +36,7 @@ extern "C" fn init_main() -> ! {
     // What was ignored stays so through an exec, and a task must not inherit what the agent ignores.
     kernel::reset_signals();
     let _ = kernel::block_signals(u64::MAX);
-    for fd in [SPEC_FD, REPORT_FD, RECORD_FD] {
+    for fd in [SPEC_FD, REPORT_FD, RECORD_FD, KEEP_FD] {
         let _ = kernel::set_close_on_exec(fd);
     }
     let report = run();
@@ -89,6 +89,7 @@ fn take(tag: Tag, payload: &mut [u8], held: &mut Held) -> Result<(), Errno> {
     let text = || CStr::from_bytes_until_nul(payload).map_err(|_| kernel::EINVAL);
     match tag {
         Tag::Session => kernel::setsid().map(drop),
+        Tag::Terminal => kernel::make_controlling(0).map(drop),
         Tag::Umask => number().map(kernel::umask),
         Tag::Chdir => kernel::chdir(text()?).map(drop),
         Tag::Groups => kernel::setgroups(payload).map(drop),

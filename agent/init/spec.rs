@@ -22,8 +22,11 @@ pub const SPEC_FD: i32 = 3;
 pub const REPORT_FD: i32 = 4;
 /// Where the end is written to (`record.rs`).
 pub const RECORD_FD: i32 = 5;
-/// How many init is given.
-pub const FDS_COUNT: usize = 6;
+/// What init has open for the agent, and never touches: the agent's end of the container's terminal, which outlives the agent
+/// by that. It is not there for a container without.
+pub const KEEP_FD: i32 = 6;
+/// How many init is given at most.
+pub const FDS_COUNT: usize = 7;
 
 /// A step. The numbers are init's language; the names are what an error is told by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +92,8 @@ pub enum Tag {
     NoNewPrivileges = 28,
     /// A program for seccomp(2): instructions of 8 bytes.
     Seccomp = 29,
+    /// Standard input, a terminal, becomes the session's. No payload.
+    Terminal = 30,
 }
 
 /// How many detached mounts can be held at a time, and hence what a slot is less than.
@@ -103,7 +108,7 @@ pub const ATTACH_MAKE: u32 = 2;
 pub const ATTACH_NO_LINKS: u32 = 4;
 
 impl Tag {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Session,
         Self::Umask,
         Self::Chdir,
@@ -133,6 +138,7 @@ impl Tag {
         Self::Capabilities,
         Self::NoNewPrivileges,
         Self::Seccomp,
+        Self::Terminal,
     ];
 
     pub fn of(number: u32) -> Option<Self> {
@@ -171,6 +177,7 @@ impl Tag {
             Self::Capabilities => "capset",
             Self::NoNewPrivileges => "prctl(PR_SET_NO_NEW_PRIVS)",
             Self::Seccomp => "seccomp",
+            Self::Terminal => "ioctl(TIOCSCTTY)",
         }
     }
 }

@@ -69,6 +69,7 @@ pub(crate) const CORES: &[&str] = &[
     "agent/src/containerizer/isolation",
     "agent/src/containerizer/limits.rs",
     "agent/src/containerizer/order.rs",
+    "agent/src/containerizer/nested.rs",
     "agent/src/containerizer/plan.rs",
     "agent/src/containerizer/record.rs",
     "agent/src/containerizer/spec.rs",

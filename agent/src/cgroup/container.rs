@@ -28,14 +28,16 @@ pub struct Container {
 }
 
 impl Container {
-    /// Makes the group and sets its limits. What was made is removed again if a limit cannot be set.
-    pub fn create(tree: &Tree, name: &str, limits: &Limits) -> Result<Self, CgroupError> {
+    /// Makes the group and sets its limits; without, it is held by those of the group in which it is. What was made is
+    /// removed again if a limit cannot be set.
+    pub fn create(tree: &Tree, name: &str, limits: Option<&Limits>) -> Result<Self, CgroupError> {
         let cgroup = tree.cgroup(name);
         let path = tree.root().join(name);
         cgroup
             .create()
             .map_err(|error| CgroupError::Create { path, source: std::io::Error::other(error) })?;
         let container = Self::open(tree, name)?;
+        let Some(limits) = limits else { return Ok(container) };
         match container.set(&knobs(limits)).and_then(|()| container.set_extras(tree)) {
             Ok(()) => Ok(container),
             Err(error) => {
@@ -272,7 +274,7 @@ mod tests {
             swap_max_bytes: 0,
             pids_max: Some(7),
         };
-        let container = Container::create(&tree, "c1", &limits).expect("it can be made");
+        let container = Container::create(&tree, "c1", Some(&limits)).expect("it can be made");
         let read = |file: &str| std::fs::read_to_string(group.join(file)).ok();
         for knob in knobs(&limits) {
             let expect = match knob {
@@ -311,7 +313,7 @@ mod tests {
             pids_max: None,
         };
         // There is no cpu.max to read in a plain folder.
-        let error = Container::create(&tree, "c1", &limits).expect_err("no cpu.max");
+        let error = Container::create(&tree, "c1", Some(&limits)).expect_err("no cpu.max");
         let expect = format!("write \"max 100000\" to {}/c1/cpu.max", folder.path().display());
         assert_eq!(error.to_string(), expect);
     }

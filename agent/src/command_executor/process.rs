@@ -134,6 +134,7 @@ fn by_steps(start: &Start, launch: &TaskLaunch) -> Result<Child, ProcessError> {
         stdio: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
         // Nobody writes down its end but this process.
         record: stdin.as_fd(),
+        keep: None,
         cgroup: None,
         namespaces: 0,
     };

@@ -28,8 +28,9 @@ use model::id::ContainerId;
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use super::nested::NESTED;
 use super::record::{self, Record};
-use super::spec::{FDS_COUNT, Report, Tag};
+use super::spec::{FDS_COUNT, KEEP_FD, Report, Tag};
 use crate::sys::clone::Child;
 use crate::sys::pidfd::{self, Ended, Exit, Rusage};
 use crate::sys::{SysError, vfork};
@@ -56,6 +57,8 @@ pub struct Start<'a> {
     pub mark: CString,
     pub stdio: [BorrowedFd<'a>; 3],
     pub record: BorrowedFd<'a>,
+    /// What init has open, so that it outlives the agent.
+    pub keep: Option<BorrowedFd<'a>>,
     pub cgroup: Option<BorrowedFd<'a>>,
     /// `CLONE_NEW*` of those that it begins in.
     pub namespaces: u64,
@@ -93,8 +96,9 @@ impl Init {
         let (reader, writer) =
             nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(SysError::of("pipe2"))?;
         let [stdin, stdout, stderr] = start.stdio;
-        let descriptors: [BorrowedFd<'_>; FDS_COUNT] =
-            [stdin, stdout, stderr, spec.as_fd(), writer.as_fd(), start.record];
+        let given = [stdin, stdout, stderr, spec.as_fd(), writer.as_fd(), start.record];
+        let descriptors: Vec<BorrowedFd<'_>> = given.into_iter().chain(start.keep).collect();
+        debug_assert!(descriptors.len() <= FDS_COUNT, "what is kept is the last: {KEEP_FD}");
         let name =
             CString::new(format!("ingot-init {}", start.name)).unwrap_or_else(|_| c"ingot-init".into());
         let child = vfork::start(&vfork::Start {
@@ -211,6 +215,41 @@ impl Runtime {
             number => Exit::Signal { number, core_dumped: wait_status & 0x80 != 0 },
         };
         Some(Ended { exit, usage: Some(Rusage { user_us, system_us, rss_peak_bytes }) })
+    }
+
+    /// Writes down what the container is made from. As with the end, it need not outlive the machine.
+    pub(super) fn note(&self, call: &[u8]) -> io::Result<()> {
+        let fresh = self.folder.join("call.new");
+        std::fs::write(&fresh, call)?;
+        std::fs::rename(fresh, self.folder.join("call"))
+    }
+
+    /// The names of what is nested in it, and what was noted of each.
+    pub(super) fn noted(&self) -> Vec<(String, Vec<u8>)> {
+        let entries = std::fs::read_dir(self.folder.join(NESTED)).into_iter().flatten().flatten();
+        let read = |entry: std::fs::DirEntry| {
+            let call = std::fs::read(entry.path().join("call")).ok()?;
+            Some((entry.file_name().into_string().ok()?, call))
+        };
+        entries.filter_map(read).collect()
+    }
+
+    /// Writes the end down in init's stead, if init has not, and there is anything to say.
+    pub(super) fn settle(&self, ended: Ended) {
+        let wait_status = match ended.exit {
+            Exit::Code(code) => (code & 0xff) << 8,
+            Exit::Signal { number, core_dumped } => number & 0x7f | if core_dumped { 0x80 } else { 0 },
+            Exit::Unknown => return,
+        };
+        if self.ended().is_some() {
+            return;
+        }
+        let Rusage { user_us, system_us, rss_peak_bytes } = ended.usage.unwrap_or_default();
+        let record = Record { wait_status, user_us, system_us, rss_peak_bytes, ended_unix_us: 0 };
+        let write = || OpenOptions::new().write(true).open(self.record())?.write_all_at(&record.encode(), 0);
+        if let Err(error) = write() {
+            tracing::warn!(%error, folder = %self.folder.display(), "how a container ended is not written down");
+        }
     }
 
     /// Forgets all containers in this folder but those.

@@ -16,6 +16,8 @@ use model::id::ContainerId;
 use tokio::sync::oneshot;
 
 use super::init::{self, Init, NotRun, Runtime};
+use super::io::{self, Ends};
+use super::nested;
 use super::order::{User, steps};
 use super::plan::Plan;
 use super::sandbox::{self, SandboxError};
@@ -42,6 +44,8 @@ pub enum LaunchError {
     Cgroup(#[from] CgroupError),
     #[error("make the container's folder {}", path.display())]
     Runtime { path: PathBuf, source: std::io::Error },
+    #[error("its input and output")]
+    Io(#[source] SysError),
     #[error("execute {program}")]
     Execute { program: String, source: SysError },
     #[error("isolate the container: {what}")]
@@ -87,7 +91,10 @@ pub struct Prepared {
     pub(super) identity: Option<Identity>,
     pub(super) runtime: Runtime,
     plan: Plan,
-    stdio: [OwnedFd; 3],
+    /// Of the sandbox.
+    pub(super) files: [OwnedFd; 3],
+    programs: [OwnedFd; 3],
+    pub(super) ends: Option<Ends>,
     /// Where init writes how the program ended.
     record: File,
 }
@@ -108,7 +115,7 @@ impl Prepared {
             sandbox: &self.sandbox,
             user: self.plan.user.as_deref(),
             identity: self.identity.as_ref(),
-            stderr: self.stdio[2].try_clone().ok().map(std::fs::File::from),
+            stderr: self.files[2].try_clone().ok().map(std::fs::File::from),
         }
     }
 }
@@ -168,12 +175,18 @@ pub(super) fn find_first(cgroup: Option<&Container>, sandbox: &std::path::Path) 
 /// Blocks. What was made when a later step fails is removed, but for the sandbox, which is collected with others.
 pub(super) fn prepare(plan: Plan, tree: Option<&Tree>) -> Result<Prepared, LaunchError> {
     let identity = plan.user.as_deref().map(find_user).transpose()?.flatten();
-    sandbox::create(&plan.sandbox, &plan.latest, identity.as_ref())?;
-    let stdio = sandbox::open_stdio(&plan.sandbox, identity.as_ref())?;
+    let files = make_sandbox(&plan, identity.as_ref())?;
+    let io::Made { programs, ends } =
+        io::make(plan.io, &files, identity.as_ref()).map_err(LaunchError::Io)?;
     let runtime = Runtime::of(&plan.runtime);
     let record =
         runtime.create().map_err(|source| LaunchError::Runtime { path: plan.runtime.clone(), source })?;
-    let create = |tree| Container::create(tree, plan.container_id.as_str(), &plan.limits).map(Arc::new);
+    let create = |tree| {
+        let group = nested::group(&plan.container_id);
+        // What is nested is held by what holds the outermost.
+        let limits = plan.nested_in.is_none().then_some(&plan.limits);
+        Container::create(tree, &group, limits).map(Arc::new)
+    };
     Ok(Prepared {
         container_id: plan.container_id.clone(),
         sandbox: plan.sandbox.clone(),
@@ -181,7 +194,9 @@ pub(super) fn prepare(plan: Plan, tree: Option<&Tree>) -> Result<Prepared, Launc
         identity,
         runtime,
         plan,
-        stdio,
+        files,
+        programs,
+        ends,
         record,
     })
 }
@@ -190,6 +205,15 @@ impl Identity {
     fn user(&self) -> User<'_> {
         User { uid: self.uid, gid: self.gid, groups: &self.groups }
     }
+}
+
+fn make_sandbox(plan: &Plan, owner: Option<&Identity>) -> Result<[OwnedFd; 3], SandboxError> {
+    let Some(outermost) = &plan.nested_in else {
+        sandbox::create(&plan.sandbox, plan.latest.as_deref(), owner)?;
+        return sandbox::open_stdio(&plan.sandbox, owner);
+    };
+    let folder = sandbox::create_nested(outermost, &plan.sandbox, owner)?;
+    sandbox::open_stdio(&sandbox::path_of(&folder), owner)
 }
 
 /// `None`: it is who we are, and nothing is to be switched.
@@ -216,7 +240,7 @@ fn leave_task(prepared: &mut Prepared) -> Result<(), LaunchError> {
 /// `stderr` as well, where people look.
 pub(super) fn start(mut prepared: Prepared, init: &Init) -> Result<Started, LaunchError> {
     leave_task(&mut prepared)?;
-    let Prepared { plan, stdio, identity, record, .. } = &prepared;
+    let Prepared { plan, programs, files, ends, identity, record, .. } = &prepared;
     // Who has to start a task with less than its own rights needs them until then.
     let user = identity.as_ref().filter(|_| plan.task.is_none()).map(Identity::user);
     let steps = steps(plan, user);
@@ -234,8 +258,12 @@ pub(super) fn start(mut prepared: Prepared, init: &Init) -> Result<Started, Laun
         name: plan.container_id.as_str(),
         spec: &spec,
         mark: CString::new(mark).expect("ids hold no NUL"),
-        stdio: [stdio[0].as_fd(), stdio[1].as_fd(), stdio[2].as_fd()],
+        stdio: [programs[0].as_fd(), programs[1].as_fd(), programs[2].as_fd()],
         record: record.as_fd(),
+        keep: match ends {
+            Some(Ends::Terminal(ours)) => Some(ours.as_fd()),
+            Some(Ends::Pipes { .. }) | None => None,
+        },
         cgroup: cgroup.map(|cgroup| cgroup.directory()),
         namespaces: plan.confinement.namespaces.flags(),
     };
@@ -251,7 +279,7 @@ pub(super) fn start(mut prepared: Prepared, init: &Init) -> Result<Started, Laun
         },
         Err(NotRun { place, error: source }) => {
             let program = plan.programs.first().map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
-            if let Ok(stderr) = stdio[2].try_clone() {
+            if let Ok(stderr) = files[2].try_clone() {
                 let _ = writeln!(File::from(stderr), "Failed to execute {program}: {source}");
             }
             failed(match place.and_then(|place| steps.get(place)).and_then(Step::subject) {

@@ -5,9 +5,11 @@
 pub mod destroy;
 pub mod fetch;
 pub mod init;
+pub mod io;
 pub mod isolation;
 pub mod launch;
 pub mod limits;
+pub mod nested;
 pub mod order;
 pub mod plan;
 pub mod reaper;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::isolation::confinement::{Confinement, Namespaces};
 use super::isolation::mounts;
-use super::plan::{Plan, TaskPlan};
+use super::plan::{Io, Plan, TaskPlan};
 use super::steps::{Exec, Step};
 
 /// Whom the program runs as, by numbers.
@@ -30,7 +30,8 @@ pub fn steps(plan: &Plan, user: Option<User<'_>>) -> Vec<Step> {
     let mut steps = vec![Step::Chdir(c"/".into()), Step::Session];
     steps.extend(names(confinement, confinement.namespaces, sandbox));
     steps.push(Step::Fork);
-    steps.extend(program(confinement, sandbox, user));
+    let has_terminal = matches!(plan.io, Io::Terminal(_)) && plan.task.is_none();
+    steps.extend(program(confinement, &plan.folder, has_terminal, user));
     let env = plan.environment.iter().map(|(name, value)| text(&format!("{name}={value}")));
     let exec = Exec { programs: plan.programs.clone(), args: plan.args.clone(), env: env.collect() };
     steps.extend([Step::DieWithInit, Step::Signals]);
@@ -49,7 +50,7 @@ pub fn task_steps(plan: &Plan, task: &TaskPlan, user: Option<User<'_>>) -> Vec<S
         steps.push(Step::Unshare(own.flags()));
     }
     steps.extend(names(confinement, own, &plan.sandbox));
-    steps.extend(program(confinement, &plan.sandbox, user));
+    steps.extend(program(confinement, &plan.folder, matches!(plan.io, Io::Terminal(_)), user));
     steps.push(Step::Signals);
     steps.extend(last(confinement));
     steps
@@ -72,14 +73,22 @@ fn names(confinement: &Confinement, own: Namespaces, sandbox: &Path) -> Vec<Step
 
 /// The process that becomes the program, up to its user: its folder is entered as who we are, limits are raised and
 /// capabilities dropped while that may be done, the groups change while they still may, the user last.
-fn program(confinement: &Confinement, sandbox: &Path, user: Option<User<'_>>) -> Vec<Step> {
+fn program(
+    confinement: &Confinement,
+    folder: &Path,
+    has_terminal: bool,
+    user: Option<User<'_>>,
+) -> Vec<Step> {
     let directory = match &confinement.root {
         Some(root) => root.directory.as_ref().unwrap_or(&root.sandbox),
-        None => sandbox,
+        None => folder,
     };
     // A session of its own, for the terminal and the signals of a group are its business and not init's.
-    let mut steps =
-        vec![Step::Session, Step::Umask(0o022), Step::Chdir(text(&directory.display().to_string()))];
+    let mut steps = vec![Step::Session];
+    if has_terminal {
+        steps.push(Step::Terminal);
+    }
+    steps.extend([Step::Umask(0o022), Step::Chdir(text(&directory.display().to_string()))]);
     steps.extend(confinement.rlimits.iter().map(|limit| Step::Rlimit(*limit)));
     // Where it is not promised that no rights are gained, only who has them may install a filter.
     if !confinement.no_new_privileges {

@@ -11,6 +11,7 @@ use model::id::{AgentId, BadId, ContainerId, FrameworkId, check_id};
 
 use super::isolation::confinement::{Confinement, Rootfs};
 use super::limits::{LimitPolicy, Share, limits};
+use super::nested;
 use crate::cgroup::knobs::Limits;
 use crate::duration::show_ms;
 
@@ -58,8 +59,13 @@ pub struct Plan {
     pub sandbox: PathBuf,
     /// The container's own folder, out of its reach; made by the launch.
     pub runtime: PathBuf,
-    /// A link to the sandbox of an executor's latest run.
-    pub latest: PathBuf,
+    /// A link to the sandbox of an executor's latest run; `None` for a container in another.
+    pub latest: Option<PathBuf>,
+    /// Of a container in another: the sandbox of the outermost, which holds both to its limits.
+    pub nested_in: Option<PathBuf>,
+    /// Where the program finds itself; the sandbox, unless it is a session's.
+    pub folder: PathBuf,
+    pub io: Io,
     /// Files to try to execute, in this order.
     pub programs: Vec<CString>,
     pub args: Vec<CString>,
@@ -103,6 +109,32 @@ impl Plan {
     }
 }
 
+/// What a program reads and writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Io {
+    /// Nothing to read; the sandbox's files.
+    Files,
+    /// Pipes, whose other ends are the agent's.
+    Pipes,
+    /// A terminal, whose other end is the agent's.
+    Terminal(Option<Window>),
+}
+
+/// The size of a terminal's window, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub rows: u16,
+    pub columns: u16,
+}
+
+impl Window {
+    /// What is too large for the kernel is as large as it can be.
+    pub fn of(size: v1::tty_info::WindowSize) -> Self {
+        let number = |number| u16::try_from(number).unwrap_or(u16::MAX);
+        Self { rows: number(size.rows), columns: number(size.columns) }
+    }
+}
+
 /// What a framework asked for and cannot have. Becomes the message of TASK_FAILED.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
@@ -140,7 +172,7 @@ pub fn executor_directory(
 
 /// What the agent keeps of a container beside its sandbox, as long as it owes anything for it.
 pub fn runtime_directory(work_dir: &Path, container_id: &ContainerId) -> PathBuf {
-    runtime_directories(work_dir).join(container_id.as_str())
+    nested::folder(&runtime_directories(work_dir), container_id)
 }
 
 /// Where all of them are.
@@ -163,8 +195,11 @@ pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
     let user = command.user.as_deref().filter(|user| !user.is_empty()).unwrap_or(request.framework_user);
     Ok(Plan {
         container_id: request.container_id.clone(),
-        latest: runs.join("latest"),
+        latest: Some(runs.join("latest")),
+        nested_in: None,
         runtime: runtime_directory(&agent.work_dir, request.container_id),
+        folder: sandbox.clone(),
+        io: terminal(executor.container.as_ref()).unwrap_or(Io::Files),
         sandbox,
         programs,
         args,
@@ -178,7 +213,7 @@ pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
 }
 
 /// What containers come with later releases must not be silently left out of a task that asks for it.
-fn refuse_unsupported(container: Option<&v1::ContainerInfo>) -> Result<(), PlanError> {
+pub(super) fn refuse_unsupported(container: Option<&v1::ContainerInfo>) -> Result<(), PlanError> {
     let Some(container) = container else { return Ok(()) };
     let asked = [
         (container.r#type() == v1::container_info::Type::Docker, "container.type DOCKER"),
@@ -189,12 +224,17 @@ fn refuse_unsupported(container: Option<&v1::ContainerInfo>) -> Result<(), PlanE
         (container.network_infos.iter().any(|n| n.name.is_some()), "container.network_infos.name"),
         (container.linux_info.is_some(), "container.linux_info"),
         (container.rlimit_info.is_some(), "container.rlimit_info"),
-        (container.tty_info.is_some(), "container.tty_info"),
     ];
     match asked.iter().find(|(is_asked, _)| *is_asked) {
         Some((_, field)) => Err(PlanError::Unsupported { field }),
         None => Ok(()),
     }
+}
+
+/// Who asks for a terminal gets one.
+pub(super) fn terminal(container: Option<&v1::ContainerInfo>) -> Option<Io> {
+    let info = container?.tty_info.as_ref()?;
+    Some(Io::Terminal(info.window_size.map(Window::of)))
 }
 
 /// What every Mesos executor finds in its environment (names and forms: Mesos' docs/executor-http-api.md), the operator's
@@ -251,7 +291,7 @@ pub(crate) fn check_variable(name: &str, value: &str) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn variable_value(variable: &v1::environment::Variable) -> Result<String, PlanError> {
+pub(super) fn variable_value(variable: &v1::environment::Variable) -> Result<String, PlanError> {
     let refused = || PlanError::Secret { name: variable.name.clone() };
     if variable.r#type() != v1::environment::variable::Type::Secret {
         return Ok(variable.value().to_owned());
@@ -408,7 +448,7 @@ mod tests {
         ];
         assert_eq!(lines(&plan.environment), expect);
         assert_eq!(plan.sandbox, Path::new(SANDBOX));
-        assert_eq!(plan.latest, Path::new(SANDBOX).with_file_name("latest"));
+        assert_eq!(plan.latest.as_deref(), Some(&*Path::new(SANDBOX).with_file_name("latest")));
         assert_eq!(plan.user.as_deref(), Some("nobody"));
     }
 

@@ -4,10 +4,12 @@
 
 use std::os::fd::OwnedFd;
 
+use nix::errno::Errno;
 use tokio::io::Interest;
 use tokio::sync::OnceCell;
 
 use super::init::Runtime;
+use super::spec::KEEP_FD;
 use crate::sys::SysError;
 use crate::sys::pidfd::{self, Ended, Exit};
 use crate::sys::watch::Watch;
@@ -61,11 +63,21 @@ impl Reaper {
         }
     }
 
+    /// What init keeps open for the agent (`spec::KEEP_FD`); `None` if init has ended, or has nothing.
+    pub(super) fn kept(&self) -> Result<Option<OwnedFd>, SysError> {
+        let Some(process) = &self.process else { return Ok(None) };
+        match pidfd::copy_descriptor(process, KEEP_FD) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(SysError { errno: Errno::EBADF | Errno::ESRCH, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Sends a signal to this very process; that it has ended already is no error.
     pub(super) fn signal(&self, number: i32) -> Result<(), SysError> {
         let Some(process) = &self.process else { return Ok(()) };
         match pidfd::send_signal(process, number) {
-            Err(SysError { errno: nix::errno::Errno::ESRCH, .. }) => Ok(()),
+            Err(SysError { errno: Errno::ESRCH, .. }) => Ok(()),
             result => result,
         }
     }

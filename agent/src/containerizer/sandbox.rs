@@ -2,9 +2,14 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{Gid, Uid};
 
 use crate::sys::identity::Identity;
 
@@ -18,7 +23,7 @@ pub struct SandboxError {
 
 /// Makes the sandbox, which must not be there yet, and points the `latest` link to it. Private data of a task is in it:
 /// nobody but its user, that user's group and root may look in.
-pub fn create(sandbox: &Path, latest: &Path, owner: Option<&Identity>) -> Result<(), SandboxError> {
+pub fn create(sandbox: &Path, latest: Option<&Path>, owner: Option<&Identity>) -> Result<(), SandboxError> {
     let error = |action: &'static str, path: &Path| {
         let path = path.to_owned();
         move |source| SandboxError { action, path, source }
@@ -33,6 +38,7 @@ pub fn create(sandbox: &Path, latest: &Path, owner: Option<&Identity>) -> Result
         std::os::unix::fs::chown(sandbox, Some(owner.uid), Some(owner.gid))
             .map_err(error("set owner of", sandbox))?;
     }
+    let Some(latest) = latest else { return Ok(()) };
     // Made beside and renamed over, so that the link is there at every moment.
     let name = sandbox.file_name().unwrap_or_default();
     let mut fresh = name.to_owned();
@@ -40,6 +46,83 @@ pub fn create(sandbox: &Path, latest: &Path, owner: Option<&Identity>) -> Result
     let fresh = sandbox.with_file_name(fresh);
     std::os::unix::fs::symlink(name, &fresh).map_err(error("create link", &fresh))?;
     std::fs::rename(&fresh, latest).map_err(error("replace link", latest))
+}
+
+/// Makes the sandbox of a container in another: `sandbox` is below `outermost`, whose user may do there as it likes while
+/// we are at it. So no link on the way is followed, and what was opened is what is written to.
+pub fn create_nested(
+    outermost: &Path,
+    sandbox: &Path,
+    owner: Option<&Identity>,
+) -> Result<OwnedFd, SandboxError> {
+    let error = |action: &'static str| {
+        move |errno: Errno| SandboxError { action, path: sandbox.to_owned(), source: errno.into() }
+    };
+    let (above, name) = folder_above(outermost, sandbox, |folder, name| mkdirat(folder, name, PUBLIC))?;
+    mkdirat(&above, name, Mode::from_bits_truncate(0o750)).map_err(error("create folder"))?;
+    let folder = openat(&above, name, FOLDER, Mode::empty()).map_err(error("open folder"))?;
+    nix::sys::stat::fchmod(&folder, Mode::from_bits_truncate(0o750)).map_err(error("set mode of"))?;
+    if let Some(owner) = owner {
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        nix::unistd::fchown(&folder, Some(uid), Some(gid)).map_err(error("set owner of"))?;
+    }
+    Ok(folder)
+}
+
+/// Deletes the sandbox of a container in another, with the same care. That it is gone is no error.
+pub fn remove_nested(outermost: &Path, sandbox: &Path) -> Result<(), SandboxError> {
+    let error = |source| SandboxError { action: "delete", path: sandbox.to_owned(), source };
+    let (above, name) = match folder_above(outermost, sandbox, |_, _| Err(Errno::EEXIST)) {
+        Err(SandboxError { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    match std::fs::remove_dir_all(path_of(&above).join(name)) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(error(source)),
+        _ => Ok(()),
+    }
+}
+
+/// [`open_stdio`] for a sandbox that is there, perhaps nested in another.
+pub fn reopen_stdio(outermost: Option<&Path>, sandbox: &Path) -> Result<[OwnedFd; 3], SandboxError> {
+    let Some(outermost) = outermost else { return open_stdio(sandbox, None) };
+    let error =
+        |errno: Errno| SandboxError { action: "open folder", path: sandbox.to_owned(), source: errno.into() };
+    let (above, name) = folder_above(outermost, sandbox, |_, _| Err(Errno::EEXIST))?;
+    let folder = openat(&above, name, FOLDER, Mode::empty()).map_err(error)?;
+    open_stdio(&path_of(&folder), None)
+}
+
+/// A path that leads to this very folder, whatever has become of its name.
+pub fn path_of(folder: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()))
+}
+
+const FOLDER: OFlag =
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+const PUBLIC: Mode =
+    Mode::S_IRWXU.union(Mode::S_IRGRP).union(Mode::S_IXGRP).union(Mode::S_IROTH).union(Mode::S_IXOTH);
+
+/// The folder that the last name of `path` stands in, and that name. `make`: for those on the way that are not there; that
+/// one is there is no error.
+fn folder_above<'p>(
+    outermost: &Path,
+    path: &'p Path,
+    make: impl Fn(&OwnedFd, &Path) -> nix::Result<()>,
+) -> Result<(OwnedFd, &'p Path), SandboxError> {
+    let error =
+        |errno: Errno| SandboxError { action: "open folder", path: path.to_owned(), source: errno.into() };
+    let below = path.strip_prefix(outermost).map_err(|_| error(Errno::EINVAL))?;
+    let mut names: Vec<&Path> = below.iter().map(Path::new).collect();
+    let last = names.pop().ok_or_else(|| error(Errno::EINVAL))?;
+    let mut folder = nix::fcntl::open(outermost, FOLDER, Mode::empty()).map_err(error)?;
+    for name in names {
+        match make(&folder, name) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(error(errno)),
+        }
+        folder = openat(folder.as_fd(), name, FOLDER, Mode::empty()).map_err(error)?;
+    }
+    Ok((folder, last))
 }
 
 /// Standard input (nothing to read), output and error of an executor.
@@ -77,7 +160,7 @@ mod tests {
         let latest = runs.join("latest");
         for run in ["r1", "r2"] {
             let sandbox = runs.join(run);
-            create(&sandbox, &latest, None).expect("it can be made");
+            create(&sandbox, Some(&latest), None).expect("it can be made");
             assert_eq!(std::fs::metadata(&sandbox).expect("there").mode() & 0o7777, 0o750);
             assert_eq!(std::fs::canonicalize(&latest).expect("leads somewhere"), sandbox);
         }
@@ -85,8 +168,36 @@ mod tests {
             std::fs::read_dir(&runs).expect("readable").map(|e| e.expect("readable").file_name()).collect();
         names.sort();
         assert_eq!(names, ["latest", "r1", "r2"]);
-        let again = create(&runs.join("r1"), &latest, None).expect_err("it is there");
+        let again = create(&runs.join("r1"), Some(&latest), None).expect_err("it is there");
         assert_eq!(again.to_string(), format!("create folder {}", runs.join("r1").display()));
+    }
+
+    #[test]
+    fn a_nested_sandbox_is_made_nowhere_else_whatever_links_its_user_plants() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (outermost, elsewhere) = (folder.path().join("r"), folder.path().join("elsewhere"));
+        for made in [&outermost, &elsewhere] {
+            std::fs::create_dir(made).expect("mkdir");
+        }
+        let nested = outermost.join("containers/a/containers/b");
+        create_nested(&outermost, &outermost.join("containers/a"), None).expect("it can be made");
+        let opened = create_nested(&outermost, &nested, None).expect("it can be made");
+        open_stdio(&path_of(&opened), None).expect("it can be written to");
+        assert!(nested.join("stdout").exists());
+        assert_eq!(std::fs::metadata(&nested).expect("there").mode() & 0o7777, 0o750);
+        let again = create_nested(&outermost, &nested, None).expect_err("it is there");
+        assert_eq!(again.source.kind(), io::ErrorKind::AlreadyExists);
+        remove_nested(&outermost, &nested).expect("it can be deleted");
+        remove_nested(&outermost, &nested).expect("it is gone");
+        assert!(!nested.exists());
+
+        std::fs::create_dir(elsewhere.join("c")).expect("mkdir");
+        std::fs::rename(outermost.join("containers"), folder.path().join("away")).expect("rename");
+        std::os::unix::fs::symlink(&elsewhere, outermost.join("containers")).expect("link");
+        let planted = create_nested(&outermost, &outermost.join("containers/d"), None).expect_err("a link");
+        assert_eq!(planted.source.raw_os_error(), Some(libc::ENOTDIR));
+        remove_nested(&outermost, &outermost.join("containers/c")).expect_err("a link");
+        assert!(elsewhere.join("c").exists() && !elsewhere.join("d").exists());
     }
 
     #[test]

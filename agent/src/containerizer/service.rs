@@ -1,6 +1,7 @@
 //! What the agent calls: containers prepared, started, waited for, changed, destroyed, found again after a restart.
 //! Every call is asynchronous and none blocks the runtime.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +11,12 @@ use model::id::ContainerId;
 use super::destroy;
 use super::fetch::{FetchError, Fetcher, Settings};
 use super::init::{Init, Runtime};
+use super::io::{Ends, Switched};
 use super::launch::{self, LaunchError, Launcher, Prepared, mark};
+use super::nested;
 use super::plan::{Plan, runtime_directories, runtime_directory};
 use super::reaper::Reaper;
+use super::sandbox::{self, SandboxError};
 use crate::cgroup::container::Container;
 use crate::cgroup::hierarchy::{Tree, TreeConfig};
 use crate::cgroup::knobs::Limits;
@@ -52,6 +56,8 @@ pub struct Running {
     start_ticks: u64,
     cgroup: Option<Arc<Container>>,
     reaper: Reaper,
+    /// Until somebody takes it.
+    switched: RefCell<Option<Switched>>,
 }
 
 /// What has to be known of a running container to find it again in the agent's next life.
@@ -84,6 +90,11 @@ impl Running {
             sandbox: self.sandbox.clone(),
             pid: (self.pid > 0).then_some(self.pid),
         }
+    }
+
+    /// What passes through the agent; `None` if nothing does, or somebody has it already.
+    pub fn take_switched(&self) -> Option<Switched> {
+        self.switched.borrow_mut().take()
     }
 
     /// Returns when its program has ended, with how, and what it and all that init reaped used: where there is no cgroup,
@@ -148,8 +159,11 @@ impl Containerizer {
         let started = self.launcher.run(move || launch::start(prepared, &init)).await?;
         let mark = started.mark();
         let launch::Started { prepared, child, start_ticks } = started;
+        let [_, stdout, stderr] = prepared.files.map(std::fs::File::from);
+        let switched = prepared.ends.map(|ends| Switched { ends, stdout, stderr });
         match Reaper::of(child.pidfd, prepared.runtime) {
             Ok(reaper) => Ok(Running {
+                switched: RefCell::new(switched),
                 container_id: prepared.container_id,
                 sandbox: prepared.sandbox,
                 pid: child.pid.cast_unsigned(),
@@ -184,6 +198,45 @@ impl Containerizer {
                 cgroup.map_or(Ok(()), |cgroup| cgroup.remove())
             })
             .await
+    }
+
+    /// Writes down what a nested container is made from, so that it is known after a restart. Before it is started.
+    pub async fn note(&self, container_id: &ContainerId, call: Vec<u8>) -> std::io::Result<()> {
+        let runtime = self.runtime(container_id);
+        self.launcher.run(move || runtime.note(&call)).await
+    }
+
+    /// What was noted of those that are nested directly in this one. What cannot be read is left out: it was cut off before
+    /// it was started.
+    pub async fn noted(&self, container_id: &ContainerId) -> Vec<(String, Vec<u8>)> {
+        let runtime = self.runtime(container_id);
+        self.launcher.run(move || runtime.noted()).await
+    }
+
+    /// Writes down how a nested container ended whose init could not; the next life of the agent has to know, too.
+    pub async fn settle(&self, container_id: &ContainerId, ended: Ended) {
+        let runtime = self.runtime(container_id);
+        self.launcher.run(move || runtime.settle(ended)).await;
+    }
+
+    /// Deletes the sandbox of a nested container; `outermost`: that of the one that all is nested in.
+    pub async fn remove_sandbox(&self, outermost: PathBuf, sandbox: PathBuf) -> Result<(), SandboxError> {
+        self.launcher.run(move || sandbox::remove_nested(&outermost, &sandbox)).await
+    }
+
+    /// What passes through the agent of a container that was found again: `None` if it was not started with a terminal, or
+    /// has ended. `outermost`: where the sandbox is nested, as above.
+    pub async fn reopen(
+        &self,
+        running: &Running,
+        outermost: Option<PathBuf>,
+    ) -> Result<Option<Switched>, LaunchError> {
+        let watch = |source: SysError| LaunchError::Io(source);
+        let Some(terminal) = running.reaper.kept().map_err(watch)? else { return Ok(None) };
+        let sandbox = running.sandbox.clone();
+        let files = self.launcher.run(move || sandbox::reopen_stdio(outermost.as_deref(), &sandbox)).await;
+        let [_, stdout, stderr] = files?.map(std::fs::File::from);
+        Ok(Some(Switched { ends: Ends::Terminal(terminal), stdout, stderr }))
     }
 
     /// Forgets how the container ended: nobody will ask any more, not even after a restart.
@@ -246,7 +299,8 @@ impl Containerizer {
         let Remembered { container_id, sandbox, pid } = remembered.clone();
         let (tree, name, folder) = (self.tree.clone(), container_id.clone(), sandbox.clone());
         let look = move || {
-            let cgroup = tree.and_then(|tree| Container::open(&tree, name.as_str()).ok()).map(Arc::new);
+            let cgroup =
+                tree.and_then(|tree| Container::open(&tree, &nested::group(&name)).ok()).map(Arc::new);
             let process = match pid {
                 Some(pid) => launch::find(pid.cast_signed(), cgroup.as_deref(), &folder),
                 None => launch::find_first(cgroup.as_deref(), &folder),
@@ -260,7 +314,7 @@ impl Containerizer {
             None => (Ok(Reaper::of_nobody(runtime)), 0, 0),
         };
         let reaper = reaper.map_err(|source| LaunchError::Watch { pid: pid.cast_signed(), source })?;
-        Ok(Running { container_id, sandbox, pid, start_ticks, cgroup, reaper })
+        Ok(Running { container_id, sandbox, pid, start_ticks, cgroup, reaper, switched: RefCell::new(None) })
     }
 
     /// Containers whose cgroup is there, whoever remembers them. After a restart, those that nobody remembers are to be

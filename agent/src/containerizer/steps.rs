@@ -10,6 +10,7 @@ use super::spec::{EXEC_HEADER_BYTES, MAGIC, NULL, TREE_RECURSIVE, Tag, VERSION, 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     Session,
+    Terminal,
     Umask(u32),
     Chdir(CString),
     Groups(Vec<u32>),
@@ -166,6 +167,7 @@ fn payload(step: &Step) -> (Tag, Vec<u8>) {
     let number = |number: u32| u64::from(number).to_le_bytes().to_vec();
     match step {
         Step::Session => (Tag::Session, Vec::new()),
+        Step::Terminal => (Tag::Terminal, Vec::new()),
         Step::Umask(mask) => (Tag::Umask, number(*mask)),
         Step::Chdir(path) => (Tag::Chdir, path.as_bytes_with_nul().to_vec()),
         Step::Groups(groups) => (Tag::Groups, groups.iter().flat_map(|gid| gid.to_le_bytes()).collect()),

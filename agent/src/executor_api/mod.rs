@@ -3,6 +3,7 @@
 
 pub(crate) mod body;
 pub(crate) mod call;
+mod containers;
 mod download;
 pub(crate) mod events;
 mod route;

@@ -1,7 +1,7 @@
 //! Which request goes where: executors' calls to the node, everything else to those who only look (`crate::http`).
 
 use crate::executor_api::body::{self, Answer};
-use crate::executor_api::call;
+use crate::executor_api::{call, containers};
 use crate::http::files::Done;
 use crate::http::{self as looks, is_of_executor};
 use crate::runtime::Agent;
@@ -15,6 +15,7 @@ pub(crate) async fn answer(agent: &Rc<Agent>, head: &Parts, body: &Bytes) -> Ans
     }
     match agent.with_facts(|facts| looks::answer(head, body, facts)) {
         looks::Answer::Reply(reply) => body::reply(reply),
+        looks::Answer::Order(order) => containers::answer(agent, *order).await,
         looks::Answer::Scrape(scrape) => {
             let written = tokio::task::spawn_blocking(move || scrape.write());
             body::reply(written.await.expect("writing a page does not panic"))

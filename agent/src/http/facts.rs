@@ -40,6 +40,8 @@ pub struct Facts<'a> {
     pub machine: &'a Machine,
     /// The newest figures of a container that runs.
     pub figures: &'a dyn Fn(&ContainerId) -> Option<Figures>,
+    /// Containers in others.
+    pub nested: &'a dyn Fn() -> Vec<NestedView>,
     /// What the kernel calls a block device, by its major and minor number; `None` where there is none.
     pub device_name: fn(u32, u32) -> Option<String>,
     /// What the whole machine used at the last look.
@@ -50,6 +52,14 @@ pub struct Facts<'a> {
     pub losses: &'a dyn Fn() -> Vec<(Loss, u64)>,
     /// Metrics that the node does not know: its shells' counters, the machine's figures. What nobody names is zero.
     pub gauges: &'a dyn Fn() -> Vec<Gauge>,
+}
+
+/// A container in another that has not ended.
+#[derive(Clone, Debug)]
+pub struct NestedView {
+    pub container_id: api::v1::ContainerId,
+    /// `None` until it runs.
+    pub pid: Option<u32>,
 }
 
 /// One look at a container.

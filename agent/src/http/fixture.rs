@@ -175,6 +175,7 @@ impl Scene {
             bpf: &self.support,
             machine: &self.machine,
             figures: &figures,
+            nested: &|| Vec::new(),
             device_name: |major, minor| (major == 8).then(|| format!("sda{minor}")),
             node: &self.node,
             costs: &|| vec![Cost { program: "switch".into(), run_count: 3, run_time_ns: 450 }],
@@ -190,6 +191,7 @@ impl Scene {
             Answer::Reply(reply) => Done::Reply(reply),
             Answer::File(job) => job.run(),
             Answer::Scrape(scrape) => Done::Reply(scrape.write()),
+            Answer::Order(order) => panic!("only the runtime carries out {order:?}"),
         }
     }
 

@@ -20,7 +20,7 @@ mod measured_tests;
 #[cfg(test)]
 mod tests;
 
-pub use facts::{Facts, Figures, Known, Later};
+pub use facts::{Facts, Figures, Known, Later, NestedView};
 pub use prometheus::Scrape;
 
 use crate::doctor;
@@ -38,8 +38,19 @@ pub enum Answer {
     Reply(Reply),
     /// Something on disk: [`files::Job::run`], on a thread that may block, has the answer.
     File(files::Job),
+    /// A call that acts on containers, checked: the runtime has the answer.
+    Order(Box<Order>),
     /// A page of metrics, to be written likewise: [`Scrape::write`].
     Scrape(Box<Scrape>),
+}
+
+/// A call of the operator API about containers, which takes more than a look.
+#[derive(Debug)]
+pub struct Order {
+    pub call: api::v1::agent::Call,
+    pub kind: api::v1::agent::call::Type,
+    /// How the answer is wanted.
+    pub wanted: api::media::Body,
 }
 
 /// Answers a request with any method to any path but the executor API's.

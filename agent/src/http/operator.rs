@@ -1,8 +1,8 @@
-//! The calls of the agent's operator API: what it knows as messages, for JSON and protobuf alike. A call that acts on what
-//! there is none of here (nested containers, images) is told so.
+//! The calls of the agent's operator API: what it knows as messages, for JSON and protobuf alike. Those that act on
+//! containers become orders for the runtime.
 
 use super::containers::containers;
-use super::{Answer, Facts, files, frameworks, metrics, statistics};
+use super::{Answer, Facts, Order, files, frameworks, metrics, statistics};
 use crate::node::view::{ExecutorView, FrameworkView, TaskView};
 use api::convert::{Error, agent as agent_info, executor, framework, task};
 use api::legacy::{Reply, version};
@@ -21,10 +21,29 @@ pub(super) fn answer(head: &Parts, body: &Bytes, facts: &Facts<'_>) -> Answer {
     parse(head, body)
         .map_err(|why| Reply::refused(&why))
         .and_then(|(call, kind, media)| match encoding(kind, media)? {
+            _ if is_of_containers(kind) => Ok(Answer::Order(Box::new(Order { call, kind, wanted: media.1 }))),
             Some(encoding) => Ok(served(&call, kind, encoding, facts)),
-            None => Ok(Answer::Reply(acted(&call, kind, facts))),
+            None => Ok(Answer::Reply(Reply::refused(&Refusal::UnknownCall))),
         })
         .unwrap_or_else(Answer::Reply)
+}
+
+/// Calls that act on containers, or wait for them.
+fn is_of_containers(kind: Type) -> bool {
+    matches!(
+        kind,
+        Type::LaunchNestedContainer
+            | Type::WaitNestedContainer
+            | Type::KillNestedContainer
+            | Type::RemoveNestedContainer
+            | Type::LaunchNestedContainerSession
+            | Type::AttachContainerInput
+            | Type::AttachContainerOutput
+            | Type::LaunchContainer
+            | Type::WaitContainer
+            | Type::KillContainer
+            | Type::RemoveContainer
+    )
 }
 
 /// Of the request and of its answer.
@@ -83,49 +102,18 @@ fn served(call: &Call, kind: Type, encoding: Encoding, facts: &Facts<'_>) -> Ans
         }
         _ => {}
     }
-    Answer::Reply(match message(kind, facts) {
+    Answer::Reply(match message(call, kind, facts) {
         Ok(Some(response)) => Reply::message(encoding, &response),
-        Ok(None) => acted(call, kind, facts),
+        // There is no store of images.
+        Ok(None) if kind == Type::PruneImages => Reply::empty(),
+        Ok(None) => Reply::refused(&Refusal::UnknownCall),
         // A body of our own that does not decode: a bug, or memory that went bad.
         Err(why) => Reply::text(500, why.to_string()),
     })
 }
 
-/// Calls that do something: to images, of which there is no store, and to containers, of which none is nested and none
-/// has its input and output switched through an agent.
-fn acted(call: &Call, kind: Type, facts: &Facts<'_>) -> Reply {
-    let is_known = |id: &v1::ContainerId| {
-        id.parent.is_none() && containers(facts).any(|it| it.executor.container_id.as_str() == id.value)
-    };
-    let missing = |id: Option<&v1::ContainerId>| id.filter(|id| !is_known(id)).map(dotted);
-    let (waited, killed) = match kind {
-        Type::PruneImages => return Reply::empty(),
-        Type::AttachContainerOutput => {
-            (call.attach_container_output.as_ref().map(|it| &it.container_id), None)
-        }
-        Type::WaitContainer => (call.wait_container.as_ref().map(|it| &it.container_id), None),
-        Type::WaitNestedContainer => (call.wait_nested_container.as_ref().map(|it| &it.container_id), None),
-        Type::KillContainer => (None, call.kill_container.as_ref().map(|it| &it.container_id)),
-        Type::KillNestedContainer => (None, call.kill_nested_container.as_ref().map(|it| &it.container_id)),
-        _ => (None, None),
-    };
-    match (missing(waited), missing(killed)) {
-        (Some(id), _) => Reply::text(404, format!("Container {id} cannot be found")),
-        (_, Some(id)) => Reply::text(404, format!("Container '{id}' cannot be found (or is already killed)")),
-        _ if kind == Type::AttachContainerOutput => {
-            Reply::text(500, "I/O switchboard server was disabled for this container".to_owned())
-        }
-        _ => Reply::refused(&Refusal::UnknownCall),
-    }
-}
-
-/// `parent.child`, as Mesos writes ids in texts.
-fn dotted(id: &v1::ContainerId) -> String {
-    id.parent.as_ref().map_or_else(|| id.value.clone(), |parent| format!("{}.{}", dotted(parent), id.value))
-}
-
 /// `None` for a call that does more than read.
-fn message(kind: Type, facts: &Facts<'_>) -> Result<Option<Response>, Error> {
+fn message(call: &Call, kind: Type, facts: &Facts<'_>) -> Result<Option<Response>, Error> {
     use response::Type as Is;
     let mut out = Response::default();
     match kind {
@@ -172,7 +160,7 @@ fn message(kind: Type, facts: &Facts<'_>) -> Result<Option<Response>, Error> {
         Type::GetContainers => {
             out.set_type(Is::GetContainers);
             // As there: of no containers, nothing at all.
-            out.get_containers = Some(get_containers(facts)).filter(|it| !it.containers.is_empty());
+            out.get_containers = Some(get_containers(call, facts)).filter(|it| !it.containers.is_empty());
         }
         Type::GetAgent => {
             out.set_type(Is::GetAgent);
@@ -262,8 +250,8 @@ fn get_tasks(facts: &Facts<'_>) -> Result<response::GetTasks, Error> {
     Ok(out)
 }
 
-/// Executors' containers: there are no nested and no standalone ones that a call could ask to see beside them.
-fn get_containers(facts: &Facts<'_>) -> response::GetContainers {
+/// Executors' containers, and those that are nested in them where the call asks for these. There are no standalone ones.
+fn get_containers(call: &Call, facts: &Facts<'_>) -> response::GetContainers {
     let shown = containers(facts).map(|container| {
         let executor = container.executor;
         get_containers::Container {
@@ -275,5 +263,16 @@ fn get_containers(facts: &Facts<'_>) -> response::GetContainers {
             resource_statistics: (facts.figures)(executor.container_id).map(|it| statistics::of(facts, &it)),
         }
     });
-    response::GetContainers { containers: shown.collect() }
+    let with_nested = call.get_containers.as_ref().is_some_and(|it| it.show_nested());
+    let nested = with_nested.then(|| (facts.nested)()).unwrap_or_default();
+    let nested = nested.into_iter().map(|nested| get_containers::Container {
+        container_status: Some(v1::ContainerStatus {
+            container_id: Some(nested.container_id.clone()),
+            executor_pid: nested.pid,
+            ..v1::ContainerStatus::default()
+        }),
+        container_id: nested.container_id,
+        ..get_containers::Container::default()
+    });
+    response::GetContainers { containers: shown.chain(nested).collect() }
 }

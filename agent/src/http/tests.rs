@@ -370,18 +370,6 @@ fn calls_are_refused_in_mesos_words() {
             415,
             "Expecting 'Content-Type' to be application/recordio for ATTACH_CONTAINER_INPUT call",
         ),
-        (
-            vec![json_in],
-            "{\"type\":\"WAIT_CONTAINER\",\"wait_container\":{\"container_id\":{\"value\":\"x\"}}}",
-            404,
-            "Container x cannot be found",
-        ),
-        (
-            vec![json_in],
-            "{\"type\":\"KILL_CONTAINER\",\"kill_container\":{\"container_id\":{\"value\":\"x\"}}}",
-            404,
-            "Container 'x' cannot be found (or is already killed)",
-        ),
         (vec![json_in], "{\"type\":\"PRUNE_IMAGES\"}", 200, ""),
     ] {
         let reply = post(&scene, &headers, body.to_owned());
@@ -390,22 +378,4 @@ fn calls_are_refused_in_mesos_words() {
     let get = scene.get("/slave(1)/api/v1");
     assert_eq!((get.status, get.allow), (405, Some("POST")));
     assert_eq!(text(&get), "405 Method Not Allowed. Expecting one of { 'POST' }, but received 'GET'.");
-}
-
-#[test]
-fn a_container_that_runs_has_no_switched_input_and_output() {
-    let scene = Scene::recorded();
-    let id = document(&scene, "/containers")[0]["container_id"].clone();
-    let asked = json!({"type": "ATTACH_CONTAINER_OUTPUT", "attach_container_output": {"container_id": {"value": id}}});
-    for accept in [JSON, RECORDIO] {
-        let reply = post(&scene, &[("content-type", JSON), ("accept", accept)], asked.to_string());
-        assert_eq!(reply.status, 500);
-        assert_eq!(text(&reply), "I/O switchboard server was disabled for this container");
-    }
-    let nested = json!({"container_id": {"value": "c", "parent": {"value": id}}});
-    let reply = call(&scene, &json!({"type": "WAIT_NESTED_CONTAINER", "wait_nested_container": nested}));
-    let expect = format!("Container {}.c cannot be found", id.as_str().expect("an id"));
-    assert_eq!((reply.status, text(&reply)), (404, &*expect));
-    let reply = call(&scene, &json!({"type": "LAUNCH_CONTAINER", "launch_container": nested}));
-    assert_eq!((reply.status, text(&reply)), (501, "501 Not Implemented."));
 }

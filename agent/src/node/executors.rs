@@ -2,7 +2,7 @@
 
 use crate::duration;
 use crate::node::Node;
-use crate::node::effect::{Effect, ExecutorEvent, Group, Launch, Record, Run};
+use crate::node::effect::{Effect, ExecutorEvent, Group, Record, Run};
 use crate::node::gates::Gate;
 use crate::node::input::{Caller, ContainerEnd, Termination};
 use crate::node::limitation;
@@ -216,21 +216,12 @@ impl Node {
 
     /// The executor may have a container now.
     pub(super) fn executor_saved(&mut self, now: Now, container_id: &ContainerId, effects: &mut Vec<Effect>) {
-        let Some((framework_id, executor_id)) = self.containers.get(container_id) else { return };
-        let framework = &self.frameworks[framework_id];
-        let executor = &framework.executors[executor_id];
+        let Some(executor) = self.executor(container_id) else { return };
         if executor.phase != Phase::Saving {
             // It was asked to end before it began.
             return self.executor_gone(now, container_id, ContainerEnd::default(), effects);
         }
-        let first = executor.tasks.values().next().map(|task| task.info.clone());
-        let launch = Launch {
-            run: executor.run(framework_id),
-            agent_id: self.registration.agent_id().expect("only a registered agent runs tasks").clone(),
-            framework: framework.info.clone(),
-            executor: executor.info.clone(),
-            command_task: first.filter(|_| executor.is_command),
-        };
+        let launch = self.launch(container_id).expect("it was just seen");
         let executor = self.executor_mut(container_id).expect("it was just seen");
         executor.phase = Phase::Registering;
         effects.push(Effect::Launch(Box::new(launch)));

@@ -2,6 +2,7 @@
 
 use crate::node::Node;
 use crate::node::counters::Counters;
+use crate::node::effect::Launch;
 use crate::node::executors::{Executor, Phase};
 use crate::node::frameworks::Framework;
 use crate::node::tasks::{Stage, Task};
@@ -93,6 +94,21 @@ impl Node {
         let executor = self.executor(container_id)?;
         let live = executor.tasks.values().filter(|task| task.stage != Stage::Over);
         Some((&executor.info, live.map(|task| &task.info).collect()))
+    }
+
+    /// What a container was made from, or is to be.
+    pub fn launch(&self, container_id: &ContainerId) -> Option<Launch> {
+        let (framework_id, executor_id) = self.containers.get(container_id)?;
+        let framework = self.frameworks.get(framework_id)?;
+        let executor = framework.executors.get(executor_id)?;
+        let first = executor.tasks.values().chain(&executor.completed).next().map(|task| task.info.clone());
+        Some(Launch {
+            run: executor.run(framework_id),
+            agent_id: self.registration.agent_id().expect("only a registered agent runs tasks").clone(),
+            framework: framework.info.clone(),
+            executor: executor.info.clone(),
+            command_task: first.filter(|_| executor.is_command),
+        })
     }
 
     /// Containers whose runs owe something still: nothing of them may be deleted.

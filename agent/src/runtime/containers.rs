@@ -44,13 +44,34 @@ pub(crate) struct Container {
     /// Its program may run, and the node has not been told which process that is.
     is_launching: Cell<bool>,
     launched: Notify,
+    /// It is of an earlier life of the agent, and what is nested in it is not all known again.
+    is_sought: Cell<bool>,
+    found: Notify,
+    /// Nothing can be nested in it any more.
+    is_ending: Cell<bool>,
     destroy: Notify,
 }
 
 impl Container {
     /// `None` until it runs.
     pub(super) fn sandbox(&self) -> Option<&Path> {
-        self.running.get().map(|running| running.sandbox.as_path())
+        self.running().map(|running| running.sandbox.as_path())
+    }
+
+    /// `None` until it runs.
+    pub(super) fn running(&self) -> Option<&Running> {
+        self.running.get()
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.is_ending.get()
+    }
+
+    /// Returns when all that is nested in it is known.
+    pub(super) async fn until_found(&self) {
+        while self.is_sought.get() {
+            self.found.notified().await;
+        }
     }
 }
 
@@ -86,9 +107,16 @@ impl Agent {
     /// A container of the agent's earlier life; what is left of it, if it has ended meanwhile.
     pub(super) fn reattach(self: &Rc<Self>, run: Run, pid: Option<u32>) {
         let container = self.add_container(run);
+        container.is_sought.set(true);
         let agent = self.clone();
         tokio::task::spawn_local(async move {
-            match agent.find_container(&container, pid).await {
+            let found = agent.find_container(&container, pid).await;
+            if found.is_ok() {
+                agent.find_nested(&container).await;
+            }
+            container.is_sought.set(false);
+            container.found.notify_waiters();
+            match found {
                 Ok(()) => agent.watch(container).await,
                 Err(error) => {
                     let cause = &error as &dyn std::error::Error;
@@ -162,6 +190,9 @@ impl Agent {
             running: OnceCell::new(),
             is_launching: Cell::new(false),
             launched: Notify::new(),
+            is_sought: Cell::new(false),
+            found: Notify::new(),
+            is_ending: Cell::new(false),
             destroy: Notify::new(),
             run,
         });
@@ -197,6 +228,9 @@ impl Agent {
 
     async fn start_container(self: &Rc<Self>, container: &Container, launch: &Launch) -> Result<(), String> {
         let plan = self.plan(launch)?;
+        if plan.io != plan::Io::Files {
+            return Err("container.tty_info is not supported".to_owned());
+        }
         let prepared = self.containerizer.prepare(plan).await.map_err(|error| chain(&error))?;
         if let Some((id, path)) = prepared.cgroup_id().zip(prepared.cgroup_path()) {
             self.count(container, id, path);
@@ -254,7 +288,10 @@ impl Agent {
             _ = running.wait() => {}
             () = container.destroy.notified() => {}
         }
+        container.is_ending.set(true);
+        self.destroy_nested(&container);
         let ended = self.kill_all(running).await;
+        self.until_none_nested(&container).await;
         let before = container.account.borrow().usage;
         let usage = self.last_figures(&container, ended).await;
         let out_of_memory = self.out_of_memory(running, &before, &usage).await;
@@ -283,7 +320,7 @@ impl Agent {
     }
 
     /// A container whose processes do not end is tried again for ever: its resources are not free before they have.
-    async fn kill_all(&self, running: &Running) -> Ended {
+    pub(super) async fn kill_all(&self, running: &Running) -> Ended {
         loop {
             match self.containerizer.destroy(running).await {
                 Ok(ended) => return ended,
@@ -297,7 +334,7 @@ impl Agent {
         }
     }
 
-    async fn remove(&self, running: &Running) {
+    pub(super) async fn remove(&self, running: &Running) {
         if let Err(error) = self.containerizer.remove(running).await {
             let cause = &error as &dyn std::error::Error;
             tracing::error!(cause, container = %running.container_id, "cgroup of an ended container stays");
@@ -390,6 +427,15 @@ impl Agent {
         plan::plan(agent, &request).map_err(|error| chain(&error))
     }
 
+    /// What a container that runs was made by.
+    pub(super) fn plan_of(&self, container: &Container) -> Result<plan::Plan, String> {
+        let launch = self.look(|node| node.launch(&container.run.container_id));
+        self.plan(
+            &launch
+                .ok_or_else(|| format!("Container {} is not known any more", container.run.container_id))?,
+        )
+    }
+
     /// What executors are told of the agent, and measured by.
     fn plan_agent(&self, agent_id: AgentId) -> plan::Agent {
         let config = &self.config;
@@ -454,7 +500,7 @@ fn share(task: &TaskInfo) -> Share {
 }
 
 /// As waitpid(2) tells it.
-fn wait_status(exit: Exit) -> Option<i32> {
+pub(crate) fn wait_status(exit: Exit) -> Option<i32> {
     match exit {
         Exit::Code(code) => Some((code & 0xff) << 8),
         Exit::Signal { number, core_dumped } => Some(number & 0x7f | if core_dumped { 0x80 } else { 0 }),

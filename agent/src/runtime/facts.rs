@@ -28,6 +28,7 @@ impl Agent {
                 bpf: &self.support,
                 machine: &self.found,
                 figures: &|container_id| self.figures(container_id),
+                nested: &|| self.nested_views(),
                 device_name,
                 node: &machine,
                 costs: &|| self.bpf.borrow().costs(),

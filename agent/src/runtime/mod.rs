@@ -21,6 +21,7 @@ mod dispatch;
 mod facts;
 pub(crate) mod life;
 mod machine;
+pub(crate) mod nested;
 mod start;
 pub(crate) mod streams;
 mod usage;
@@ -30,6 +31,7 @@ pub use start::{StartError, run};
 use crate::bpf::{Bpf, Support};
 use crate::checkpoint::store::Store;
 use crate::config::Config;
+use crate::containerizer::nested::Place;
 use crate::containerizer::service::Containerizer;
 use crate::link::Link;
 use crate::node::Node;
@@ -38,6 +40,7 @@ use crate::node::input::{Caller, ExecutorCall, Input, Session};
 use crate::runtime::clock::Clock;
 use crate::runtime::collect::Collector;
 use crate::runtime::containers::Container;
+use crate::runtime::nested::Nested;
 use crate::runtime::streams::Stream;
 use crate::sampler::sources::Sampler;
 use model::id::{ContainerId, ExecutorId, FrameworkId};
@@ -69,6 +72,7 @@ pub(crate) struct Agent {
     /// Of the call that is just being handled.
     answer: Cell<Option<(Caller, Answer)>>,
     containers: RefCell<BTreeMap<ContainerId, Rc<Container>>>,
+    nested: RefCell<BTreeMap<Place, Rc<Nested>>>,
     /// This program's own file: the command executor is in it.
     program: PathBuf,
     collector: Collector,

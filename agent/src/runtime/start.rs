@@ -150,6 +150,7 @@ impl Parts {
             next_caller: Cell::new(0),
             answer: Cell::new(None),
             containers: RefCell::default(),
+            nested: RefCell::default(),
             program,
             collector,
             bpf: RefCell::new(bpf),

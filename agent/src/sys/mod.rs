@@ -5,6 +5,7 @@ pub mod clone;
 pub mod identity;
 pub mod pidfd;
 pub mod processes;
+pub mod terminal;
 pub mod vfork;
 pub mod watch;
 

@@ -38,6 +38,19 @@ pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<(), SysError> {
     if sent < 0 { Err(SysError::last("pidfd_send_signal")) } else { Ok(()) }
 }
 
+/// A copy of a descriptor that the process has. Needs the right to trace it, which root has, and an ordinary user with its
+/// own processes as far as the machine allows (`kernel.yama.ptrace_scope`).
+pub fn copy_descriptor(pidfd: impl AsFd, number: RawFd) -> Result<OwnedFd, SysError> {
+    // SAFETY: takes integers, touches no memory of ours; a result >= 0 is a fresh descriptor that nobody else owns.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_fd().as_raw_fd(), number, 0u32);
+        if fd < 0 {
+            return Err(SysError::last("pidfd_getfd"));
+        }
+        Ok(OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {

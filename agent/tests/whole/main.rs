@@ -18,5 +18,6 @@ mod faults;
 mod files;
 mod life;
 mod limits;
+mod nested;
 mod restart;
 mod survival;

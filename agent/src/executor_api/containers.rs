@@ -1,0 +1,102 @@
+//! The calls of the operator API that act on containers: launched, waited for, killed, removed.
+
+use crate::containerizer::nested::Place;
+use crate::executor_api::body::{self, Answer};
+use crate::http::Order;
+use crate::runtime::Agent;
+use crate::runtime::nested::{Launched, termination};
+use api::legacy::Reply;
+use api::media::Body;
+use api::refusal::Refusal;
+use api::v1;
+use api::v1::agent::call::Type;
+use api::v1::agent::{Call, Response, response};
+use http::StatusCode;
+use std::rc::Rc;
+
+/// The call was validated: what its type needs is there.
+pub(super) async fn answer(agent: &Rc<Agent>, order: Order) -> Answer {
+    let Order { call, kind, wanted } = order;
+    let answered = match kind {
+        Type::LaunchNestedContainer | Type::LaunchContainer => launch(agent, call).await,
+        Type::WaitNestedContainer | Type::WaitContainer => wait(agent, &call, kind, wanted).await,
+        Type::KillNestedContainer | Type::KillContainer => kill(agent, &call).await,
+        Type::RemoveNestedContainer | Type::RemoveContainer => remove(agent, &call).await,
+        Type::AttachContainerOutput => attach_output(agent, &call).await,
+        _ => Err(Refusal::UnknownCall),
+    };
+    answered.unwrap_or_else(|why| body::refusal(&why))
+}
+
+async fn launch(agent: &Rc<Agent>, call: Call) -> Result<Answer, Refusal> {
+    let (launched, _) = agent.launch_nested(call).await?;
+    Ok(body::empty(match launched {
+        Launched::Now => StatusCode::OK,
+        Launched::Before => StatusCode::ACCEPTED,
+    }))
+}
+
+async fn wait(agent: &Rc<Agent>, call: &Call, kind: Type, wanted: Body) -> Result<Answer, Refusal> {
+    let place = place(call)?;
+    let Some(ended) = agent.wait_place(&place).await else {
+        return Ok(body::reply(Reply::text(404, format!("Container {place} cannot be found"))));
+    };
+    let told = termination(ended);
+    let mut out = Response::default();
+    if kind == Type::WaitContainer {
+        out.set_type(response::Type::WaitContainer);
+        out.wait_container = Some(told);
+    } else {
+        let v1::agent::response::WaitContainer { exit_status, state, reason, limitation, message } = told;
+        out.set_type(response::Type::WaitNestedContainer);
+        out.wait_nested_container =
+            Some(response::WaitNestedContainer { exit_status, state, reason, limitation, message });
+    }
+    let (Body::Single(encoding) | Body::Stream(encoding)) = wanted;
+    Ok(body::reply(Reply::message::<Response>(encoding, &out)))
+}
+
+async fn kill(agent: &Rc<Agent>, call: &Call) -> Result<Answer, Refusal> {
+    let place = place(call)?;
+    let nested = call.kill_nested_container.as_ref().and_then(|call| call.signal);
+    let signal = nested.or(call.kill_container.as_ref().and_then(|call| call.signal));
+    if agent.kill_place(&place, signal.unwrap_or(libc::SIGKILL)).await? {
+        return Ok(body::empty(StatusCode::OK));
+    }
+    let text = format!("Container '{place}' cannot be found (or is already killed)");
+    Ok(body::reply(Reply::text(404, text)))
+}
+
+async fn remove(agent: &Rc<Agent>, call: &Call) -> Result<Answer, Refusal> {
+    let place = place(call)?;
+    if !place.is_nested() {
+        return Err(Refusal::Bad(
+            "Expecting 'remove_container.container_id.parent' to be present".to_owned(),
+        ));
+    }
+    agent.remove_place(&place).await?;
+    Ok(body::empty(StatusCode::OK))
+}
+
+async fn attach_output(agent: &Rc<Agent>, call: &Call) -> Result<Answer, Refusal> {
+    let place = place(call)?;
+    if agent.find_place(&place).await.is_none() {
+        return Ok(body::reply(Reply::text(404, format!("Container {place} cannot be found"))));
+    }
+    Ok(body::reply(Reply::text(500, "I/O switchboard server was disabled for this container".to_owned())))
+}
+
+/// The container that a call names.
+fn place(call: &Call) -> Result<Place, Refusal> {
+    let named = match call.r#type() {
+        Type::WaitNestedContainer => call.wait_nested_container.as_ref().map(|it| &it.container_id),
+        Type::WaitContainer => call.wait_container.as_ref().map(|it| &it.container_id),
+        Type::KillNestedContainer => call.kill_nested_container.as_ref().map(|it| &it.container_id),
+        Type::KillContainer => call.kill_container.as_ref().map(|it| &it.container_id),
+        Type::RemoveNestedContainer => call.remove_nested_container.as_ref().map(|it| &it.container_id),
+        Type::RemoveContainer => call.remove_container.as_ref().map(|it| &it.container_id),
+        Type::AttachContainerOutput => call.attach_container_output.as_ref().map(|it| &it.container_id),
+        _ => None,
+    };
+    named.map(Place::of).ok_or(Refusal::UnknownCall)
+}
