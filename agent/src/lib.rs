@@ -9,6 +9,7 @@ pub mod collector;
 pub mod command_executor;
 pub mod config;
 pub mod containerizer;
+pub mod default_executor;
 pub mod doctor;
 pub mod duration;
 mod executor_api;

@@ -1,8 +1,9 @@
-//! The agent's program: flags, log, run. It is also the command executor, which it starts itself,
+//! The agent's program: flags, log, run. It is also the executors of commands and of task groups, which it starts itself,
 //! and the doctor of its machine.
 
 use agent::command_executor;
 use agent::config::Config;
+use agent::default_executor;
 use agent::doctor;
 use agent::runtime;
 use clap::Parser;
@@ -14,6 +15,9 @@ fn main() -> ExitCode {
     // Before anything is set up: this is started for every command task, and its time is the task's.
     if std::env::args().nth(1).as_deref() == Some("command-executor") {
         return command_executor::run();
+    }
+    if std::env::args().nth(1).as_deref() == Some("default-executor") {
+        return default_executor::run();
     }
     if std::env::args().nth(1).as_deref() == Some("doctor") {
         return doctor::run();

@@ -27,13 +27,13 @@ use crate::containerizer::plan::PATH;
 use crate::containerizer::task::{self, TaskLaunch};
 use crate::duration::parse_ns;
 
-const GRACE: &str = "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD";
+pub(crate) const GRACE: &str = "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD";
 /// Where the agent does not say.
-const GRACE_NS: u64 = 5_000_000_000;
+pub(crate) const GRACE_NS: u64 = 5_000_000_000;
 
 /// Why there is no executor.
 #[derive(Debug, thiserror::Error)]
-enum StartupError {
+pub(crate) enum StartupError {
     #[error(transparent)]
     Environment(#[from] client::Error),
     #[error("{GRACE}: {why}")]
@@ -206,7 +206,7 @@ async fn ended(process: Option<&Process>) -> (bool, Option<String>) {
     }
 }
 
-async fn until(origin: Instant, deadline: Option<Time>) {
+pub(crate) async fn until(origin: Instant, deadline: Option<Time>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until((origin + Duration::from_nanos(deadline.0)).into()).await,
         None => std::future::pending().await,
@@ -214,12 +214,12 @@ async fn until(origin: Instant, deadline: Option<Time>) {
 }
 
 /// A line in the sandbox's stderr. A full disk must not end the executor.
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     let _ = writeln!(std::io::stderr(), "ingot: {text}");
 }
 
 /// An error and its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     use fmt::Write;
     let mut text = error.to_string();
     let mut cause = error.source();

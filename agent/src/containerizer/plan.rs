@@ -183,7 +183,8 @@ pub fn runtime_directories(work_dir: &Path) -> PathBuf {
 pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
     let executor = request.executor;
     refuse_unsupported(executor.container.as_ref())?;
-    let command = executor.command.as_ref().ok_or(PlanError::NoCommand)?;
+    let built_in = (executor.r#type() == v1::executor_info::Type::Default).then(|| default_executor(agent));
+    let command = executor.command.as_ref().or(built_in.as_ref()).ok_or(PlanError::NoCommand)?;
     let executor_id = &executor.executor_id.value;
     // The master has checked it; but it becomes a path here, and what follows runs as root.
     check_id(executor_id).map_err(|why| PlanError::ExecutorId { id: executor_id.clone(), why })?;
@@ -356,11 +357,23 @@ pub fn command_executor(agent: &Agent, framework_id: &FrameworkId, task: &v1::Ta
             uris: command.uris,
             environment: command.environment,
             user: command.user,
-            shell: Some(false),
-            value: Some(agent.program.display().to_string()),
-            arguments: vec!["ingot-agent".to_owned(), "command-executor".to_owned()],
+            ..own_program(agent, "command-executor")
         }),
         ..v1::ExecutorInfo::default()
+    }
+}
+
+/// The executor that the agent provides for task groups whose framework brings none (`ExecutorInfo.type` DEFAULT).
+fn default_executor(agent: &Agent) -> v1::CommandInfo {
+    own_program(agent, "default-executor")
+}
+
+fn own_program(agent: &Agent, personality: &str) -> v1::CommandInfo {
+    v1::CommandInfo {
+        shell: Some(false),
+        value: Some(agent.program.display().to_string()),
+        arguments: vec!["ingot-agent".to_owned(), personality.to_owned()],
+        ..v1::CommandInfo::default()
     }
 }
 
@@ -585,5 +598,17 @@ mod tests {
         assert_eq!(command.user.as_deref(), Some("daemon"));
         assert_eq!(command.value.as_deref(), Some("/usr/bin/ingot-agent"));
         assert_eq!(command.arguments, ["ingot-agent", "command-executor"]);
+    }
+
+    #[test]
+    fn a_default_executor_is_the_agents_own() {
+        let command = None;
+        let kind = Some(v1::executor_info::Type::Default.into());
+        let info = v1::ExecutorInfo { command, r#type: kind, ..executor(shell("true")) };
+        let plan = plan_of(&agent(), &info, false).expect("it can be run");
+        assert_eq!(plan.programs, [CString::from(c"/usr/bin/ingot-agent")]);
+        assert_eq!(plan.args, [c"ingot-agent", c"default-executor"].map(CString::from));
+        let custom = v1::ExecutorInfo { r#type: None, ..info };
+        assert_eq!(plan_of(&agent(), &custom, false), Err(PlanError::NoCommand));
     }
 }

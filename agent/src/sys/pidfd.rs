@@ -63,6 +63,16 @@ pub enum Exit {
     Unknown,
 }
 
+impl Exit {
+    /// From what waitpid(2) tells of one that has ended.
+    pub fn from_wait_status(status: i32) -> Self {
+        match status & 0x7f {
+            0 => Self::Code(status >> 8 & 0xff),
+            number => Self::Signal { number, core_dumped: status & 0x80 != 0 },
+        }
+    }
+}
+
 /// In Mesos' words: `exited with status 1`, `terminated with signal Killed (core dumped)`.
 impl std::fmt::Display for Exit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
