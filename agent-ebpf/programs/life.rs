@@ -22,10 +22,10 @@ use aya_ebpf::helpers::generated::bpf_ringbuf_query;
 use aya_ebpf::macros::{btf_map, btf_tracepoint};
 use aya_ebpf::programs::BtfTracePointContext;
 
-use crate::task::{self, TASK_COMM, TASK_TGID, Task, load, offsets};
+use crate::task::{self, TASK_COMM, TASK_SIGNAL, TASK_TGID, Task, load, offsets};
 use crate::{atomic, memory};
 
-offsets! { TASK_EXIT_CODE, TASK_GROUP_LEADER, TASK_SIGNAL, SIGNAL_LIVE, SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE }
+offsets! { TASK_EXIT_CODE, TASK_GROUP_LEADER, SIGNAL_LIVE, SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE }
 
 /// `SIGNAL_GROUP_EXIT` of include/linux/sched/signal.h (v6.1): the whole process exits with `group_exit_code`.
 const SIGNAL_GROUP_EXIT: u32 = 4;
@@ -65,8 +65,7 @@ pub(crate) fn exec(ctx: BtfTracePointContext) -> i32 {
     let container = task::container_of(task);
     let Some(counters) = task::counters(container) else { return 0 };
     if let Some(followed) = task::followed(task) {
-        followed.pages_brought = 0;
-        memory::settle(task, followed);
+        memory::replace(task, followed);
     }
     // SAFETY: a field of a map value.
     unsafe { atomic::add(&raw mut counters.life.execs, 1) };

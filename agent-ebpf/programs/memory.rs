@@ -2,16 +2,23 @@
 //!
 //! | program | hook, least kernel | what for |
 //! |---|---|---|
-//! | `resident` | `tp_btf/rss_stat`, 5.6 (it must pass the `mm`) | a process's counters changed |
 //! | `sweep` | `iter/task`, 5.8; the agent reads it once a tick | makes every process's figure exact, follows tasks it meets unfollowed |
+//! | `resident` | `tp_btf/rss_stat`, 5.6 (it must pass the `mm`); not loaded where it is needless | a process's counters changed |
 //!
 //! A process's pages are `mm->rss_stat`: file + anonymous + shared memory, the same three that `VmRSS` sums. Since 6.2 each
 //! is a `percpu_counter`: a shared count, plus a remainder on every CPU that is folded in once it reaches a batch
 //! (max(32, 2 x CPUs) pages). `resident` leaves where this CPU has not just folded, and else looks at the shared counts; when
 //! they have changed it sums the remainders too, so its price is paid once a batch, not once a page. Error: at that moment none but a fold on another CPU that is
-//! half done; until the next fold or sweep, less than a batch for each CPU and counter that the process is changing. At exec
-//! and at exit (where the `mm` is still there: 6.16) the exact sum is taken, and at exit the kernel's own high-water mark,
-//! so that the shortest process has its true peak. Where remainders cannot be read (probe.rs) the shared counts alone are used.
+//! half done; until the next fold or sweep, less than a batch for each CPU and counter that the process is changing. At fork,
+//! exec and exit (where the `mm` is still there: 6.16) the exact sum is taken. Where remainders cannot be read (probe.rs) the
+//! shared counts alone are used.
+//!
+//! `resident` is called at each page fault, and the way to a tracepoint costs a load that takes 280,000 of them a second on
+//! each CPU 4 to 9 % of its speed, whatever the program does. So it is left out where it is needless: the figure is then that
+//! of the last sweep, fork, exec or exit, and each of these asks the kernel's own high-water mark of the process, so that the
+//! shortest process has its true peak, and a peak between two sweeps is missed only as far as several processes made it
+//! together. It is needed where an exiting process has lost its `mm`, and with it its peak: before 6.16. With the memory
+//! controller in the containers' groups nobody reads these figures, and it is needless on any kernel.
 //!
 //! The change since the process was last looked at goes into the container's one shared sum; the peak is the highest that
 //! sum has been. Anonymous pages and shared memory are summed beside it. Pages that two processes map count for both, as in
@@ -40,9 +47,9 @@ use aya_ebpf::programs::BtfTracePointContext;
 
 use crate::atomic;
 use crate::probe::CPU_OFFSETS;
-use crate::task::{self, Followed, TASK_MM, Task, load, offsets};
+use crate::task::{self, CAME_IN, Followed, RELEASED, TASK_MM, TASK_SIGNAL, Task, load, offsets};
 
-offsets! { MM_OWNER, MM_RSS_STAT, MM_HIWATER_RSS, COUNTER_COUNT, COUNTER_REMAINDERS }
+offsets! { SIGNAL_MAXRSS, MM_OWNER, MM_RSS_STAT, MM_HIWATER_RSS, COUNTER_COUNT, COUNTER_REMAINDERS }
 
 #[unsafe(no_mangle)]
 static CPUS: Global<u32> = Global::new(0);
@@ -82,7 +89,7 @@ pub(crate) fn resident(ctx: BtfTracePointContext) -> i32 {
     let Some(followed) = task::followed(owner) else { return 0 };
     // During an exec the process owns two; the new one is settled when it has taken over.
     // SAFETY: see `load!`.
-    if followed.released != 0 || unsafe { load!(owner, TASK_MM, Mm) } != mm {
+    if followed.flags & RELEASED != 0 || unsafe { load!(owner, TASK_MM, Mm) } != mm {
         return 0;
     }
     let shared = shared_counts(mm);
@@ -133,17 +140,38 @@ pub(crate) fn settle(task: Task, followed: &mut Followed) {
 #[inline(always)]
 pub(crate) fn release(task: Task, followed: &mut Followed) {
     settle(task, followed);
-    if let Some(mm) = owned(task) {
-        // SAFETY: see `load!`.
-        let peak =
-            unsafe { load!(mm, MM_HIWATER_RSS, u64) }.saturating_sub(u64::from(followed.pages_brought));
-        if let Some(memory) = MEMORY.get_ptr_mut(followed.container) {
-            // SAFETY: a field of a map value.
-            unsafe { atomic::raise(&raw mut (*memory).peak_pages, peak) };
-        }
-    }
-    followed.released = 1;
+    followed.flags |= RELEASED;
     leave(followed);
+}
+
+/// A process has become another program: the memory that it had is gone, and the signal struct remembers how large it was.
+#[inline(always)]
+pub(crate) fn replace(task: Task, followed: &mut Followed) {
+    // Of a process without pages the memory was another's (vfork), and one that came in was something outside, too.
+    if followed.pages != 0 && followed.flags & CAME_IN == 0 {
+        // SAFETY: see `load!`. The kernel has just put the old memory's high-water mark there (`exec_mmap` of fs/exec.c).
+        let peak = unsafe {
+            let signal = load!(task, TASK_SIGNAL, *const u8);
+            load!(signal, SIGNAL_MAXRSS, u64)
+        };
+        raise_peak(followed, peak);
+    }
+    (followed.pages_brought, followed.pages_peak) = (0, 0);
+    settle(task, followed);
+}
+
+/// The container's peak is no lower than the high-water mark of one of its processes.
+#[inline(always)]
+fn raise_peak(followed: &mut Followed, peak: u64) {
+    if peak <= u64::from(followed.pages_peak) {
+        return;
+    }
+    followed.pages_peak = peak as u32;
+    if let Some(memory) = MEMORY.get_ptr_mut(followed.container) {
+        let own = peak.saturating_sub(u64::from(followed.pages_brought));
+        // SAFETY: a field of a map value.
+        unsafe { atomic::raise(&raw mut (*memory).peak_pages, own) };
+    }
 }
 
 /// Settles a process that begins in a container. One that `came_in` keeps the pages it brought to itself.
@@ -152,11 +180,16 @@ pub(crate) fn enter(task: Task, followed: &mut Followed, came_in: bool) {
     let Some(mm) = owned(task) else { return };
     let shared = shared_counts(mm);
     let pages = exact(mm, shared);
+    // SAFETY: see `load!`.
+    let peak = unsafe { load!(mm, MM_HIWATER_RSS, u64) };
     followed.pages_seen = mixed(shared);
     if came_in {
+        followed.flags |= CAME_IN;
         followed.pages_brought = pages.all() as u32;
+        followed.pages_peak = peak as u32;
     }
     set(followed, pages);
+    raise_peak(followed, peak);
 }
 
 /// Takes a process's pages out of its container's sum.
@@ -194,9 +227,9 @@ fn set(followed: &mut Followed, resident: Pages) {
     if old != pages || old_split != split {
         add(followed.container, pages.wrapping_sub(old), old_split, split);
     }
-    // An exit on another CPU may have given the pages back between our look at `released` and the exchange.
+    // An exit on another CPU may have given the pages back between our look at the flags and the exchange.
     // SAFETY: a field of a task's storage, read again on purpose.
-    if unsafe { ptr::read_volatile(&raw const followed.released) } != 0 {
+    if unsafe { ptr::read_volatile(&raw const followed.flags) } & RELEASED != 0 {
         leave(followed);
     }
 }

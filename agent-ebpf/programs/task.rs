@@ -37,7 +37,7 @@ macro_rules! load {
 pub(crate) use load;
 
 offsets! {
-    TASK_FLAGS, TASK_COMM, TASK_PID, TASK_TGID, TASK_MM, TASK_CGROUPS, TASK_STORAGE,
+    TASK_FLAGS, TASK_COMM, TASK_PID, TASK_TGID, TASK_MM, TASK_CGROUPS, TASK_SIGNAL, TASK_STORAGE,
     TASK_EXEC_RUNTIME, TASK_UTIME, TASK_STIME, TASK_NVCSW, TASK_NIVCSW, TASK_MIN_FLT, TASK_MAJ_FLT,
     TASK_PCOUNT, TASK_RUN_DELAY,
     CSET_DEFAULT_CGROUP, CGROUP_LEVEL, CGROUP_PARENT, CGROUP_ANCESTORS, CGROUP_KN, CSS_CGROUP, KERNFS_ID, CGROUP_ROOT,
@@ -85,13 +85,20 @@ pub(crate) struct Followed {
     pub(crate) pages_seen: u32,
     /// Pages that its memory already had when it came in from outside; they are another's, and not counted.
     pub(crate) pages_brought: u32,
-    /// Not 0 once its pages have been given back for good.
-    pub(crate) released: u64,
+    /// Its memory's own high-water mark, as far as the container's peak knows of it.
+    pub(crate) pages_peak: u32,
+    /// [`RELEASED`] and [`CAME_IN`]. Written by who makes it followed and then by itself.
+    pub(crate) flags: u32,
     /// Not 0 once its process has been reported as ended.
     pub(crate) reported: u64,
 }
 
 const _: () = assert!(size_of::<Followed>() <= 120);
+
+/// Its pages have been given back for good.
+pub(crate) const RELEASED: u32 = 1;
+/// Its process began outside the container.
+pub(crate) const CAME_IN: u32 = 2;
 
 /// A task's own counters at one moment. Of those that count single things the lower 32 bits do: they are only ever
 /// subtracted from a later reading.
@@ -347,4 +354,5 @@ pub(crate) fn begin(task: Task, followed: &mut Followed, container: u64) {
     followed.seen = Seen::now(task);
     followed.taker = taker::NOBODY;
     followed.container = container;
+    followed.pages_peak = 0;
 }

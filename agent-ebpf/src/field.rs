@@ -77,6 +77,7 @@ fields! {
     SIGNAL_LIVE: "signal_struct", "live";
     SIGNAL_FLAGS: "signal_struct", "flags";
     SIGNAL_GROUP_EXIT_CODE: "signal_struct", "group_exit_code";
+    SIGNAL_MAXRSS: "signal_struct", "maxrss";
     CSET_DEFAULT_CGROUP: "css_set", "dfl_cgrp";
     CGROUP_LEVEL: "cgroup", "level";
     CGROUP_PARENT: "cgroup", "self.parent";

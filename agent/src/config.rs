@@ -222,13 +222,14 @@ impl Config {
     }
 
     /// How BPF programs are to be loaded.
-    pub(crate) fn bpf_options(&self) -> Options<'_> {
+    pub(crate) fn bpf_options(&self, memory_controller: bool) -> Options<'_> {
         let pins = match self.bpf_pins.to_str() {
             Some("off") => Pins::None,
             Some("usual") => Pins::Usual,
             _ => Pins::Below(&self.bpf_pins),
         };
-        Options { pins, containers_max: self.bpf_containers_max, ..Options::default() }
+        let containers_max = self.bpf_containers_max;
+        Options { pins, containers_max, memory_controller, ..Options::default() }
     }
 
     pub fn settings(&self) -> Settings {

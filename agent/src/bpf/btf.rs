@@ -14,6 +14,7 @@ const HEADER_BYTES: usize = 24;
 /// Nested unnamed structs, typedefs and qualifiers are followed at most this deep; the kernel's own depth is about 5.
 const DEPTH_MAX: u32 = 32;
 
+const KIND_POINTER: u32 = 2;
 const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
@@ -21,6 +22,7 @@ const KIND_TYPEDEF: u32 = 8;
 const KIND_VOLATILE: u32 = 9;
 const KIND_CONST: u32 = 10;
 const KIND_RESTRICT: u32 = 11;
+const KIND_PROTOTYPE: u32 = 13;
 const KIND_TYPE_TAG: u32 = 18;
 
 /// Why the type information cannot be used.
@@ -118,6 +120,20 @@ impl KernelBtf {
         Some(found)
     }
 
+    /// How many arguments the function has that this typedef names, or points to.
+    pub(super) fn arguments(&self, name: &str) -> Option<u32> {
+        let named = |id: &u32| {
+            let of = self.type_of(*id)?;
+            (of.kind == KIND_TYPEDEF && self.string(of.name)? == name.as_bytes()).then_some(())
+        };
+        let ids = 1..u32::try_from(self.types.len()).ok()?;
+        let mut of = self.type_of(self.plain(ids.into_iter().find(|id| named(id).is_some())?)?)?;
+        if of.kind == KIND_POINTER {
+            of = self.type_of(self.plain(of.size_or_type)?)?;
+        }
+        (of.kind == KIND_PROTOTYPE).then_some(of.count)
+    }
+
     /// The struct that a field is, or is an array of: its name and size in bytes.
     pub(super) fn struct_of(&self, member: Member) -> Option<(&[u8], u32)> {
         let mut of = self.type_of(self.plain(member.type_id)?)?;
@@ -200,7 +216,7 @@ fn rest_bytes(of: &Type) -> Option<usize> {
         // struct, union, section, 64-bit enum
         KIND_STRUCT | KIND_UNION | 15 | 19 => 12 * count,
         // enum, function prototype
-        6 | 13 => 8 * count,
+        6 | KIND_PROTOTYPE => 8 * count,
         _ => return None,
     })
 }
@@ -211,7 +227,7 @@ mod tests {
 
     /// Builds a BTF image: `struct outer { int a; union { struct inner[4] b; }; }`, `struct inner { int x; int y; }`.
     fn image() -> Vec<u8> {
-        let strings = b"\0int\0outer\0a\0b\0inner\0x\0y\0alias\0";
+        let strings = b"\0int\0outer\0a\0b\0inner\0x\0y\0alias\0call\0";
         let name = |text: &[u8]| {
             let mut whole = text.to_vec();
             whole.push(0);
@@ -225,6 +241,9 @@ mod tests {
         types.extend([0, head(KIND_ARRAY, 0), 0, 3, 1, 4]); // 4
         types.extend([0, head(KIND_UNION, 1), 32, name(b"b"), 4, 0]); // 5
         types.extend([name(b"outer"), head(KIND_STRUCT, 2), 40, name(b"a"), 1, 0, 0, 5, 64]); // 6
+        types.extend([0, head(KIND_PROTOTYPE, 2), 0, 0, 1, 0, 6]); // 7
+        types.extend([0, head(KIND_POINTER, 0), 7]); // 8
+        types.extend([name(b"call"), head(KIND_TYPEDEF, 0), 8]); // 9
         let types: Vec<u8> = types.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let mut out = MAGIC.to_ne_bytes().to_vec();
         out.extend([1, 0]);
@@ -243,6 +262,15 @@ mod tests {
         assert_eq!(b.offset, 8);
         assert_eq!(btf.struct_of(b), Some((&b"inner"[..], 8)));
         assert_eq!(btf.member("inner", "y").unwrap().offset, 4);
+    }
+
+    #[test]
+    fn arguments_are_counted_behind_a_typedef_of_a_pointer() {
+        let btf = KernelBtf::parse(image()).unwrap();
+        assert_eq!(btf.arguments("call"), Some(2));
+        for no_function in ["alias", "outer", "int", "nobody"] {
+            assert_eq!(btf.arguments(no_function), None, "{no_function}");
+        }
     }
 
     #[test]

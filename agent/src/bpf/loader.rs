@@ -21,7 +21,7 @@ use aya::{Btf, Ebpf, EbpfLoader};
 
 use super::btf::{BtfError, KERNEL_BTF, KernelBtf};
 use super::pins::{PinsError, Place, Set};
-use super::programs::{Hook, LEVEL, OPTIONAL, PROGRAMS, Spec};
+use super::programs::{EXIT_CALL, Hook, LEVEL, OPTIONAL, PROGRAMS, RESIDENT_PAGES, SWEEP, Spec};
 use super::support::{Figure, Reason, Support};
 use super::{Options, capabilities, hierarchy, offsets};
 
@@ -37,6 +37,8 @@ struct Globals {
     stride: u32,
     /// Fields that this kernel does not have.
     absent: Vec<field::Field>,
+    /// A process that exits still has its memory when the hook is called.
+    exits_with_memory: bool,
 }
 
 /// The object in the kernel, loaded by this agent or by an earlier one.
@@ -130,6 +132,9 @@ fn pin_link(set: &Set, name: &str, link: FdLink) -> Result<FdLink, PinsError> {
     done.map(FdLink::from).map_err(|source| PinsError::Pin { path, source })
 }
 
+/// What the pins say of a program that is not among them because the others suffice.
+const NEEDLESS: &str = "needless";
+
 /// Takes over what an earlier agent has pinned, or loads and attaches everything that this machine allows, for containers
 /// directly below `root`.
 pub(super) fn load(root: &Path, options: &Options<'_>) -> Result<(Loaded, Support), Reason> {
@@ -161,8 +166,13 @@ pub(super) fn load(root: &Path, options: &Options<'_>) -> Result<(Loaded, Suppor
     };
     globals.root = id;
     let ebpf = make_maps(&globals, &btf, options)?;
-    let mut loading =
-        Loading { ebpf, links: BTreeMap::new(), missing: Vec::new(), left_out: globals.leave_out() };
+    let mut loading = Loading {
+        ebpf,
+        links: BTreeMap::new(),
+        missing: Vec::new(),
+        needless: (globals.exits_with_memory || options.memory_controller).then_some(RESIDENT_PAGES),
+        left_out: globals.leave_out(),
+    };
     loading.start_all(&globals, &btf);
     Ok(loading.finish(pins, identity))
 }
@@ -170,7 +180,8 @@ pub(super) fn load(root: &Path, options: &Options<'_>) -> Result<(Loaded, Suppor
 /// What the pins of an earlier agent must share with this one to be taken over: the object, and what it was loaded with.
 /// The kernel is the same, for a bpffs does not outlive it; and a cgroup does not move.
 fn identity(options: &Options<'_>) -> u64 {
-    let options = format!("{:?} {:?}", options.containers_max, options.wrong_fields);
+    let options =
+        format!("{:?} {} {:?}", options.containers_max, options.memory_controller, options.wrong_fields);
     // FNV-1a, 64 bits.
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     OBJECT.iter().chain(options.as_bytes()).fold(0xcbf2_9ce4_8422_2325, step)
@@ -182,6 +193,7 @@ fn take_over(place: &Place, identity: u64) -> Option<(Loaded, Support)> {
     let (mut programs, mut missing) = (BTreeMap::new(), Vec::new());
     for spec in PROGRAMS {
         match set.why_missing(spec.name) {
+            Some(message) if message == NEEDLESS => {}
             Some(message) => {
                 lose(&mut missing, spec.figures, Reason::Refused { program: spec.name, message });
             }
@@ -237,6 +249,8 @@ struct Loading {
     ebpf: Ebpf,
     links: BTreeMap<String, FdLink>,
     missing: Vec<(&'static Spec, Reason)>,
+    /// A program that is not loaded because the others suffice.
+    needless: Option<&'static str>,
     /// Figures that the programs run without, for want of a field.
     left_out: Vec<(Figure, field::Field)>,
 }
@@ -244,6 +258,13 @@ struct Loading {
 impl Loading {
     fn start_all(&mut self, globals: &Globals, btf: &Btf) {
         for spec in PROGRAMS {
+            let has_failed = |name| self.missing.iter().any(|(it, _): &(&Spec, _)| it.name == name);
+            if self.needless == Some(spec.name) {
+                if !has_failed(SWEEP) {
+                    continue;
+                }
+                self.needless = None;
+            }
             let done = match globals.lacks(spec) {
                 Some(of) => Err(Reason::NoField { of: of.of, path: of.path }),
                 None => start(&mut self.ebpf, spec, btf),
@@ -304,10 +325,15 @@ impl Loading {
         for (spec, reason) in &self.missing {
             set.miss(spec.name, &reason.to_string());
         }
+        if let Some(name) = self.needless {
+            set.miss(name, NEEDLESS);
+        }
         for (figure, field) in &self.left_out {
             set.miss(&figure_note(*figure), &format!("{}.{}", field.of, field.path));
         }
-        let here = |spec: &&Spec| self.missing.iter().all(|(it, _)| it.name != spec.name);
+        let here = |spec: &&Spec| {
+            self.needless != Some(spec.name) && self.missing.iter().all(|(it, _)| it.name != spec.name)
+        };
         for spec in PROGRAMS.iter().filter(here) {
             let path = set.program(spec.name);
             let program = program(&mut self.ebpf, spec.name);
@@ -348,7 +374,8 @@ impl Globals {
             Ok(cpus) if per_cpu && cpus <= CPUS_MAX => u32::try_from(cpus).expect("at most CPUS_MAX"),
             _ => 0,
         };
-        Self { offsets, level: 1, root: 0, cpus, stride, absent }
+        let exits_with_memory = types.arguments(EXIT_CALL.0).is_some_and(|count| count >= EXIT_CALL.1);
+        Self { offsets, level: 1, root: 0, cpus, stride, absent, exits_with_memory }
     }
 
     fn leave_out(&self) -> Vec<(Figure, field::Field)> {

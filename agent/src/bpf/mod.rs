@@ -53,6 +53,8 @@ pub struct Options<'a> {
     pub pins: Pins<'a>,
     /// Most containers, if not `agent_ebpf::CONTAINERS_MAX`.
     pub containers_max: Option<u32>,
+    /// Containers have the memory controller, so that nobody asks for their resident pages between two looks.
+    pub memory_controller: bool,
     /// Offsets that are to be wrong, by the names of `agent_ebpf::field`: shows what becomes of a program that the kernel
     /// refuses.
     pub wrong_fields: &'a [(&'static str, u32)],

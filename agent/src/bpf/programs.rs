@@ -140,7 +140,7 @@ pub(super) const PROGRAMS: &[Spec] = &[
     Spec {
         name: "exec",
         hook: Hook::Tracepoint("sched_process_exec"),
-        fields: &[CGROUP, NAMES, RESIDENT],
+        fields: &[CGROUP, NAMES, RESIDENT, &[field::TASK_SIGNAL, field::SIGNAL_MAXRSS]],
         figures: &[Figure::Memory, Figure::MemoryExact, Figure::Life],
     },
     Spec {
@@ -180,7 +180,7 @@ pub(super) const PROGRAMS: &[Spec] = &[
         figures: &[Figure::MemoryExact],
     },
     Spec {
-        name: "resident",
+        name: RESIDENT_PAGES,
         hook: Hook::Tracepoint("rss_stat"),
         fields: &[CGROUP, RESIDENT],
         figures: &[Figure::Memory, Figure::MemoryExact],
@@ -224,6 +224,13 @@ pub(super) const PROGRAMS: &[Spec] = &[
     },
     Spec { name: "tcp", hook: Hook::Connections, fields: &[], figures: &[Figure::Tcp] },
 ];
+
+/// The program that a page fault calls.
+pub(super) const RESIDENT_PAGES: &str = "resident";
+/// The type of what the programs of a tracepoint are called through, and how many arguments it has where a process that
+/// exits still has its memory then: the first is the program's own, and the one that says whether its last thread goes
+/// came with that (Linux 6.16, include/trace/events/sched.h).
+pub(super) const EXIT_CALL: (&str, u32) = ("btf_trace_sched_process_exit", 3);
 
 /// Fields without which the programs run all the same and leave figures out.
 pub(super) const OPTIONAL: &[(Figure, &[&str])] = &[

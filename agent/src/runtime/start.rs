@@ -175,7 +175,10 @@ impl Parts {
 impl Parts {
     fn open_bpf(&self) -> (Bpf, Support) {
         match (self.config.bpf, self.containerizer.cgroup_root()) {
-            (Switch::On, Some(root)) => Bpf::open_with(root, &self.config.bpf_options()),
+            (Switch::On, Some(root)) => {
+                let memory_controller = self.containerizer.enforcement().memory.is_yes();
+                Bpf::open_with(root, &self.config.bpf_options(memory_controller))
+            }
             (Switch::On, None) => (Bpf::none(), Support::nothing(Reason::NoCgroups)),
             (Switch::Off, _) => (Bpf::none(), Support::nothing(Reason::SwitchedOff)),
         }

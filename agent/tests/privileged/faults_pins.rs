@@ -10,7 +10,8 @@ use crate::faults::{BURN, open};
 use crate::metered::Meter;
 use crate::scene::DEADLINE;
 
-pub(crate) const PINNED: Options<'_> = Options { pins: Pins::Usual, containers_max: None, wrong_fields: &[] };
+pub(crate) const PINNED: Options<'_> =
+    Options { pins: Pins::Usual, containers_max: None, memory_controller: false, wrong_fields: &[] };
 
 /// Where this machine's pins are.
 fn base() -> PathBuf {
