@@ -1,6 +1,7 @@
 //! What is measured and how: CPU time of this thread, wall time, resident memory, and the distribution of many times.
 #![expect(clippy::disallowed_methods, reason = "measuring is looking at clocks")]
 
+use anyhow::Context;
 use nix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant};
 
@@ -38,10 +39,15 @@ pub(crate) fn cpu_of<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 
 /// Memory of this process in RAM, bytes.
 pub(crate) fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
+    bytes_in("/proc/self/status", "VmRSS").unwrap_or(0)
+}
+
+/// A figure that a file of /proc tells in a line of its own, in kB; as bytes.
+pub(crate) fn bytes_in(path: &str, name: &str) -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("read {path}"))?;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let kib = lines.next().and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    Ok(kib.with_context(|| format!("{path} without {name}"))? * 1024)
 }
 
 /// Times of single operations, all kept: percentiles are exact.

@@ -1,5 +1,6 @@
 //! What a scenario reports: where it ran, its bars, and the rest of its figures.
 
+use crate::clock;
 use serde::Serialize;
 use std::fmt;
 
@@ -120,10 +121,8 @@ fn machine() -> String {
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
     let model = model.trim_start_matches([' ', '\t', ':']);
     let count = std::thread::available_parallelism().map_or(0, usize::from);
-    let memory = read("/proc/meminfo");
-    let kib = memory.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = kib.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).unwrap_or(0);
-    format!("{count} x {model}, {} GiB", kib.div_ceil(1 << 20))
+    let bytes = clock::bytes_in("/proc/meminfo", "MemTotal").unwrap_or(0);
+    format!("{count} x {model}, {} GiB", bytes.div_ceil(1 << 30))
 }
 
 /// Of the working directory; a `+` says that there are changes besides.

@@ -31,9 +31,10 @@ struct Rows {
   toldBeyond @2 :UInt64;
   # The same of the 65th figure and those after it.
   words @3 :Data;
-  # Columns of `count` 64-bit little-endian words. The first says who tells each group of figures, three bits a group, the
+  # The rows by eights, the last of them by what is left; each such part is columns of 64-bit little-endian words, a word
+  # a row. The first says who tells each group of figures, three bits a group, the
   # first group lowest: 0 none, 1 /proc, 2 cgroup files, 3 BPF; anything else is from a newer agent and read as none. Then
-  # comes one for each figure that is told, in order. What stands behind is for newer masters.
+  # comes one for each figure that is told, in order. What stands behind the last part is for newer masters.
 }
 
 struct Member {

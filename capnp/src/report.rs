@@ -1,13 +1,13 @@
 //! The usage report: built once by the agent ([`Builder`]), read in place by the master ([`Report`]).
 //!
-//! Figures travel column by column, so that reading them is one look at the message's frame and then a copy. Names
+//! Figures travel as the master's table keeps them, so that reading them is one look at the message's frame and then a copy. Names
 //! travel when they are new to the session; [`Builder`] numbers the arrangement of rows for that.
 
 mod build;
 mod rows;
 
 pub use build::Builder;
-pub use rows::{Rows, Word, sources_of, word_of};
+pub use rows::{PART_ROWS, Part, Rows, Word, sources_of, word_of};
 
 use crate::convert::{SliceReader, id, text};
 use crate::error::WireError;

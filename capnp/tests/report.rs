@@ -70,9 +70,11 @@ fn a_report_is_read_where_it_lies() {
         assert_eq!((content.sequence, content.timestamp), (1, UnixTime(3)));
         assert_eq!(content.node_usage(), Some(node()));
         let running = content.running.expect("told");
-        let cpu = running.rows.column(0).expect("not zero");
+        let first = running.rows.parts().next().expect("rows");
+        let cpu = first.column(running.rows.place(0).expect("not zero"));
         assert!(payload.contains(&cpu.as_ptr().cast()), "figures were copied");
-        assert_eq!(running.rows.words().len(), 4 * 1000, "what is zero does not travel");
+        let words: usize = running.rows.parts().map(|part| part.words().len()).sum();
+        assert_eq!(words, 4 * 1000, "what is zero does not travel");
         let members = running.members.expect("new to the session");
         assert_eq!(lines(members, &running.rows, false), all.into_iter().map(Some).collect::<Vec<_>>());
     });

@@ -59,20 +59,27 @@ async fn measure(findings: &mut Findings) -> anyhow::Result<()> {
     let pid = cluster.agent_process(0).context("the agent has ended")?;
     tokio::time::sleep(SETTLE).await;
     let idle = Cost::over(pid, SETTLE).await?;
-    let memory_before = memory(pid)?;
-    let slab_before = slab_bytes();
+    let status = format!("/proc/{pid}/status");
+    let memory = || {
+        Ok::<_, anyhow::Error>([
+            clock::bytes_in(&status, "VmRSS")?,
+            clock::bytes_in("/proc/meminfo", "SUnreclaim")?,
+        ])
+    };
+    let [memory_before, slab_before] = memory()?;
     launch(&mut cluster).await?;
     tokio::time::sleep(SETTLE).await;
     let cost = Cost::over(pid, MEASURED).await?;
-    let (memory_after, slab_after) = (memory(pid)?, slab_bytes());
+    let [memory_after, slab_after] = memory()?;
     let a_container = |bytes: u64| bytes as f64 / 1024.0 / CONTAINERS as f64;
     findings.goal(&CPU, cost.percent());
-    findings.goal(&MEMORY, a_container(memory_after.now.saturating_sub(memory_before.now)));
+    findings.goal(&MEMORY, a_container(memory_after.saturating_sub(memory_before)));
     findings.detail(
         "without_containers",
-        json!({ "cpu_percent": idle.percent(), "memory_bytes": memory_before.now }),
+        json!({ "cpu_percent": idle.percent(), "memory_bytes": memory_before }),
     );
-    findings.detail("memory_bytes", json!({ "now": memory_after.now, "peak": memory_after.peak }));
+    findings
+        .detail("memory_bytes", json!({ "now": memory_after, "peak": clock::bytes_in(&status, "VmHWM")? }));
     // Of all the machine did meanwhile, the containers' processes, cgroups and counters among it.
     findings.detail("kernel_slab_kib_a_container", a_container(slab_after.saturating_sub(slab_before)));
     findings.detail("threads", thread_times(pid));
@@ -94,30 +101,6 @@ impl Cost {
     fn percent(&self) -> f64 {
         100.0 * self.cpu.as_secs_f64() / self.wall.as_secs_f64()
     }
-}
-
-struct Memory {
-    now: u64,
-    peak: u64,
-}
-
-/// Resident memory of a process, bytes.
-fn memory(pid: u32) -> anyhow::Result<Memory> {
-    let path = format!("/proc/{pid}/status");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    let line = |name: &str| {
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB"));
-        Ok::<_, anyhow::Error>(
-            value.with_context(|| format!("{path} without {name}"))?.parse::<u64>()? * 1024,
-        )
-    };
-    Ok(Memory { now: line("VmRSS:")?, peak: line("VmHWM:")? })
-}
-
-fn slab_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("SUnreclaim:")?.trim().strip_suffix(" kB"));
-    line.and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
 /// What each of its threads has run since it began: name, user and system time, in hundredths of a second.

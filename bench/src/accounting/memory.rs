@@ -4,7 +4,6 @@
 
 use std::fs;
 
-use anyhow::Context;
 use ingot_agent::bpf::Figure;
 use serde_json::json;
 
@@ -12,6 +11,7 @@ use super::container::Container;
 use super::needs::COUNTED_CONTAINERS;
 use super::scene::Scene;
 use super::{Findings, Part};
+use crate::clock;
 use crate::report::{Better, Goal};
 
 const NEAR: Goal = Goal {
@@ -64,10 +64,7 @@ fn resident_bytes(container: &Container) -> anyhow::Result<u64> {
     let processes = fs::read_to_string(container.path.join("cgroup.procs"))?;
     let mut sum = 0;
     for pid in processes.lines() {
-        let path = format!("/proc/{pid}/smaps_rollup");
-        let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-        let value = text.lines().find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB"));
-        sum += value.with_context(|| format!("{path} without Rss"))?.parse::<u64>()? * 1024;
+        sum += clock::bytes_in(&format!("/proc/{pid}/smaps_rollup"), "Rss")?;
     }
     Ok(sum)
 }

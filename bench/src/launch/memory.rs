@@ -6,6 +6,8 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use crate::clock;
+
 /// Of the inits and the command executors of an agent's containers, added up.
 #[derive(Default)]
 pub(super) struct Memory {
@@ -74,11 +76,7 @@ impl Group {
 }
 
 /// What the kernel keeps for processes, all of the machine's: their stacks and page tables, bytes.
-pub(super) fn kernel_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let of = |name: &str| -> u64 {
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok()).unwrap_or(0)
-    };
-    (of("KernelStack:") + of("PageTables:")) << 10
+pub(super) fn kernel_bytes() -> anyhow::Result<u64> {
+    let of = |name| clock::bytes_in("/proc/meminfo", name);
+    Ok(of("KernelStack")? + of("PageTables")?)
 }

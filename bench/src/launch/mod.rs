@@ -142,7 +142,9 @@ async fn stay(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let agent = cluster.agent_process(0).context("the agent has ended")?;
-    let before = (memory::kernel_bytes(), resident(agent));
+    let status = format!("/proc/{agent}/status");
+    let outside = || Ok::<_, anyhow::Error>([memory::kernel_bytes()?, clock::bytes_in(&status, "VmRSS")?]);
+    let before = outside()?;
     let began = clock::now();
     framework.wave(count, &["/bin/sleep", "100000"], Until::Running).await?;
     report.detail("sleepers_running_s", (clock::now() - began).as_secs_f64());
@@ -153,15 +155,16 @@ async fn stay(
         bail!("{} inits and {} executors of {count} containers", used.inits.count, used.executors.count);
     }
     report.goal(&MEMORY, Ok(used.pss_bytes() as f64 / count as f64 / f64::from(1 << 20)));
-    let each = |bytes: u64| bytes as f64 / 1024.0 / count as f64;
+    let after = outside()?;
+    let each = |at: usize| after[at].saturating_sub(before[at]) as f64 / 1024.0 / count as f64;
     report.detail(
         "memory_a_container",
         json!({
             "init": used.inits.each(),
             "executor": used.executors.each(),
             // Of three processes, the task among them.
-            "kernel_stacks_and_page_tables_kib": each(memory::kernel_bytes().saturating_sub(before.0)),
-            "agent_kib": each(resident(agent).saturating_sub(before.1)),
+            "kernel_stacks_and_page_tables_kib": each(0),
+            "agent_kib": each(1),
         }),
     );
     Ok(())
@@ -225,13 +228,6 @@ fn tempfile_in(folder: Option<&std::path::Path>) -> anyhow::Result<PathBuf> {
     let folder = folder.join(format!("ingot-bench-launch-{}", std::process::id()));
     std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     Ok(folder)
-}
-
-/// Resident memory of a process, bytes.
-fn resident(pid: u32) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    line.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) << 10
 }
 
 /// Seconds that all processors were busy since boot, by the first line of /proc/stat (hundredths of a second).

@@ -34,11 +34,12 @@ pub fn encode_to_agent(message: &ToAgent) -> Result<Vec<u8>, FrameError> {
 pub fn decode_to_master(payload: &[u8]) -> Result<Incoming<'_>, WireError> {
     let reader = read_slice(payload)?;
     let root: to_master::Reader<'_> = reader.get_root()?;
+    // What comes by far most often goes first, and its pointer is followed by who reads it.
+    if root.has_usage() {
+        return Ok(Incoming::Usage(Report::new(reader)));
+    }
     let message = match root.which()? {
-        to_master::Usage(usage) => {
-            usage?;
-            return Ok(Incoming::Usage(Report::new(reader)));
-        }
+        to_master::Usage(_) => return Err(WireError::field("usage", "is not there")),
         to_master::Register(agent) => ToMaster::Register { info: info::read_agent(agent?)? },
         to_master::Reregister(it) => ToMaster::Reregister(read_reregister(it?)?),
         to_master::Update(it) => read_update(it?)?,

@@ -1,4 +1,4 @@
-//! Figures of several containers at once, column by column.
+//! Figures of several containers at once: eight rows lie together, column by column, as the master keeps them.
 
 use crate::convert::list_len;
 use crate::error::WireError;
@@ -15,13 +15,47 @@ const _: () = assert!(Group::COUNT * SOURCE_BITS < 63, "the top bit is left to w
 /// Figures that the bitmap has room for.
 const TOLD_MAX: usize = 128;
 
+/// How many rows lie together.
+pub const PART_ROWS: usize = 8;
+
 /// Rows of figures, lent from the receive buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
     count: usize,
     told: u128,
+    /// Part after part.
+    words: &'a [Word],
+}
+
+/// [`PART_ROWS`] rows that lie together, or as many as are left at the end.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    count: usize,
     /// Column after column: of sources, and of each figure that is told.
     words: &'a [Word],
+}
+
+impl<'a> Part<'a> {
+    /// How many rows; never none.
+    #[expect(clippy::len_without_is_empty, reason = "it never is")]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// A word a row; [`sources_of`] reads it.
+    pub fn sources(&self) -> &'a [Word] {
+        &self.words[..self.count]
+    }
+
+    /// Columns of the figures that are told, one after another, each a word a row.
+    pub fn words(&self) -> &'a [Word] {
+        &self.words[self.count..]
+    }
+
+    /// The column at that [place](Rows::place), a word a row.
+    pub fn column(&self, place: usize) -> &'a [Word] {
+        &self.words[(1 + place) * self.count..][..self.count]
+    }
 }
 
 impl<'a> Rows<'a> {
@@ -31,8 +65,7 @@ impl<'a> Rows<'a> {
         };
         let count = reader.get_count() as usize;
         let told = u128::from(reader.get_told()) | u128::from(reader.get_told_beyond()) << 64;
-        let columns = if count > 0 { 1 + told.count_ones() as usize } else { 0 };
-        match columns.checked_mul(count) {
+        match (1 + told.count_ones() as usize).checked_mul(count) {
             Some(length) if length <= words.len() => Ok(Self { count, told, words: &words[..length] }),
             _ => Err(WireError::field("words", "are fewer than told")),
         }
@@ -47,9 +80,16 @@ impl<'a> Rows<'a> {
         self.count == 0
     }
 
-    /// A word a row; [`sources_of`] reads it.
-    pub fn sources(&self) -> &'a [Word] {
-        &self.words[..self.count]
+    /// All rows, by parts.
+    pub fn parts(&self) -> impl ExactSizeIterator<Item = Part<'a>> + use<'a> {
+        let (columns, all) = (self.columns(), self.count);
+        let parts = self.words.chunks(columns * PART_ROWS).enumerate();
+        parts.map(move |(at, words)| Part { count: (all - at * PART_ROWS).min(PART_ROWS), words })
+    }
+
+    /// With that of the sources.
+    fn columns(&self) -> usize {
+        1 + self.told.count_ones() as usize
     }
 
     /// Which figures are told, a bit each. From an older agent there are fewer, from a newer one more.
@@ -57,31 +97,22 @@ impl<'a> Rows<'a> {
         self.told
     }
 
-    /// Columns of the figures that are told, one after another, each a word a row.
-    pub fn words(&self) -> &'a [Word] {
-        &self.words[self.count..]
-    }
-
-    /// One figure's column; `None` where every row is zero.
-    pub fn column(&self, figure: usize) -> Option<&'a [Word]> {
-        let half = if figure < 64 { self.told as u64 } else { (self.told >> 64) as u64 };
-        if half >> (figure % 64) & 1 == 0 || self.count == 0 {
-            return None;
-        }
+    /// Where each part has a figure's column; `None` where every row is zero.
+    pub fn place(&self, figure: usize) -> Option<usize> {
         // By halves: most figures are in the lower one, and the processor counts in words.
         let (low, high) = (self.told as u64, (self.told >> 64) as u64);
-        let before = match figure {
-            0..64 => (low & ((1 << figure) - 1)).count_ones(),
-            _ => low.count_ones() + (high & ((1 << (figure - 64)) - 1)).count_ones(),
-        } as usize;
-        Some(&self.words[(1 + before) * self.count..][..self.count])
+        let (half, before) = if figure < 64 { (low, 0) } else { (high, low.count_ones()) };
+        let bit = 1 << (figure % 64);
+        (half & bit != 0).then(|| (before + (half & (bit - 1)).count_ones()) as usize)
     }
 
     /// One row, `None` beyond the last.
     pub fn row<const COLUMNS: usize>(&self, at: usize) -> Option<([u64; COLUMNS], Sources)> {
         const { assert!(COLUMNS <= TOLD_MAX) };
-        let sources = sources_of(u64::from_le_bytes(*self.sources().get(at)?));
-        let figure = |figure| self.column(figure).map_or(0, |words| u64::from_le_bytes(words[at]));
+        let (part, at) = (self.parts().nth(at / PART_ROWS)?, at % PART_ROWS);
+        let word = |words: &[Word]| words.get(at).copied().map(u64::from_le_bytes);
+        let sources = sources_of(word(part.sources())?);
+        let figure = |figure| self.place(figure).and_then(|place| word(part.column(place))).unwrap_or(0);
         Some((std::array::from_fn(figure), sources))
     }
 }
@@ -123,9 +154,11 @@ pub(super) fn write(
     out.set_count(list_len(count));
     out.set_told(bits as u64);
     out.set_told_beyond((bits >> 64) as u64);
-    let places = out.init_words(list_len((1 + told.len()) * count * 8)).as_chunks_mut().0;
-    let figures = told.iter().flat_map(|column| (0..count).map(|row| figure(*column, row)));
-    for (place, word) in places.iter_mut().zip(sources.iter().copied().chain(figures)) {
-        *place = word.to_le_bytes();
+    let mut places = out.init_words(list_len((1 + told.len()) * count * 8)).as_chunks_mut().0.iter_mut();
+    for first in (0..count).step_by(PART_ROWS) {
+        let rows = first..count.min(first + PART_ROWS);
+        let figures = told.iter().flat_map(|column| rows.clone().map(|row| figure(*column, row)));
+        let words = sources[rows.clone()].iter().copied().chain(figures);
+        words.zip(&mut places).for_each(|(word, place)| *place = word.to_le_bytes());
     }
 }

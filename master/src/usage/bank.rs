@@ -5,7 +5,7 @@ use super::sync::{AtomicU64, Ordering};
 use super::version::Version;
 use model::usage::Sources;
 use std::ops::Range;
-use wire::report::{Rows, Word, sources_of};
+use wire::report::{Part, Rows, Word, sources_of};
 
 /// Says in the word of sources that the figures are a container's last; `wire` leaves that bit free.
 pub(super) const FINAL: u64 = 1 << 63;
@@ -60,38 +60,34 @@ fn each_run(mut bits: u128, mut see: impl FnMut(Range<usize>)) {
     }
 }
 
-fn copy(cells: &[AtomicU64], words: &[Word]) {
-    cells.iter().zip(words).for_each(|(cell, word)| set(cell, u64::from_le_bytes(*word)));
-}
-
 impl<const ROWS: usize, const COLUMNS: usize> Bank<ROWS, COLUMNS> {
-    /// Writes a report's rows from `first` on, as many as there is room for. `written` has a bit for each column that may
+    /// Writes a part of a report's rows, of which it tells those figures. `written` has a bit for each column that may
     /// hold something else than zeros; the others are not touched where the report has nothing for them either.
     pub(super) fn write(
         &self,
-        rows: &Rows<'_>,
-        first: usize,
+        part: Part<'_>,
+        told: u128,
         owners: &[u64; ROWS],
         written: &mut u128,
         timestamp: u64,
     ) {
         const { assert!(COLUMNS < 128 && ROWS <= 8) };
-        let count = (rows.len() - first).min(ROWS);
         let known = (1 << COLUMNS) - 1;
-        let told = rows.told() & known;
+        let told = told & known;
         self.version.write(|| {
             set(&self.timestamp, timestamp);
             self.owners.iter().zip(owners).for_each(|(cell, owner)| set(cell, *owner));
+            line::copy(&self.sources, part.sources());
             // The compiler knows how many each of these copies, and unrolls it.
-            match count {
-                8.. => self.write_columns::<8>(rows, first, told),
-                7 => self.write_columns::<7>(rows, first, told),
-                6 => self.write_columns::<6>(rows, first, told),
-                5 => self.write_columns::<5>(rows, first, told),
-                4 => self.write_columns::<4>(rows, first, told),
-                3 => self.write_columns::<3>(rows, first, told),
-                2 => self.write_columns::<2>(rows, first, told),
-                _ => self.write_columns::<1>(rows, first, told),
+            match part.len() {
+                full if full == ROWS => self.write_lines(part.words(), told),
+                7 => self.write_columns::<7>(part.words(), told),
+                6 => self.write_columns::<6>(part.words(), told),
+                5 => self.write_columns::<5>(part.words(), told),
+                4 => self.write_columns::<4>(part.words(), told),
+                3 => self.write_columns::<3>(part.words(), told),
+                2 => self.write_columns::<2>(part.words(), told),
+                _ => self.write_columns::<1>(part.words(), told),
             }
             each_run(*written & known & !told, |columns| {
                 self.columns[columns].as_flattened().iter().for_each(|cell| set(cell, 0));
@@ -100,18 +96,24 @@ impl<const ROWS: usize, const COLUMNS: usize> Bank<ROWS, COLUMNS> {
         *written = told;
     }
 
-    /// Of `COUNT` rows from `first` on, the sources and the columns that are told.
-    fn write_columns<const COUNT: usize>(&self, rows: &Rows<'_>, first: usize, told: u128) {
-        let copy = |cells: &[AtomicU64; ROWS], words: &[Word]| {
-            if let (Some(cells), Some(words)) = (cells.first_chunk::<COUNT>(), words.first_chunk()) {
-                line::copy(cells, words);
-            }
-        };
-        copy(&self.sources, &rows.sources()[first..]);
-        // A column's part here begins `first` words behind its beginning, and so does the next one's.
-        let mut parts = rows.words().get(first..).unwrap_or_default().chunks(rows.len());
+    /// Columns of all rows, which lie in the message as they do here.
+    fn write_lines(&self, mut words: &[Word], told: u128) {
         each_run(told, |columns| {
-            self.columns[columns].iter().zip(&mut parts).for_each(|(cells, words)| copy(cells, words));
+            let (here, rest) = words.split_at(columns.len() * ROWS);
+            line::copy(self.columns[columns].as_flattened(), here);
+            words = rest;
+        });
+    }
+
+    /// Columns of the first `COUNT` rows.
+    fn write_columns<const COUNT: usize>(&self, words: &[Word], told: u128) {
+        let mut parts = words.as_chunks::<COUNT>().0.iter();
+        each_run(told, |columns| {
+            for (cells, words) in self.columns[columns].iter().zip(&mut parts) {
+                if let Some(cells) = cells.first_chunk::<COUNT>() {
+                    line::copy(cells, words);
+                }
+            }
         });
     }
 
@@ -119,23 +121,21 @@ impl<const ROWS: usize, const COLUMNS: usize> Bank<ROWS, COLUMNS> {
     /// figure that is lower than what was shown stays as it is. Returns the rows in which some did.
     pub(super) fn write_held(
         &self,
-        told: &Rows<'_>,
-        first: usize,
+        rows: &Rows<'_>,
+        part: Part<'_>,
         (owners, held): (&[u64; ROWS], u8),
         is_counter: &[bool; COLUMNS],
         timestamp: u64,
     ) -> u8 {
-        let rows = (told.len() - first).min(ROWS);
         let mut lower = 0;
         self.version.write(|| {
             set(&self.timestamp, timestamp);
             self.owners.iter().zip(owners).for_each(|(cell, owner)| set(cell, *owner));
-            copy(&self.sources, &told.sources()[first..first + rows]);
+            line::copy(&self.sources, part.sources());
             for (at, is_counter) in is_counter.iter().enumerate() {
-                let column = told.column(at);
+                let column = rows.place(at).map_or(&[][..], |place| part.column(place));
                 for row in 0..ROWS {
-                    let word = column.filter(|_| row < rows).map(|words| words[first + row]);
-                    let word = word.map_or(0, u64::from_le_bytes);
+                    let word = column.get(row).map_or(0, |word| u64::from_le_bytes(*word));
                     let shown = self.columns[at][row].load(Ordering::Relaxed);
                     let stays = held >> row & 1 == 1 && *is_counter && word < shown;
                     set(&self.columns[at][row], if stays { shown } else { word });

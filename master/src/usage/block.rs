@@ -10,7 +10,7 @@ use model::id::{ContainerId, ExecutorId, FrameworkId};
 use model::time::UnixTime;
 use model::usage::{Figure, Kind, NodeUsage, Usage};
 use wire::WireError;
-use wire::report::{Content, Member, Report, Rows, Word};
+use wire::report::{Content, Member, Part, Report, Rows};
 
 /// Where the reports of one session go.
 #[derive(Debug, Default)]
@@ -128,11 +128,11 @@ impl Writer {
     fn record_running(&mut self, block: &mut Block, rows: &Rows<'_>, timestamp: UnixTime) {
         let rate = Rate::between(block.timestamp, timestamp);
         block.timestamp = timestamp;
-        let [cpu, memory, rx, tx, run_queue] = container::SAMPLED.map(|figure| rows.column(figure));
-        for (first, bank) in (0..rows.len()).step_by(BANK_ROWS).zip(&block.banks) {
+        let places = container::SAMPLED.map(|figure| rows.place(figure));
+        for (part, bank) in rows.parts().zip(&block.banks) {
             let cells = self.table.live.get(*bank).expect("a block's banks are made");
             let state = &mut self.banks[*bank];
-            let now = [cpu, memory, rx, tx, run_queue].map(|column| words(column, first));
+            let now = places.map(|place| words(part, place));
             let before = [container::CPU, container::NET_RX, container::NET_TX].map(|it| cells.column(it));
             let mut samples = [NOTHING; BANK_ROWS];
             for at in 0..BANK_ROWS {
@@ -148,10 +148,10 @@ impl Writer {
             let ring = self.table.rings.get(*bank).expect("a bank's ring is made with it");
             ring.write(second(timestamp), &state.owners, &state.born, &samples);
             if state.held == 0 {
-                cells.write(rows, first, &state.owners, &mut state.written, timestamp.0);
+                cells.write(part, rows.told(), &state.owners, &mut state.written, timestamp.0);
             } else {
                 let held = (&state.owners, state.held);
-                state.held = cells.write_held(rows, first, held, &container::IS_COUNTER, timestamp.0);
+                state.held = cells.write_held(rows, part, held, &container::IS_COUNTER, timestamp.0);
                 state.written = u128::MAX;
             }
             state.fresh = 0;
@@ -160,9 +160,7 @@ impl Writer {
 
     fn record_node(&mut self, block: &mut Block, content: &Content<'_>, hear: &mut impl FnMut(Event)) {
         let rows = &content.node;
-        if rows.is_empty() {
-            return;
-        }
+        let Some(part) = rows.parts().next() else { return };
         let is_new = block.node.is_none();
         let Some(row) = block.node.or_else(|| self.allocate_node()) else {
             if !std::mem::replace(&mut block.is_node_refused, true) {
@@ -176,7 +174,7 @@ impl Writer {
             return;
         }
         let cells = self.table.nodes.get(row.0.index as usize).expect("made when it was allocated");
-        let figure = |figure| words::<1>(rows.column(figure), 0)[0];
+        let figure = |figure| words::<1>(part, rows.place(figure))[0];
         let since = |column| figure(column).saturating_sub(cells.column(column)[0]);
         let rate = Rate::between(block.node_timestamp, content.timestamp);
         block.node_timestamp = content.timestamp;
@@ -192,7 +190,7 @@ impl Writer {
         let born = ring.born(0, row.0.word()).unwrap_or(second);
         ring.write(second, &[row.0.word()], &[born], &[sample | unknown]);
         // What the row's last node left there is written over, or made zero.
-        cells.write(rows, 0, &[row.0.word()], &mut u128::MAX.clone(), content.timestamp.0);
+        cells.write(part, rows.told(), &[row.0.word()], &mut u128::MAX.clone(), content.timestamp.0);
         if is_new {
             hear(Event::Node(row));
         }
@@ -262,10 +260,10 @@ impl Rate {
     }
 }
 
-/// A bank's part of a column, with zeros where there is none.
-fn words<const ROWS: usize>(column: Option<&[Word]>, first: usize) -> [u64; ROWS] {
+/// A column's words, with zeros where there are none.
+fn words<const ROWS: usize>(part: Part<'_>, place: Option<usize>) -> [u64; ROWS] {
     let mut words = [0; ROWS];
-    let told = column.map_or(&[][..], |column| &column[first..]);
+    let told = place.map_or(&[][..], |place| part.column(place));
     if let Some(all) = told.first_chunk::<ROWS>() {
         words = all.map(u64::from_le_bytes);
     } else {

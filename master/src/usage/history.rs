@@ -88,51 +88,58 @@ impl Sample {
     }
 }
 
-/// Makes one sample of many. Nothing in it branches: thousands are made in the same second, when a quarter of a minute is
-/// over.
-#[derive(Clone, Copy, Default)]
-struct Fold {
-    /// Of CPU and network, and how many were known.
-    cpu: Mean,
-    network: Mean,
-    /// Packed figures are in the order of what they stand for. One more than it is, so that zero is none.
-    memory: u16,
-    run_queue: u16,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Mean {
-    sum: u64,
+/// Makes one sample of many, for all rows of a bank at once: thousands are made in the same second, when a quarter of a minute
+/// is over. Each figure is treated like any other, whatever becomes of it, so that the compiler can take several at a time.
+struct Fold<const ROWS: usize> {
+    /// Of what is known.
+    sums: [[f32; 4]; ROWS],
     /// How many were known.
-    count: u64,
+    counts: [[u16; 4]; ROWS],
+    /// Packed figures are in the order of what they stand for. One more than it is, so that zero is none.
+    most: [[u16; 4]; ROWS],
 }
 
-impl Mean {
-    fn add(&mut self, packed: u16) {
-        // A sum of 15 or 20 figures: what is above would be 29 years in a second.
-        let figure = unpack(packed) & (u64::MAX >> 5);
-        let is_known = u64::from(packed != UNKNOWN);
-        self.sum += figure * is_known;
-        self.count += is_known;
-    }
-
-    fn packed(self) -> u16 {
-        self.sum.checked_div(self.count).map_or(UNKNOWN, pack)
+impl<const ROWS: usize> Default for Fold<ROWS> {
+    fn default() -> Self {
+        Self { sums: [[0.0; 4]; ROWS], counts: [[0; 4]; ROWS], most: [[0; 4]; ROWS] }
     }
 }
 
-impl Fold {
-    fn add(&mut self, word: u64) {
-        let [cpu, memory, network, run_queue] = parts(word);
-        self.cpu.add(cpu);
-        self.network.add(network);
-        self.memory = self.memory.max(memory.wrapping_add(1));
-        self.run_queue = self.run_queue.max(run_queue.wrapping_add(1));
+/// What [`unpack`] gives; nothing of what is not known. A packed figure has the form of a floating-point number, of which
+/// the least are without a leading one, as they are in [`f32`]: these get one that is taken off again.
+fn float(packed: u16) -> f32 {
+    /// What [`pack`] shifts by zero, so that there is no half to add.
+    const EXACT: u16 = 1 << 11;
+    /// Without a leading one.
+    const SMALL: u16 = 1 << 10;
+    /// `1.0 * 2^9` in the exponent's bits: the shift stands behind ten bits, and begins with one.
+    const EXPONENT: u32 = (127 + 9) << 23;
+    let is_small = packed < SMALL;
+    let middle = if packed < EXACT { 0 } else { 1 << 12 };
+    let bits = (u32::from(packed) << 13) + middle + EXPONENT + if is_small { 1 << 23 } else { 0 };
+    let figure = f32::from_bits(bits) - if is_small { 1_024.0 } else { 0.0 };
+    if packed == UNKNOWN { 0.0 } else { figure }
+}
+
+impl<const ROWS: usize> Fold<ROWS> {
+    #[inline(always)]
+    fn add(&mut self, words: &[u64; ROWS]) {
+        for (row, word) in words.iter().enumerate() {
+            for (at, packed) in parts(*word).into_iter().enumerate() {
+                self.sums[row][at] += float(packed);
+                self.counts[row][at] += u16::from(packed != UNKNOWN);
+                self.most[row][at] = self.most[row][at].max(packed.wrapping_add(1));
+            }
+        }
     }
 
-    fn word(self) -> u64 {
-        let most = |most: u16| most.wrapping_sub(1);
-        let parts = [self.cpu.packed(), most(self.memory), self.network.packed(), most(self.run_queue)];
+    fn word(&self, row: usize) -> u64 {
+        let mean = |at: usize| match self.counts[row][at] {
+            0 => UNKNOWN,
+            count => pack((self.sums[row][at] / f32::from(count)) as u64),
+        };
+        let most = |at: usize| self.most[row][at].wrapping_sub(1);
+        let parts = [mean(0), most(1), mean(2), most(3)];
         parts.into_iter().rev().fold(0, |word, part| word << 16 | u64::from(part))
     }
 }
@@ -223,16 +230,20 @@ impl<const ROWS: usize> Ring<ROWS> {
         let ratio = step / finer;
         let last = ((number + 1) * ratio - 1).min(newest / finer);
         let parts = number * ratio..last + 1;
-        for (row, cell) in self.samples[place(series, number)].iter().enumerate() {
-            let mut fold = Fold::default();
-            if self.owners[row].load(Ordering::Relaxed) != 0 {
-                let born = self.born[row].load(Ordering::Relaxed) / finer;
-                for part in parts.start.max(born)..parts.end {
-                    let word = &self.samples[place(series - 1, part)][row];
-                    fold.add(word.load(Ordering::Relaxed));
-                }
+        let load = |cells: &[AtomicU64; ROWS]| cells.each_ref().map(|cell| cell.load(Ordering::Relaxed));
+        let (owners, born) = (load(&self.owners), load(&self.born).map(|second| second / finer));
+        let mut fold = Fold::default();
+        for part in parts {
+            let mut words = load(&self.samples[place(series - 1, part)]);
+            for (word, born) in words.iter_mut().zip(born) {
+                // Another's.
+                *word |= if part < born { NOTHING } else { 0 };
             }
-            cell.store(fold.word(), Ordering::Relaxed);
+            fold.add(&words);
+        }
+        for (row, cell) in self.samples[place(series, number)].iter().enumerate() {
+            let word = if owners[row] == 0 { NOTHING } else { fold.word(row) };
+            cell.store(word, Ordering::Relaxed);
         }
     }
 
@@ -383,6 +394,7 @@ mod tests {
             prop_assert!(a >= 2_048 || unpack(pack(a)) == a);
             prop_assert!(a > b || pack(a) <= pack(b));
             prop_assert!(pack(a) != UNKNOWN);
+            prop_assert_eq!(float(pack(a)), unpack(pack(a)) as f32);
         }
     }
 }

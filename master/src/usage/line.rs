@@ -8,9 +8,22 @@
 use super::sync::{AtomicU64, Ordering};
 use wire::report::Word;
 
-/// The cells hold the words; as relaxed stores do it, a cell after the other in any order.
+/// The first cells hold the words; as relaxed stores do it, a cell after the other in any order. Panics if there are fewer
+/// cells.
 #[inline(always)]
-pub(super) fn copy<const COUNT: usize>(cells: &[AtomicU64; COUNT], words: &[Word; COUNT]) {
+pub(super) fn copy(cells: &[AtomicU64], words: &[Word]) {
+    let cells = &cells[..words.len()];
+    let ((eights, cells), (told, words)) = (cells.as_chunks::<8>(), words.as_chunks::<8>());
+    for (cells, words) in eights.iter().zip(told) {
+        let (cells, words) = (cells.as_chunks::<4>().0, words.as_chunks::<4>().0);
+        cells.iter().zip(words).for_each(|(cells, words)| copy_four(cells, words));
+    }
+    copy_few(cells, words);
+}
+
+/// The same of fewer than eight.
+#[inline(always)]
+fn copy_few(cells: &[AtomicU64], words: &[Word]) {
     let ((fours, cells), (told, words)) = (cells.as_chunks::<4>(), words.as_chunks::<4>());
     fours.iter().zip(told).for_each(|(cells, words)| copy_four(cells, words));
     let pairs = cells.iter().zip(words);
@@ -53,11 +66,11 @@ mod tests {
         // Not aligned, as in a message.
         let bytes: Vec<u8> = (0..=255).collect();
         let words: &[Word; COUNT] = bytes[3..].as_chunks().0.first_chunk().expect("long enough");
-        let cells: [AtomicU64; 9] = std::array::from_fn(|_| AtomicU64::new(7));
-        copy(cells.first_chunk::<COUNT>().expect("shorter"), words);
+        let cells: [AtomicU64; 25] = std::array::from_fn(|_| AtomicU64::new(7));
+        copy(&cells, words);
         let got = cells.map(|cell| cell.load(Ordering::Relaxed));
         assert_eq!(got[..COUNT], words.map(u64::from_le_bytes));
-        assert_eq!(got[COUNT..], [7; 9][COUNT..], "and no more");
+        assert_eq!(got[COUNT..], [7; 25][COUNT..], "and no more");
     }
 
     #[test]
@@ -67,5 +80,7 @@ mod tests {
         check::<2>();
         check::<5>();
         check::<8>();
+        check::<16>();
+        check::<23>();
     }
 }

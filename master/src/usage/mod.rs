@@ -48,7 +48,7 @@ const ROWS_MAX: usize = 1 << 22;
 const NODES_MAX: usize = 1 << 18;
 
 /// Rows of a bank. A column of one is a line of the cache.
-const BANK_ROWS: usize = 8;
+const BANK_ROWS: usize = wire::report::PART_ROWS;
 /// Banks that are made at a time.
 const BANKS: usize = 32;
 
