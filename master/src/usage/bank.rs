@@ -169,8 +169,8 @@ impl<const ROWS: usize, const COLUMNS: usize> Bank<ROWS, COLUMNS> {
         })
     }
 
-    /// What the writer itself has left in a column.
-    pub(super) fn column(&self, column: usize) -> [u64; ROWS] {
-        self.columns[column].each_ref().map(|cell| cell.load(Ordering::Relaxed))
+    /// What the writer itself has left there.
+    pub(super) fn word(&self, column: usize, row: usize) -> u64 {
+        self.columns[column][row].load(Ordering::Relaxed)
     }
 }

@@ -5,12 +5,12 @@
 
 use super::history::{NOTHING, RATES, sample_of};
 use super::writer::Writer;
-use super::{BANK_ROWS, Figures, NodeRow, Row};
+use super::{BANK_ROWS, ContainerBank, Figures, NodeRow, Row};
 use model::id::{ContainerId, ExecutorId, FrameworkId};
 use model::time::UnixTime;
 use model::usage::{Figure, Kind, NodeUsage, Usage};
 use wire::WireError;
-use wire::report::{Content, Member, Part, Report, Rows};
+use wire::report::{Content, Member, Part, Report, Rows, Word};
 
 /// Where the reports of one session go.
 #[derive(Debug, Default)]
@@ -128,22 +128,16 @@ impl Writer {
     fn record_running(&mut self, block: &mut Block, rows: &Rows<'_>, timestamp: UnixTime) {
         let rate = Rate::between(block.timestamp, timestamp);
         block.timestamp = timestamp;
-        let places = container::SAMPLED.map(|figure| rows.place(figure));
+        let places = Sampled::of(rows);
         for (part, bank) in rows.parts().zip(&block.banks) {
             let cells = self.table.live.get(*bank).expect("a block's banks are made");
             let state = &mut self.banks[*bank];
-            let now = places.map(|place| words(part, place));
-            let before = [container::CPU, container::NET_RX, container::NET_TX].map(|it| cells.column(it));
             let mut samples = [NOTHING; BANK_ROWS];
-            for at in 0..BANK_ROWS {
-                let since =
-                    |now: &[u64; BANK_ROWS], before: &[u64; BANK_ROWS]| now[at].saturating_sub(before[at]);
-                let network = since(&now[2], &before[1]).saturating_add(since(&now[3], &before[2]));
-                let (cpu, network) = (rate.of(since(&now[0], &before[0])), rate.of(network));
-                let unknown = if rate.is_known() && state.fresh >> at & 1 == 0 { 0 } else { RATES };
-                if state.owners[at] != 0 {
-                    samples[at] = sample_of(cpu, now[1][at], network, now[4][at]) | unknown;
-                }
+            let told = places.columns(part);
+            let fresh = if rate.is_known() { state.fresh } else { u8::MAX };
+            let owned = samples.iter_mut().zip(&state.owners).enumerate().take(part.len());
+            for (at, (sample, _)) in owned.filter(|(_, (_, owner))| **owner != 0) {
+                *sample = told.sample(at, cells, rate) | if fresh >> at & 1 == 0 { 0 } else { RATES };
             }
             let ring = self.table.rings.get(*bank).expect("a bank's ring is made with it");
             ring.write(second(timestamp), &state.owners, &state.born, &samples);
@@ -174,8 +168,8 @@ impl Writer {
             return;
         }
         let cells = self.table.nodes.get(row.0.index as usize).expect("made when it was allocated");
-        let figure = |figure| words::<1>(part, rows.place(figure))[0];
-        let since = |column| figure(column).saturating_sub(cells.column(column)[0]);
+        let figure = |figure| rows.place(figure).map_or(0, |place| word(part.column(place), 0));
+        let since = |column| figure(column).saturating_sub(cells.word(column, 0));
         let rate = Rate::between(block.node_timestamp, content.timestamp);
         block.node_timestamp = content.timestamp;
         let sample = sample_of(
@@ -260,16 +254,54 @@ impl Rate {
     }
 }
 
-/// A column's words, with zeros where there are none.
-fn words<const ROWS: usize>(part: Part<'_>, place: Option<usize>) -> [u64; ROWS] {
-    let mut words = [0; ROWS];
-    let told = place.map_or(&[][..], |place| part.column(place));
-    if let Some(all) = told.first_chunk::<ROWS>() {
-        words = all.map(u64::from_le_bytes);
-    } else {
-        words.iter_mut().zip(told).for_each(|(word, told)| *word = u64::from_le_bytes(*told));
+/// Where a report tells of running containers what history is made of.
+#[derive(Clone, Copy)]
+struct Sampled<Column> {
+    cpu: Column,
+    memory: Column,
+    net_rx: Column,
+    net_tx: Column,
+    run_queue: Column,
+}
+
+impl Sampled<Option<usize>> {
+    fn of(rows: &Rows<'_>) -> Self {
+        Self {
+            cpu: rows.place(container::CPU),
+            memory: rows.place(container::MEMORY),
+            net_rx: rows.place(container::NET_RX),
+            net_tx: rows.place(container::NET_TX),
+            run_queue: rows.place(container::RUN_QUEUE),
+        }
     }
-    words
+
+    /// The columns themselves; an empty one is zeros.
+    fn columns<'a>(&self, part: Part<'a>) -> Sampled<&'a [Word]> {
+        let column = |place: Option<usize>| place.map_or(&[][..], |place| part.column(place));
+        Sampled {
+            cpu: column(self.cpu),
+            memory: column(self.memory),
+            net_rx: column(self.net_rx),
+            net_tx: column(self.net_tx),
+            run_queue: column(self.run_queue),
+        }
+    }
+}
+
+impl Sampled<&[Word]> {
+    /// Of row `at`, which stands in the cells as the report before told it.
+    #[inline(always)]
+    fn sample(&self, at: usize, cells: &ContainerBank, rate: Rate) -> u64 {
+        let since = |column, before| word(column, at).saturating_sub(cells.word(before, at));
+        let received = since(self.net_rx, container::NET_RX);
+        let network = received.saturating_add(since(self.net_tx, container::NET_TX));
+        let cpu = since(self.cpu, container::CPU);
+        sample_of(rate.of(cpu), word(self.memory, at), rate.of(network), word(self.run_queue, at))
+    }
+}
+
+fn word(column: &[Word], at: usize) -> u64 {
+    column.get(at).map_or(0, |word| u64::from_le_bytes(*word))
 }
 
 pub(super) fn second(time: UnixTime) -> u64 {
@@ -285,7 +317,6 @@ mod container {
     pub(super) const NET_RX: usize = column(Usage::FIGURES, "net_rx_bytes");
     pub(super) const NET_TX: usize = column(Usage::FIGURES, "net_tx_bytes");
     pub(super) const RUN_QUEUE: usize = column(Usage::FIGURES, "run_queue_p99_ns");
-    pub(super) const SAMPLED: [usize; 5] = [CPU, MEMORY, NET_RX, NET_TX, RUN_QUEUE];
 
     /// Which columns only grow.
     pub(super) const IS_COUNTER: [bool; Usage::WORDS] = {

@@ -77,7 +77,8 @@ pub(super) fn sample_of(cpu: u64, memory: u64, network: u64, run_queue: u64) -> 
 
 /// The four figures of a word.
 fn parts(word: u64) -> [u16; 4] {
-    std::array::from_fn(|at| (word >> (at * 16)) as u16)
+    let [a, b, c, d, e, f, g, h] = word.to_le_bytes();
+    [[a, b], [c, d], [e, f], [g, h]].map(u16::from_le_bytes)
 }
 
 impl Sample {
@@ -122,14 +123,18 @@ fn float(packed: u16) -> f32 {
 }
 
 impl<const ROWS: usize> Fold<ROWS> {
-    #[inline(always)]
-    fn add(&mut self, words: &[u64; ROWS]) {
-        for (row, word) in words.iter().enumerate() {
-            for (at, packed) in parts(*word).into_iter().enumerate() {
-                self.sums[row][at] += float(packed);
-                self.counts[row][at] += u16::from(packed != UNKNOWN);
-                self.most[row][at] = self.most[row][at].max(packed.wrapping_add(1));
-            }
+    // In a function and loops of its own, since only such are made into instructions on several at a time.
+    #[inline(never)]
+    fn add(&mut self, words: &[[u8; 8]; ROWS]) {
+        let figures = words.as_flattened().as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes));
+        for (sum, packed) in self.sums.as_flattened_mut().iter_mut().zip(figures.clone()) {
+            *sum += float(packed);
+        }
+        for (count, packed) in self.counts.as_flattened_mut().iter_mut().zip(figures.clone()) {
+            *count += u16::from(packed != UNKNOWN);
+        }
+        for (most, packed) in self.most.as_flattened_mut().iter_mut().zip(figures) {
+            *most = (*most).max(packed.wrapping_add(1));
         }
     }
 
@@ -230,20 +235,22 @@ impl<const ROWS: usize> Ring<ROWS> {
         let ratio = step / finer;
         let last = ((number + 1) * ratio - 1).min(newest / finer);
         let parts = number * ratio..last + 1;
-        let load = |cells: &[AtomicU64; ROWS]| cells.each_ref().map(|cell| cell.load(Ordering::Relaxed));
-        let (owners, born) = (load(&self.owners), load(&self.born).map(|second| second / finer));
-        let mut fold = Fold::default();
+        let mut born = [0; ROWS];
+        for (born, cell) in born.iter_mut().zip(&self.born) {
+            *born = cell.load(Ordering::Relaxed) / finer;
+        }
+        let (mut fold, mut words) = (Fold::default(), [[0; 8]; ROWS]);
         for part in parts {
-            let mut words = load(&self.samples[place(series - 1, part)]);
-            for (word, born) in words.iter_mut().zip(born) {
-                // Another's.
-                *word |= if part < born { NOTHING } else { 0 };
+            let cells = &self.samples[place(series - 1, part)];
+            for ((word, cell), born) in words.iter_mut().zip(cells).zip(born) {
+                let of_another = if part < born { NOTHING } else { 0 };
+                *word = (cell.load(Ordering::Relaxed) | of_another).to_le_bytes();
             }
             fold.add(&words);
         }
         for (row, cell) in self.samples[place(series, number)].iter().enumerate() {
-            let word = if owners[row] == 0 { NOTHING } else { fold.word(row) };
-            cell.store(word, Ordering::Relaxed);
+            let is_owned = self.owners[row].load(Ordering::Relaxed) != 0;
+            cell.store(if is_owned { fold.word(row) } else { NOTHING }, Ordering::Relaxed);
         }
     }
 
