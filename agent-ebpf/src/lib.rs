@@ -21,7 +21,7 @@ macro_rules! words {
             pub const WORDS: usize = size_of::<Self>() / size_of::<u64>();
 
             /// What its words are called, for [`layout`](crate::layout).
-            pub(crate) const NAMES: &str = concat!(stringify!($name), $(" ", stringify!($field)),+);
+            pub const NAMES: &str = concat!(stringify!($name), $(" ", stringify!($field)),+);
 
             fn take(words: &mut impl Iterator<Item = u64>) -> Self {
                 // Fields are read in the order they are declared, which `repr(C)` makes their order in memory.
@@ -44,6 +44,7 @@ macro_rules! words {
 mod event;
 pub mod field;
 mod histogram;
+pub mod hold;
 pub mod io;
 pub mod layout;
 pub mod net;

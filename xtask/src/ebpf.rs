@@ -1,5 +1,5 @@
-//! `cargo xtask ebpf`: agent-ebpf/programs -> agent-ebpf/object/ingot.bpf.o, committed so that nobody who builds Ingot
-//! needs a BPF toolchain. `--check` builds beside the committed object and fails on a difference.
+//! `cargo xtask ebpf`: agent-ebpf/programs -> agent-ebpf/object/*.bpf.o, committed so that nobody who builds Ingot needs a
+//! BPF toolchain. `--check` builds beside the committed objects and fails on a difference.
 //!
 //! The toolchain is Debian's: its rustc comes with `core` for the BPF target and with the LLVM that bpf-linker loads, so
 //! no nightly and no Rust sources are wanted. The same compiler and linker give the same bytes wherever the checkout,
@@ -30,9 +30,12 @@ const BPF_LINKER: &str = "0.10.3";
 /// Debian 12 and later. The LLVM tools carry the version of the LLVM that this rustc is built with.
 const PACKAGES: &[&str] = &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "llvm-22"];
 
-/// From the workspace's root.
-const OBJECT: &str = "agent-ebpf/object/ingot.bpf.o";
-/// Which toolchain made the object.
+/// What measures and what holds to limits: each a program of agent-ebpf, and its object from the workspace's root.
+const OBJECTS: [(&str, &str); 2] = [
+    ("ingot-bpf", "agent-ebpf/object/ingot.bpf.o"),
+    ("ingot-bpf-hold", "agent-ebpf/object/hold.bpf.o"),
+];
+/// Which toolchain made the objects.
 const TOOLCHAIN: &str = "agent-ebpf/object/toolchain";
 
 /// Where the tools are.
@@ -62,28 +65,30 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let made_by = fs::read_to_string(root.join(TOOLCHAIN)).unwrap_or_default();
     let fresh = build(&root, &tools)?;
     if args.check {
-        return check(&root, &fresh, &made_by, &tools.to_string());
+        let here = tools.to_string();
+        return fresh.iter().try_for_each(|(object, bytes)| check(&root, object, bytes, &made_by, &here));
     }
     let write = |path: &str, bytes: &[u8]| {
         fs::write(root.join(path), bytes).with_context(|| format!("cannot write {path}"))
     };
-    write(OBJECT, &fresh)?;
-    write(TOOLCHAIN, tools.to_string().as_bytes())?;
-    sh::say(&format!("{OBJECT}: {} bytes", fresh.len()));
-    Ok(())
+    for (object, bytes) in &fresh {
+        write(object, bytes)?;
+        sh::say(&format!("{object}: {} bytes", bytes.len()));
+    }
+    write(TOOLCHAIN, tools.to_string().as_bytes())
 }
 
-fn check(root: &Path, fresh: &[u8], made_by: &str, here: &str) -> Result<()> {
-    let committed = fs::read(root.join(OBJECT)).with_context(|| format!("cannot read {OBJECT}"))?;
+fn check(root: &Path, object: &str, fresh: &[u8], made_by: &str, here: &str) -> Result<()> {
+    let committed = fs::read(root.join(object)).with_context(|| format!("cannot read {object}"))?;
     if committed == fresh {
         return Ok(());
     }
     if made_by == here {
-        bail!("{OBJECT} is not what the sources give; run `cargo xtask ebpf`");
+        bail!("{object} is not what the sources give; run `cargo xtask ebpf`");
     }
     let (made_by, here) = (one_line(made_by), one_line(here));
     let message =
-        format!("{OBJECT} was made by {made_by}; {here} makes other bytes, so it cannot be checked");
+        format!("{object} was made by {made_by}; {here} makes other bytes, so it cannot be checked");
     if sh::everything_required() {
         bail!("{message}; run `cargo xtask ebpf` with the toolchain that CI has");
     }
@@ -95,8 +100,8 @@ fn one_line(toolchain: &str) -> String {
     toolchain.lines().collect::<Vec<_>>().join(", ")
 }
 
-/// Builds the object, without debug sections but with BTF.
-fn build(root: &Path, tools: &Toolchain) -> Result<Vec<u8>> {
+/// Builds the objects, without debug sections but with BTF.
+fn build(root: &Path, tools: &Toolchain) -> Result<Vec<(&'static str, Vec<u8>)>> {
     // Apart from the other target folder: another compiler would only drive out what lies there.
     let target = sh::target_dir()?.join("bpf");
     let cargo_home = std::env::var_os("CARGO_HOME")
@@ -113,7 +118,8 @@ fn build(root: &Path, tools: &Toolchain) -> Result<Vec<u8>> {
     cargo
         .current_dir(root)
         .args(["build", "--quiet", "--locked", "--profile", "bpf", "--target", TARGET])
-        .args(["--package", "agent-ebpf", "--features", "programs", "--bin", "ingot-bpf"])
+        .args(["--package", "agent-ebpf", "--features", "programs"])
+        .args(OBJECTS.iter().flat_map(|(program, _)| ["--bin", *program]))
         .env("RUSTC", RUSTC)
         // aya-ebpf uses inline assembly of the BPF target, which is unstable.
         .env("RUSTC_BOOTSTRAP", "1")
@@ -131,10 +137,14 @@ fn build(root: &Path, tools: &Toolchain) -> Result<Vec<u8>> {
         cargo.env_remove(name);
     }
     sh::run(&mut cargo)?;
-    let stripped = target.join("ingot.bpf.o");
-    let linked = target.join(TARGET).join("bpf/ingot-bpf");
-    sh::run(Command::new(&tools.strip).arg("-g").arg("-o").arg(&stripped).arg(&linked))?;
-    fs::read(&stripped).with_context(|| format!("cannot read {}", stripped.display()))
+    let strip = |(program, object): (&str, &'static str)| {
+        let stripped = target.join(format!("{program}.o"));
+        let linked = target.join(TARGET).join("bpf").join(program);
+        sh::run(Command::new(&tools.strip).arg("-g").arg("-o").arg(&stripped).arg(&linked))?;
+        let bytes = fs::read(&stripped).with_context(|| format!("cannot read {}", stripped.display()))?;
+        Ok((object, bytes))
+    };
+    OBJECTS.into_iter().map(strip).collect()
 }
 
 /// Finds the toolchain, and as root on Debian installs it. `None`, after saying what is missing, where it cannot be had.

@@ -15,10 +15,13 @@ const BPF: u32 = 39;
 const NEEDED: [(u32, &str); 3] = [(BPF, "CAP_BPF"), (PERFMON, "CAP_PERFMON"), (NET_ADMIN, "CAP_NET_ADMIN")];
 
 pub(super) fn check() -> Result<(), Reason> {
-    // Of this thread: they are a thread's, not a process's.
-    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
-    let lacking = lacking(effective(&status));
+    let lacking = lacking_here();
     if lacking.is_empty() { Ok(()) } else { Err(Reason::NotPermitted(lacking)) }
+}
+
+/// What this thread lacks: capabilities are a thread's, not a process's.
+pub(super) fn lacking_here() -> Vec<&'static str> {
+    lacking(effective(&fs::read_to_string("/proc/thread-self/status").unwrap_or_default()))
 }
 
 /// The effective set. All ones where it cannot be read: then the kernel itself will say what is missing.

@@ -14,6 +14,7 @@ use model::latency::Latency;
 
 use crate::accounting::kernel::{KernelSample, ResidentMemory, Tcp};
 
+mod attached;
 mod batch;
 mod btf;
 mod capabilities;
@@ -22,6 +23,7 @@ mod counters;
 mod devices;
 mod events;
 mod hierarchy;
+pub mod hold;
 mod loader;
 mod offsets;
 mod pins;

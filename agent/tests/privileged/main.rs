@@ -25,6 +25,7 @@ mod faults;
 mod faults_pins;
 mod faults_upgrade;
 mod files;
+mod holds;
 mod init;
 mod isolation_root;
 mod limits;

@@ -182,6 +182,11 @@ impl Inmate {
         }
     }
 
+    /// Writes it a line.
+    pub(crate) fn ask(&mut self, line: &str) {
+        self.stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
     /// Lets a workload that waits go on.
     pub(crate) fn go_on(&mut self) {
         self.stdin.write_all(b"\n").unwrap();

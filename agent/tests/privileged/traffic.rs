@@ -16,6 +16,8 @@ pub(crate) fn workload(words: &[&str]) {
         "flood" => flood(number(1), number(2), number(3) as usize),
         "tcp" => tcp(address(1), number(2) as usize),
         "connect" => connect(address(1), number(2)),
+        "stream" => stream(address(1)),
+        "datagrams" => datagrams(address(1), number(2) as usize),
         "serve" => serve(address(1), number(2)),
         "inside" => {
             // In a network of its own, as soon as somebody has connected it, and until its counters have been read.
@@ -71,6 +73,24 @@ fn tcp(to: SocketAddr, bytes: usize) {
     assert_eq!(done, 1);
     let info = TcpInfo::of(&stream);
     println!("\nsent {} retransmits {} rtt_us {}", info.bytes_sent, info.retransmits, info.rtt_us);
+}
+
+/// Sends as fast as it may, until nobody reads any more.
+fn stream(to: SocketAddr) {
+    let mut stream = TcpStream::connect(to).unwrap();
+    let buffer = vec![7; 64 << 10];
+    while stream.write_all(&buffer).is_ok() {}
+}
+
+/// The same by datagrams, until it is killed: who sends them does not see who reads.
+fn datagrams(to: SocketAddr, bytes: usize) {
+    let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
+    let socket = UdpSocket::bind((any, 0)).unwrap();
+    let buffer = vec![7; bytes];
+    loop {
+        // A full queue is an error to some kernels' senders; to try again is all that one can do.
+        _ = socket.send_to(&buffer, to);
+    }
 }
 
 /// Opens connections, one after the other, and says a byte on each.
