@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn a_rule_allows_what_it_says_and_nothing_else() {
-        let null = Rule { kind: Kind::Char, major: Some(1), minor: Some(3), access: Rule::READ | Rule::WRITE };
+        let null =
+            Rule { kind: Kind::Char, major: Some(1), minor: Some(3), access: Rule::READ | Rule::WRITE };
         let allows = |rule: Rule, kind, access, major, minor| {
             Rule::allows(rule.words(), wants(kind, access), major, minor)
         };

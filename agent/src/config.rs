@@ -4,6 +4,7 @@
 //! `--work_dir`, are taken.
 
 mod collector;
+mod devices;
 mod fetcher;
 mod limits;
 
@@ -341,6 +342,11 @@ mod tests {
             ("--cgroups-io-max=8:0 rbps=0", ["--cgroups-io-max", "rbps=0", "wiops=120"]),
             ("--cgroups-hugetlb-max=2MB", ["--cgroups-hugetlb-max", "2MB", "2MB=67108864"]),
             ("--cgroups-memory-high-percent=0", ["--cgroups-memory-high-percent", "'0'", "1..=100"]),
+            ("--allowed-devices={}x", ["--allowed-devices", "{}x", "\"allowed_devices\""]),
+            (
+                "--allowed-devices={\"allowed_devices\":[{\"device\":{\"path\":\"/etc/passwd\"},\"access\":{\"read\":true}}]}",
+                ["--allowed-devices", "/etc/passwd", "is no device"],
+            ),
             ("--usage-interval=1us", ["--usage-interval", "1us", "100ms to 1mins"]),
         ] {
             let told = match parse(&[argument]) {

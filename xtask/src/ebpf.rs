@@ -31,10 +31,8 @@ const BPF_LINKER: &str = "0.10.3";
 const PACKAGES: &[&str] = &["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "llvm-22"];
 
 /// What measures and what holds to limits: each a program of agent-ebpf, and its object from the workspace's root.
-const OBJECTS: [(&str, &str); 2] = [
-    ("ingot-bpf", "agent-ebpf/object/ingot.bpf.o"),
-    ("ingot-bpf-hold", "agent-ebpf/object/hold.bpf.o"),
-];
+const OBJECTS: [(&str, &str); 2] =
+    [("ingot-bpf", "agent-ebpf/object/ingot.bpf.o"), ("ingot-bpf-hold", "agent-ebpf/object/hold.bpf.o")];
 /// Which toolchain made the objects.
 const TOOLCHAIN: &str = "agent-ebpf/object/toolchain";
 

@@ -38,7 +38,9 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 #[cgroup_skb(egress)]
 pub(crate) fn egress_limit(ctx: SkBuffContext) -> i32 {
-    let (Some(limit), Some(state)) = (EGRESS_LIMIT.get_ptr(0), EGRESS_STATE.get_ptr_mut(0)) else { return SEND };
+    let (Some(limit), Some(state)) = (EGRESS_LIMIT.get_ptr(0), EGRESS_STATE.get_ptr_mut(0)) else {
+        return SEND;
+    };
     let skb: *mut __sk_buff = ctx.skb.skb;
     // SAFETY: fields of map values, and of the kernel's own context.
     unsafe {

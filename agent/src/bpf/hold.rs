@@ -102,6 +102,17 @@ impl Hold {
         put(directory, Side::Device, program::DEVICES, list)
     }
 
+    /// From here on it may use every device again.
+    ///
+    /// # Errors
+    /// The kernel refuses; the list then holds on.
+    pub fn free_devices(&self, directory: &Path) -> Result<(), HoldError> {
+        let opened = open(directory)?;
+        let Some(old) = find(directory, &opened, Side::Device, program::DEVICES)? else { return Ok(()) };
+        attached::detach(opened.as_fd(), Side::Device, old.program.as_fd())
+            .map_err(|source| refused(program::DEVICES, directory, source))
+    }
+
     /// From here on the container's packets leave no faster than this many bytes a second, counted from the IP header up;
     /// `None`: as fast as they like. What was counted goes on.
     ///
@@ -200,9 +211,7 @@ fn open(directory: &Path) -> Result<File, HoldError> {
 
 fn id(directory: &Path, opened: &File) -> Result<u64, HoldError> {
     let metadata = opened.metadata();
-    metadata
-        .map(|it| it.ino())
-        .map_err(|source| HoldError::Directory { path: directory.to_owned(), source })
+    metadata.map(|it| it.ino()).map_err(|source| HoldError::Directory { path: directory.to_owned(), source })
 }
 
 fn find(

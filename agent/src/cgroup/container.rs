@@ -13,7 +13,7 @@ use cgroups_rs::fs::{Cgroup, MaxValue};
 use tokio::io::Interest;
 
 use super::hierarchy::Tree;
-use super::knobs::{Knob, Limits, changes, knobs};
+use super::knobs::{Knob, Limits, Now, changes, knobs};
 use super::{CgroupError, Enforcement};
 use crate::sys::watch::Watch;
 
@@ -76,7 +76,8 @@ impl Container {
     /// Adapts the limits of a running container.
     pub fn change(&self, limits: &Limits) -> Result<(), CgroupError> {
         // Without the controller there is no file, and nothing of it is set.
-        let now = std::fs::read_to_string(self.path.join("memory.max")).unwrap_or_default();
+        let read = |file: &str| std::fs::read_to_string(self.path.join(file)).unwrap_or_default();
+        let now = Now { memory_max: read("memory.max"), cpu_idle: read("cpu.idle") };
         self.set(&changes(limits, &now))
     }
 
@@ -128,7 +129,11 @@ impl Container {
             Knob::SwapMax(bytes) => memory().set_memswap_limit(bytes.cast_signed()),
             Knob::PidsMax(limit) => pids().set_pid_max(max(limit)),
             // cgroups-rs has no name for them.
-            Knob::OomGroup | Knob::CpuBurst(_) | Knob::MemoryHigh(_) | Knob::IoWeight(_) => {
+            Knob::CpuIdle(_)
+            | Knob::OomGroup
+            | Knob::CpuBurst(_)
+            | Knob::MemoryHigh(_)
+            | Knob::IoWeight(_) => {
                 return self.write(knob.file(), knob.value());
             }
         };
@@ -273,12 +278,13 @@ mod tests {
             memory_high_bytes: None,
             swap_max_bytes: 0,
             pids_max: Some(7),
+            egress_max_bytes: None,
         };
         let container = Container::create(&tree, "c1", Some(&limits)).expect("it can be made");
         let read = |file: &str| std::fs::read_to_string(group.join(file)).ok();
         for knob in knobs(&limits) {
             let expect = match knob {
-                Knob::PidsMax(_) | Knob::SwapMax(_) | Knob::IoWeight(_) => None,
+                Knob::PidsMax(_) | Knob::SwapMax(_) | Knob::IoWeight(_) | Knob::CpuIdle(_) => None,
                 knob => Some(knob.value()),
             };
             assert_eq!(read(knob.file()), expect, "{}", knob.file());
@@ -311,6 +317,7 @@ mod tests {
             memory_high_bytes: None,
             swap_max_bytes: 0,
             pids_max: None,
+            egress_max_bytes: None,
         };
         // There is no cpu.max to read in a plain folder.
         let error = Container::create(&tree, "c1", Some(&limits)).expect_err("no cpu.max");

@@ -166,6 +166,9 @@ pub fn foresee() -> Result<Foreseen, CgroupError> {
     let parent = std::iter::once(mount.point.clone()).chain(own).find(may_write);
     let parent = parent.unwrap_or_else(|| mount.point.clone());
     let enforcement = Enforcement::by(|controller| {
+        if controller.is_program() {
+            return Err(NO_PROGRAM.to_owned());
+        }
         if let Some(why) = absent(controller, &parent, &mounts) {
             return Err(why);
         }
@@ -203,8 +206,14 @@ fn set(directory: &Path, setting: &Setting) -> Result<(), String> {
     written.map_err(|error| format!("write \"{}\" to {}: {error}", setting.value.trim(), path.display()))
 }
 
+/// Said of what a program holds until one was tried.
+const NO_PROGRAM: &str = "no program was loaded for it";
+
 /// Enables a controller for the children of `directory`. The error is a reason for people.
 fn enable(controller: Controller, directory: &Path, mounts: &[Mount]) -> Result<(), String> {
+    if controller.is_program() {
+        return Err(NO_PROGRAM.to_owned());
+    }
     if is_enabled(controller, directory) {
         return Ok(());
     }
@@ -274,6 +283,7 @@ impl Hierarchy for AtRoot {
             Controller::Pids => Some(Subsystem::Pid(PidController::new(root.clone(), below.clone(), true))),
             // Their files are written directly.
             Controller::Io | Controller::Cpuset | Controller::Hugetlb => None,
+            Controller::Devices | Controller::Egress => None,
         });
         // Freezing belongs to every version 2 group, without a controller.
         let freezer = Subsystem::Freezer(FreezerController::new(root.clone(), below.clone(), true));
@@ -333,7 +343,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let tree = Tree::at(folder.path().to_owned());
         let reason = format!("{} has no such controller", folder.path().display());
-        assert_eq!(*tree.enforcement(), Enforcement::none(&reason));
+        let none = Enforcement::none(&reason);
+        let not_tried = Enforced::No { reason: NO_PROGRAM.to_owned() };
+        let expect = Enforcement { devices: not_tried.clone(), egress: not_tried, ..none };
+        assert_eq!(*tree.enforcement(), expect);
         assert!(tree.names().expect("readable").is_empty());
     }
 

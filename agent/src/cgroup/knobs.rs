@@ -1,7 +1,7 @@
 //! What a container's resources mean as values of cgroup v2 files. Decides; reads and writes nothing.
 //! (Kernel doc: Documentation/admin-guide/cgroup-v2.rst; the numbers of a share and the minima are Mesos'.)
 
-/// A cgroup v2 controller that holds a container to something.
+/// What holds a container to something: a cgroup v2 controller, or a program at its directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Controller {
     Cpu,
@@ -10,10 +10,23 @@ pub enum Controller {
     Io,
     Cpuset,
     Hugetlb,
+    /// A program that is asked when a device is opened.
+    Devices,
+    /// A program that is asked when a packet leaves.
+    Egress,
 }
 
 impl Controller {
-    pub const ALL: [Self; 6] = [Self::Cpu, Self::Memory, Self::Pids, Self::Io, Self::Cpuset, Self::Hugetlb];
+    pub const ALL: [Self; 8] = [
+        Self::Cpu,
+        Self::Memory,
+        Self::Pids,
+        Self::Io,
+        Self::Cpuset,
+        Self::Hugetlb,
+        Self::Devices,
+        Self::Egress,
+    ];
     /// Those that hold every container to something; the others do where the operator asks for it.
     pub const OF_EACH: [Self; 3] = [Self::Cpu, Self::Memory, Self::Pids];
 
@@ -26,7 +39,14 @@ impl Controller {
             Self::Io => "io",
             Self::Cpuset => "cpuset",
             Self::Hugetlb => "hugetlb",
+            Self::Devices => "devices",
+            Self::Egress => "egress",
         }
+    }
+
+    /// It is a program's, and no file's.
+    pub const fn is_program(self) -> bool {
+        matches!(self, Self::Devices | Self::Egress)
     }
 
     /// Its name in version 1, which may hold it.
@@ -60,6 +80,21 @@ pub struct Limits {
     pub swap_max_bytes: u64,
     /// Processes and threads; `None`: no limit but the machine's.
     pub pids_max: Option<u64>,
+    /// Bytes a second that leave, from the IP header up, but for the loopback's; `None`: as fast as the network takes them.
+    /// No file holds it, but a program ([`Controller::Egress`]).
+    pub egress_max_bytes: Option<u64>,
+}
+
+/// What an executor that the agent provides is given for itself; with no more than that promised to it, a container whose
+/// tasks run on what is lent runs only where nobody else wants to.
+const FIRM_IDLE_MAX_MILLI: u64 = 100;
+
+impl Limits {
+    /// It runs when nobody else does.
+    pub const fn is_idle(&self) -> bool {
+        self.cpus_revocable_milli > 0
+            && self.cpus_milli.saturating_sub(self.cpus_revocable_milli) <= FIRM_IDLE_MAX_MILLI
+    }
 }
 
 /// cpu.weight of one CPU: the kernel's default weight, so a container of one CPU weighs what an ordinary group does.
@@ -78,6 +113,7 @@ pub const MEMORY_MIN_BYTES: u64 = 32 << 20;
 /// One file of a cgroup directory and what belongs in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Knob {
+    CpuIdle(bool),
     CpuWeight(u64),
     CpuMax {
         quota_us: Option<u64>,
@@ -98,7 +134,9 @@ pub enum Knob {
 impl Knob {
     pub const fn controller(self) -> Controller {
         match self {
-            Self::CpuWeight(_) | Self::CpuMax { .. } | Self::CpuBurst(_) => Controller::Cpu,
+            Self::CpuIdle(_) | Self::CpuWeight(_) | Self::CpuMax { .. } | Self::CpuBurst(_) => {
+                Controller::Cpu
+            }
             Self::MemoryMax(_)
             | Self::MemoryLow(_)
             | Self::MemoryHigh(_)
@@ -111,6 +149,7 @@ impl Knob {
 
     pub const fn file(self) -> &'static str {
         match self {
+            Self::CpuIdle(_) => "cpu.idle",
             Self::CpuWeight(_) => "cpu.weight",
             Self::CpuMax { .. } => "cpu.max",
             Self::CpuBurst(_) => "cpu.max.burst",
@@ -131,13 +170,17 @@ impl Knob {
             Self::CpuMax { quota_us, period_us } => format!("{} {period_us}", or_max(quota_us)),
             Self::MemoryMax(limit) | Self::MemoryHigh(limit) | Self::PidsMax(limit) => or_max(limit),
             Self::MemoryLow(bytes) | Self::SwapMax(bytes) => bytes.to_string(),
+            Self::CpuIdle(is) => u8::from(is).to_string(),
             Self::OomGroup => "1".to_owned(),
         }
     }
 
     /// Kernels built or booted without the feature lack the file; everything else then still holds.
     pub const fn may_be_missing(self) -> bool {
-        matches!(self, Self::SwapMax(_) | Self::OomGroup | Self::CpuBurst(_) | Self::IoWeight(_))
+        matches!(
+            self,
+            Self::CpuIdle(_) | Self::SwapMax(_) | Self::OomGroup | Self::CpuBurst(_) | Self::IoWeight(_)
+        )
     }
 }
 
@@ -148,7 +191,10 @@ pub fn knobs(limits: &Limits) -> Vec<Knob> {
     let weight = (weight / 1000).clamp(WEIGHT_MIN, WEIGHT_MAX);
     let quota_us = limits.cpus_max_milli.map(|milli| (milli * PERIOD_US / 1000).max(QUOTA_MIN_US));
     let at_least_min = |bytes: u64| bytes.max(MEMORY_MIN_BYTES);
-    let mut knobs = vec![Knob::CpuWeight(weight)];
+    // The kernel takes no weight of an idle group, and gives one that is idle no more the weight of one CPU. Where it knows no
+    // idle groups (before 5.15), the least weight is as near as one can get.
+    let mut knobs = vec![Knob::CpuIdle(false), Knob::CpuWeight(weight)];
+    knobs.extend(limits.is_idle().then_some(Knob::CpuIdle(true)));
     // The kernel refuses a quota below what may be saved up, and saving where there is no quota.
     knobs.extend(limits.cpus_burst_milli.map(|_| Knob::CpuBurst(0)));
     knobs.push(Knob::CpuMax { quota_us, period_us: PERIOD_US });
@@ -167,16 +213,27 @@ pub fn knobs(limits: &Limits) -> Vec<Knob> {
     knobs
 }
 
+/// What stands in the files of a running container; empty where a file is missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    pub memory_max: String,
+    pub cpu_idle: String,
+}
+
 /// What to set when a running container's resources change, because a task joined its executor or left it.
-/// `memory.max` is only ever raised here (`now`: the file's text): lowered below what is in use, it would kill what is left.
-pub fn changes(limits: &Limits, now: &str) -> Vec<Knob> {
-    let lowers = |knob: &Knob| match (knob, now.trim()) {
+/// `memory.max` is only ever raised here: lowered below what is in use, it would kill what is left.
+pub fn changes(limits: &Limits, now: &Now) -> Vec<Knob> {
+    let lowers = |knob: &Knob| match (knob, now.memory_max.trim()) {
         (Knob::MemoryMax(None), _) => false,
         (Knob::MemoryMax(Some(_)), "max") => true,
         (Knob::MemoryMax(Some(new)), now) => now.parse::<u64>().is_ok_and(|now| *new < now),
         _ => false,
     };
     let mut knobs = knobs(limits);
+    if limits.is_idle() && now.cpu_idle.trim() == "1" {
+        // It must not have a weight for a moment.
+        knobs.retain(|knob| !matches!(knob, Knob::CpuIdle(_) | Knob::CpuWeight(_)));
+    }
     if knobs.iter().any(lowers) {
         // What leads up to it stays with it: below, what is left would be slowed down to a crawl.
         knobs.retain(|knob| !matches!(knob, Knob::MemoryMax(_) | Knob::MemoryHigh(_)));
@@ -201,6 +258,7 @@ mod tests {
             memory_high_bytes: None,
             swap_max_bytes: 0,
             pids_max: None,
+            egress_max_bytes: None,
         }
     }
 
@@ -215,6 +273,7 @@ mod tests {
         check(
             &limits(),
             &[
+                ("cpu.idle", "0"),
                 ("cpu.weight", "150"),
                 ("cpu.max", "max 100000"),
                 ("memory.oom.group", "1"),
@@ -242,6 +301,7 @@ mod tests {
         check(
             &limits,
             &[
+                ("cpu.idle", "0"),
                 ("cpu.weight", "150"),
                 ("cpu.max.burst", "0"),
                 ("cpu.max", "250000 100000"),
@@ -273,17 +333,22 @@ mod tests {
         let huge = knobs(&Limits { cpus_milli: 1_000_000, ..limits() });
         assert!(huge.contains(&Knob::CpuWeight(10_000)));
         let lent = knobs(&Limits { cpus_milli: 4100, cpus_revocable_milli: 4000, ..limits() });
-        assert!(lent.contains(&Knob::CpuWeight(14)) && lent.contains(&Knob::IoWeight(14)));
+        // Promised no more than its executor, it runs where nobody else wants to; by weight where there is no such thing.
+        let first = [Knob::CpuIdle(false), Knob::CpuWeight(14), Knob::CpuIdle(true)];
+        assert!(lent.starts_with(&first) && lent.contains(&Knob::IoWeight(14)));
+        let mixed = Limits { cpus_milli: 4101, cpus_revocable_milli: 4000, ..limits() };
+        assert!(!mixed.is_idle() && !knobs(&mixed).contains(&Knob::CpuIdle(true)));
     }
 
     #[test]
     fn a_change_never_lowers_memory_max() {
         let check = |limit: Option<u64>, now: &str, expect: Option<Knob>| {
-            let changes = changes(&Limits { memory_max_bytes: limit, ..limits() }, now);
+            let files = Now { memory_max: now.to_owned(), cpu_idle: "0\n".to_owned() };
+            let changes = changes(&Limits { memory_max_bytes: limit, ..limits() }, &files);
             let max = changes.iter().copied().find(|knob| knob.file() == "memory.max");
             assert_eq!(max, expect, "{limit:?} after {now}");
             let high = changes.iter().any(|knob| knob.file() == "memory.high");
-            assert_eq!((changes.len(), high), if max.is_some() { (9, true) } else { (7, false) });
+            assert_eq!((changes.len(), high), if max.is_some() { (10, true) } else { (8, false) });
         };
         let raised = Knob::MemoryMax(Some(512 * MIB));
         check(Some(512 * MIB), "268435456\n", Some(raised));
@@ -291,5 +356,20 @@ mod tests {
         check(Some(512 * MIB), "max\n", None);
         check(None, "268435456\n", Some(Knob::MemoryMax(None)));
         check(None, "max\n", Some(Knob::MemoryMax(None)));
+    }
+
+    #[test]
+    fn an_idle_container_stays_so_and_becomes_ordinary_when_cpus_are_promised() {
+        let idle = Limits { cpus_milli: 1100, cpus_revocable_milli: 1000, ..limits() };
+        let of_cpu = |limits: &Limits, cpu_idle: &str| {
+            let now = Now { cpu_idle: cpu_idle.to_owned(), ..Now::default() };
+            let changes = changes(limits, &now).into_iter();
+            let of = changes.filter(|knob| matches!(knob, Knob::CpuIdle(_) | Knob::CpuWeight(_)));
+            of.collect::<Vec<_>>()
+        };
+        assert_eq!(of_cpu(&idle, "1\n"), []);
+        assert_eq!(of_cpu(&idle, "0\n"), [Knob::CpuIdle(false), Knob::CpuWeight(11), Knob::CpuIdle(true)]);
+        let firm = Limits { cpus_revocable_milli: 0, ..idle };
+        assert_eq!(of_cpu(&firm, "1\n"), [Knob::CpuIdle(false), Knob::CpuWeight(110)]);
     }
 }

@@ -9,7 +9,9 @@ pub mod knobs;
 pub mod met;
 pub mod mounts;
 
+use crate::bpf::hold::HoldError;
 use crate::cgroup::knobs::Controller;
+use crate::containerizer::service::message;
 use std::path::PathBuf;
 
 /// Whether the kernel holds containers to their share of one resource.
@@ -34,6 +36,8 @@ pub struct Enforcement {
     pub io: Enforced,
     pub cpuset: Enforced,
     pub hugetlb: Enforced,
+    pub devices: Enforced,
+    pub egress: Enforced,
 }
 
 impl Enforcement {
@@ -50,12 +54,23 @@ impl Enforcement {
             io: enforced(Controller::Io),
             cpuset: enforced(Controller::Cpuset),
             hugetlb: enforced(Controller::Hugetlb),
+            devices: enforced(Controller::Devices),
+            egress: enforced(Controller::Egress),
         }
     }
 
     /// Nothing is, for one reason: there are no cgroups to use.
     pub fn none(reason: &str) -> Self {
         Self::by(|_| Err(reason.to_owned()))
+    }
+
+    /// What came of trying the programs that hold devices and egress.
+    pub fn tried(&mut self, [devices, egress]: [Result<(), HoldError>; 2]) {
+        let enforced = |tried| match tried {
+            Ok(()) => Enforced::Yes,
+            Err(error) => Enforced::No { reason: message(&error) },
+        };
+        (self.devices, self.egress) = (enforced(devices), enforced(egress));
     }
 
     pub fn of(&self, controller: Controller) -> &Enforced {
@@ -66,6 +81,8 @@ impl Enforcement {
             Controller::Io => &self.io,
             Controller::Cpuset => &self.cpuset,
             Controller::Hugetlb => &self.hugetlb,
+            Controller::Devices => &self.devices,
+            Controller::Egress => &self.egress,
         }
     }
 

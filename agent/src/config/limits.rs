@@ -1,6 +1,8 @@
 //! Flags of what containers are held to.
 
 use crate::cgroup::extras::{CpuSet, Extras, HugetlbMax, IoMax};
+use crate::config::devices::{self, Allowed};
+use crate::containerizer::devices::DeviceList;
 use crate::containerizer::limits::LimitPolicy;
 use crate::duration;
 use std::collections::BTreeMap;
@@ -42,6 +44,15 @@ pub struct LimitFlags {
     #[arg(long, env = "INGOT_CGROUPS_HUGETLB_MAX", value_parser = HugetlbMax::parse, value_name = "SIZE=BYTES")]
     pub cgroups_hugetlb_max: Vec<HugetlbMax>,
 
+    /// Devices that containers may use beside the usual ones, as Mesos' DeviceWhitelist in JSON; "all": every device
+    #[arg(long, alias = "allowed_devices", env = "MESOS_ALLOWED_DEVICES", value_parser = devices::parse, value_name = "JSON")]
+    pub allowed_devices: Option<Allowed>,
+
+    /// How fast each container may send, a second, such as 4MB; 0B: as fast as it likes
+    #[arg(long, alias = "egress_rate_limit_per_container", env = "MESOS_EGRESS_RATE_LIMIT_PER_CONTAINER",
+          value_parser = crate::size::parse_bytes, value_name = "BYTES")]
+    pub egress_rate_limit_per_container: Option<u64>,
+
     /// End executors whose sandbox holds more than the disk that they and their tasks were given
     #[arg(long, alias = "enforce_container_disk_quota", env = "MESOS_ENFORCE_CONTAINER_DISK_QUOTA", num_args = 0..=1,
           default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
@@ -67,6 +78,16 @@ impl LimitFlags {
             pids_max: self.pids_max,
             cpus_burst_percent: self.cgroups_cpu_burst_percent,
             memory_high_percent: self.cgroups_memory_high_percent,
+            egress_max_bytes: self.egress_rate_limit_per_container.filter(|bytes| *bytes > 0),
+        }
+    }
+
+    /// What containers may open; `None`: whatever they like.
+    pub(crate) fn devices(&self) -> Option<DeviceList> {
+        match &self.allowed_devices {
+            None => Some(DeviceList::usual()),
+            Some(Allowed::All) => None,
+            Some(Allowed::Also { rules, .. }) => Some(DeviceList::usual().and(rules)),
         }
     }
 
@@ -92,6 +113,11 @@ impl LimitFlags {
             ("cgroups_cpuset_cpus", self.cgroups_cpuset_cpus.as_ref().map(|it| it.as_str().to_owned())),
             ("cgroups_cpuset_mems", self.cgroups_cpuset_mems.as_ref().map(|it| it.as_str().to_owned())),
             ("pids_max", self.pids_max.map(|it| it.to_string())),
+            ("allowed_devices", self.allowed_devices.as_ref().map(|it| it.as_str().to_owned())),
+            (
+                "egress_rate_limit_per_container",
+                self.egress_rate_limit_per_container.map(crate::size::show_bytes),
+            ),
         ];
         flags.extend(given.into_iter().filter_map(|(name, value)| Some((name, value?))));
         let joined = |words: Vec<&str>| words.join("; ");

@@ -15,6 +15,7 @@ use std::sync::mpsc;
 use model::id::ContainerId;
 use tokio::sync::oneshot;
 
+use super::held::Held;
 use super::init::{self, Init, NotRun, Runtime};
 use super::io::{self, Ends};
 use super::nested;
@@ -23,6 +24,7 @@ use super::plan::Plan;
 use super::sandbox::{self, SandboxError};
 use super::steps::{Step, encode};
 use super::task;
+use crate::bpf::hold::HoldError;
 use crate::cgroup::CgroupError;
 use crate::cgroup::container::Container;
 use crate::cgroup::hierarchy::Tree;
@@ -46,6 +48,8 @@ pub enum LaunchError {
     Runtime { path: PathBuf, source: std::io::Error },
     #[error("its input and output")]
     Io(#[source] SysError),
+    #[error("the container cannot be held to its limits")]
+    Hold(#[from] HoldError),
     #[error("execute {program}")]
     Execute { program: String, source: SysError },
     #[error("isolate the container: {what}")]
@@ -173,7 +177,7 @@ pub(super) fn find_first(cgroup: Option<&Container>, sandbox: &std::path::Path) 
 }
 
 /// Blocks. What was made when a later step fails is removed, but for the sandbox, which is collected with others.
-pub(super) fn prepare(plan: Plan, tree: Option<&Tree>) -> Result<Prepared, LaunchError> {
+pub(super) fn prepare(plan: Plan, tree: Option<&Tree>, held: &Held) -> Result<Prepared, LaunchError> {
     let identity = plan.user.as_deref().map(find_user).transpose()?.flatten();
     let files = make_sandbox(&plan, identity.as_ref())?;
     let io::Made { programs, ends } =
@@ -181,11 +185,18 @@ pub(super) fn prepare(plan: Plan, tree: Option<&Tree>) -> Result<Prepared, Launc
     let runtime = Runtime::of(&plan.runtime);
     let record =
         runtime.create().map_err(|source| LaunchError::Runtime { path: plan.runtime.clone(), source })?;
-    let create = |tree| {
+    let create = |tree| -> Result<Arc<Container>, LaunchError> {
         let group = nested::group(&plan.container_id);
         // What is nested is held by what holds the outermost.
         let limits = plan.nested_in.is_none().then_some(&plan.limits);
-        Container::create(tree, &group, limits).map(Arc::new)
+        let container = Container::create(tree, &group, limits)?;
+        match limits.map_or(Ok(()), |limits| held.begin(container.path(), limits)) {
+            Ok(()) => Ok(Arc::new(container)),
+            Err(error) => {
+                let _ = container.remove();
+                Err(error.into())
+            }
+        }
     };
     Ok(Prepared {
         container_id: plan.container_id.clone(),

@@ -16,7 +16,13 @@ pub struct LimitPolicy {
     pub cpus_burst_percent: Option<u64>,
     /// Of the limit, from where on a container is slowed down before it meets it; percent, at most 100.
     pub memory_high_percent: Option<u64>,
+    /// Bytes a second that leave a container (Mesos: `--egress_rate_limit_per_container`).
+    pub egress_max_bytes: Option<u64>,
 }
+
+/// A resource that an agent may be given, of MiB a second: a container whose executor or tasks hold some of it sends no
+/// faster than that.
+pub const EGRESS: &str = "egress_bandwidth";
 
 /// What one task, or the executor itself, was given.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +72,10 @@ pub fn limits(shares: &[Share], policy: &LimitPolicy) -> Limits {
             .map(|(percent, max)| max / 100 * percent),
         swap_max_bytes: 0,
         pids_max: policy.pids_max,
+        egress_max_bytes: Some(sum(EGRESS))
+            .filter(|it| !it.is_zero())
+            .map(mebibytes)
+            .or(policy.egress_max_bytes),
     }
 }
 
@@ -84,6 +94,7 @@ mod tests {
         pids_max: None,
         cpus_burst_percent: Some(50),
         memory_high_percent: Some(90),
+        egress_max_bytes: Some(1 << 20),
     };
 
     fn share(cpus_milli: u64, mem: u64) -> Share {
@@ -102,6 +113,17 @@ mod tests {
         assert_eq!((strict.cpus_max_milli, strict.cpus_burst_milli), (Some(1100), Some(550)));
         assert_eq!(strict.memory_high_bytes, Some((160 << 20) / 100 * 90));
         assert_eq!((plain.cpus_burst_milli, plain.memory_high_bytes), (None, None));
+    }
+
+    #[test]
+    fn egress_is_what_was_given_or_else_what_the_operator_says() {
+        let mut sends = share(1000, 128);
+        sends.resources.add_part(&Resource::scalar(EGRESS, Quantity::from_milli(2500)));
+        let of = |shares: &[Share], policy: &LimitPolicy| limits(shares, policy).egress_max_bytes;
+        assert_eq!(of(&[share(100, 32), sends.clone()], &LimitPolicy::default()), Some(5 << 19));
+        assert_eq!(of(&[sends.clone(), sends], &STRICT), Some(5 << 20));
+        assert_eq!(of(&[share(100, 32)], &STRICT), Some(1 << 20));
+        assert_eq!(of(&[share(100, 32)], &LimitPolicy::default()), None);
     }
 
     #[test]

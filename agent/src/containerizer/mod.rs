@@ -3,7 +3,9 @@
 //! it (`destroy`). `service` is what the agent calls.
 
 pub mod destroy;
+pub mod devices;
 pub mod fetch;
+mod held;
 pub mod init;
 pub mod io;
 pub mod isolation;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use model::id::ContainerId;
 
 use super::destroy;
+use super::devices::DeviceList;
 use super::fetch::{FetchError, Fetcher, Settings};
+use super::held::Held;
 use super::init::{Init, Runtime};
 use super::io::{Ends, Switched};
 use super::launch::{self, LaunchError, Launcher, Prepared, mark};
@@ -17,6 +19,7 @@ use super::nested;
 use super::plan::{Plan, runtime_directories, runtime_directory};
 use super::reaper::Reaper;
 use super::sandbox::{self, SandboxError};
+use crate::bpf::hold::{Egress, HoldError};
 use crate::cgroup::container::Container;
 use crate::cgroup::hierarchy::{Tree, TreeConfig};
 use crate::cgroup::knobs::Limits;
@@ -32,6 +35,7 @@ pub struct Containerizer {
     launcher: Launcher,
     tree: Option<Arc<Tree>>,
     enforcement: Enforcement,
+    held: Held,
     fetcher: Fetcher,
     init: Arc<Init>,
     work_dir: PathBuf,
@@ -43,6 +47,15 @@ pub enum DestroyError {
     Cgroup { container_id: ContainerId, source: CgroupError },
     #[error("kill the processes of container {container_id}")]
     Processes { container_id: ContainerId, source: std::io::Error },
+}
+
+/// Why a running container is not held to its new limits. Some may be, others not.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Hold(HoldError),
 }
 
 /// A container whose program was started. The figures of its use can be read until it is removed.
@@ -114,19 +127,25 @@ impl Containerizer {
     /// ordinary user's agent works without them.
     pub fn new(work_dir: &Path, cgroups: Option<&TreeConfig>) -> std::io::Result<Self> {
         let tree = cgroups.map(|config| Tree::open(config).map(Arc::new));
-        let (tree, enforcement) = match tree {
+        let (tree, mut enforcement) = match tree {
             Some(Ok(tree)) => (Some(tree.clone()), tree.enforcement().clone()),
             Some(Err(error)) => (None, Enforcement::none(&message(&error))),
             None => (None, Enforcement::none("cgroups are switched off")),
         };
+        let held = if tree.is_some() { Held::probe(&mut enforcement) } else { Held::none() };
         let fetcher = Fetcher::new(Settings::default(), None);
         let (launcher, init) = (Launcher::start()?, Arc::new(Init::load(work_dir)?));
-        Ok(Self { launcher, tree, enforcement, fetcher, init, work_dir: work_dir.to_owned() })
+        Ok(Self { launcher, tree, enforcement, held, fetcher, init, work_dir: work_dir.to_owned() })
     }
 
     /// Fetches by other settings than the usual, or with a cache.
     pub fn with_fetcher(self, fetcher: Fetcher) -> Self {
         Self { fetcher, ..self }
+    }
+
+    /// Lets containers use other devices than the usual ones; `None`: whatever they like.
+    pub fn with_devices(self, devices: Option<DeviceList>) -> Self {
+        Self { held: self.held.with_devices(devices), ..self }
     }
 
     pub fn fetcher(&self) -> &Fetcher {
@@ -144,8 +163,8 @@ impl Containerizer {
 
     /// Makes sandbox and cgroup. Nothing runs yet: the caller registers the cgroup's id, has files fetched, then starts.
     pub async fn prepare(&self, plan: Plan) -> Result<Prepared, LaunchError> {
-        let tree = self.tree.clone();
-        self.launcher.run(move || launch::prepare(plan, tree.as_deref())).await
+        let (tree, held) = (self.tree.clone(), self.held.clone());
+        self.launcher.run(move || launch::prepare(plan, tree.as_deref(), &held)).await
     }
 
     /// Brings the files that the command asks for into the sandbox, as the executor's user. Dropping the future ends it.
@@ -192,6 +211,7 @@ impl Containerizer {
     /// Undoes `prepare`, but for the sandbox.
     pub async fn abandon(&self, prepared: Prepared) -> Result<(), CgroupError> {
         let Prepared { cgroup, runtime, .. } = prepared;
+        cgroup.iter().for_each(|cgroup| self.held.forget(cgroup.id()));
         self.launcher
             .run(move || {
                 let _ = runtime.remove();
@@ -256,9 +276,19 @@ impl Containerizer {
     }
 
     /// Adapts the limits of a running container to what its executor and its tasks have now.
-    pub async fn set_limits(&self, running: &Running, limits: Limits) -> Result<(), CgroupError> {
+    pub async fn set_limits(&self, running: &Running, limits: Limits) -> Result<(), ChangeError> {
         let Some(cgroup) = running.cgroup.clone() else { return Ok(()) };
-        self.launcher.run(move || cgroup.change(&limits)).await
+        let held = self.held.clone();
+        let change = move || {
+            cgroup.change(&limits)?;
+            held.change(cgroup.path(), &limits).map_err(ChangeError::Hold)
+        };
+        self.launcher.run(change).await
+    }
+
+    /// What became of its packets since there is a limit; `None` while there is none.
+    pub fn egress(&self, running: &Running) -> Option<Egress> {
+        self.held.egress(running.cgroup_id()?)
     }
 
     /// Kills everything that the container has started and returns when all of it has ended and its first process is
@@ -287,6 +317,7 @@ impl Containerizer {
 
     /// Removes the container's cgroup; an error while anything lives in it. The sandbox stays until it is collected.
     pub async fn remove(&self, running: &Running) -> Result<(), CgroupError> {
+        running.cgroup_id().inspect(|id| self.held.forget(*id));
         match running.cgroup.clone() {
             Some(cgroup) => self.launcher.run(move || cgroup.remove()).await,
             None => Ok(()),
@@ -298,9 +329,16 @@ impl Containerizer {
     pub async fn reattach(&self, remembered: &Remembered) -> Result<Running, LaunchError> {
         let Remembered { container_id, sandbox, pid } = remembered.clone();
         let (tree, name, folder) = (self.tree.clone(), container_id.clone(), sandbox.clone());
+        let held = self.held.clone();
         let look = move || {
-            let cgroup =
-                tree.and_then(|tree| Container::open(&tree, &nested::group(&name)).ok()).map(Arc::new);
+            let group = nested::group(&name);
+            let cgroup = tree.and_then(|tree| Container::open(&tree, &group).ok()).map(Arc::new);
+            // What is nested is held by what holds the outermost.
+            let outermost = cgroup.as_ref().filter(|_| !group.contains('/'));
+            if let Some(Err(error)) = outermost.map(|cgroup| held.find(cgroup.path())) {
+                let cause = &error as &dyn std::error::Error;
+                tracing::warn!(cause, container = %name, "container is held to an earlier agent's list of devices");
+            }
             let process = match pid {
                 Some(pid) => launch::find(pid.cast_signed(), cgroup.as_deref(), &folder),
                 None => launch::find_first(cgroup.as_deref(), &folder),

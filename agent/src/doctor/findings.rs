@@ -218,12 +218,14 @@ fn held(controller: Controller, enforcement: &Enforcement) -> Finding {
         Controller::Io => "their share of block I/O where weights count, and limits where asked for",
         Controller::Cpuset => "the CPUs and memory nodes that are set aside for them",
         Controller::Hugetlb => "an amount of huge pages, where asked for",
+        Controller::Devices => "the devices that they may use, by a BPF program",
+        Controller::Egress => "a speed of what they send, where asked for, by a BPF program",
     };
     match enforcement.of(controller) {
         Enforced::Yes => finding(Area::Enforce, controller.as_str(), State::Ok, what, None),
         Enforced::No { reason } => {
             let remedy = Some(remedy_of_limits(reason));
-            let is_missed = Controller::OF_EACH.contains(&controller);
+            let is_missed = Controller::OF_EACH.contains(&controller) || controller == Controller::Devices;
             let state = if is_missed { State::Missing } else { State::Less };
             finding(Area::Enforce, controller.as_str(), state, reason, remedy)
         }

@@ -10,6 +10,7 @@ mod tests;
 pub use findings::{lost, remedy_of_limits, report, source};
 pub use machine::{Machine, look};
 
+use crate::bpf::hold::Hold;
 use crate::bpf::{Bpf, Reason, Support};
 use crate::cgroup::Enforcement;
 use crate::cgroup::hierarchy::{self, Foreseen};
@@ -49,7 +50,11 @@ pub fn run() -> ExitCode {
 fn probe() -> Report {
     let machine = machine::look();
     let (support, enforcement) = match hierarchy::foresee() {
-        Ok(foreseen) => (try_bpf(&foreseen), foreseen.enforcement),
+        Ok(mut foreseen) => {
+            let support = try_bpf(&foreseen);
+            foreseen.enforcement.tried(Hold::probe());
+            (support, foreseen.enforcement)
+        }
         Err(error) => (Support::nothing(Reason::NoCgroups), Enforcement::none(&error.to_string())),
     };
     findings::report(&machine, &support, &enforcement, By::Probe)

@@ -51,6 +51,8 @@ fn enforced() -> Enforcement {
         io: Enforced::Yes,
         cpuset: Enforced::Yes,
         hugetlb: Enforced::Yes,
+        devices: Enforced::Yes,
+        egress: Enforced::Yes,
     }
 }
 

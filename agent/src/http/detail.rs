@@ -11,6 +11,7 @@
 //! the bound before; the last bucket, beyond the last bound, has none. All of it is since the container began.
 
 use super::containers::Container;
+use super::held::{ShownEgress, ShownLimits};
 use super::{Facts, Figures, frameworks};
 use api::legacy::each::Each;
 use api::legacy::usage::Measured;
@@ -40,8 +41,11 @@ impl Serialize for Behind<'_, '_, '_> {
             latency: Latencies,
             devices: D,
             preempted_by: P,
+            limits: ShownLimits,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            egress: Option<ShownEgress>,
         }
-        let Figures { usage, detail, .. } = &self.figures;
+        let Figures { usage, detail, limits, egress, .. } = &self.figures;
         let told = |source: Source, of: &Latency| (source != Source::None).then_some(Distribution(*of));
         Fields {
             measured: Measured::of(usage, false),
@@ -52,6 +56,8 @@ impl Serialize for Behind<'_, '_, '_> {
             },
             devices: Each(|| detail.devices.iter().map(|device| shown_device(self.facts, device))),
             preempted_by: Each(|| detail.preempted_by.iter().map(|it| shown_preemption(self.owners, it))),
+            limits: ShownLimits::of(limits),
+            egress: egress.as_ref().map(ShownEgress::of),
         }
         .serialize(serializer)
     }

@@ -1,6 +1,7 @@
 //! What answers are made from: the node's picture and what its surroundings know, borrowed while one is made.
 
 use crate::accounting::losses::Loss;
+use crate::bpf::hold::Egress;
 use crate::bpf::{Cost, Support};
 use crate::cgroup::Enforcement;
 use crate::cgroup::knobs::Limits;
@@ -70,6 +71,8 @@ pub struct Figures {
     pub taken: UnixTime,
     /// What it is promised and held to.
     pub limits: Limits,
+    /// Where its egress is limited.
+    pub egress: Option<Egress>,
 }
 
 /// What the node knows.

@@ -3,6 +3,7 @@
 
 use super::{Answer, Facts, Figures, Known, Later, answer, files::Done};
 use crate::accounting::losses::Loss;
+use crate::bpf::hold::Egress;
 use crate::bpf::{Cost, Reason, Support};
 use crate::cgroup::knobs::Limits;
 use crate::cgroup::{Enforced, Enforcement};
@@ -144,6 +145,7 @@ impl Scene {
                 memory_high_bytes: None,
                 swap_max_bytes: 0,
                 pids_max: None,
+                egress_max_bytes: Some(4 << 20),
             };
             let usage = self.usage.filter(|_| known)?;
             Some(Figures {
@@ -151,6 +153,7 @@ impl Scene {
                 detail: self.detail.clone(),
                 taken: time::moment(1_795_331_048.687_483),
                 limits,
+                egress: Some(Egress { bytes_per_second: 4 << 20, dropped_packets: 3, ..Egress::default() }),
             })
         };
         see(&Facts {

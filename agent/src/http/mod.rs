@@ -7,6 +7,7 @@ mod detail;
 mod facts;
 pub mod files;
 mod frameworks;
+mod held;
 mod metrics;
 mod operator;
 mod prometheus;

@@ -11,7 +11,7 @@ use model::resources::MEM;
 use model::usage::{Device, Source, Usage};
 
 pub(super) fn of(facts: &Facts<'_>, figures: &Figures) -> ResourceStatistics {
-    let Figures { usage, detail, taken, limits } = figures;
+    let Figures { usage, detail, taken, limits, .. } = figures;
     let cpus = |milli: u64| milli as f64 / 1e3;
     let mut out =
         ResourceStatistics {

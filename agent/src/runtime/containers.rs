@@ -40,7 +40,7 @@ pub(crate) struct Container {
     pub(crate) looked: Cell<Option<UnixTime>>,
     /// Under which BPF counts it.
     pub(crate) cgroup_id: Cell<Option<u64>>,
-    running: OnceCell<Running>,
+    pub(super) running: OnceCell<Running>,
     /// Its program may run, and the node has not been told which process that is.
     is_launching: Cell<bool>,
     launched: Notify,

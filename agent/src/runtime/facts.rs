@@ -44,7 +44,8 @@ impl Agent {
         let container = containers.get(container_id)?;
         let limits = limits(&self.shares(container_id), &self.limit_policy());
         let Account { usage, detail } = container.account.borrow().clone();
-        Some(Figures { usage, detail, taken: container.looked.get()?, limits })
+        let egress = container.running.get().and_then(|running| self.containerizer.egress(running));
+        Some(Figures { usage, detail, taken: container.looked.get()?, limits, egress })
     }
 
     fn losses(&self) -> Vec<(Loss, u64)> {

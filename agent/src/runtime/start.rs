@@ -86,7 +86,8 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let fetcher = config.fetcher.fetcher(&config.work_dir).map_err(StartError::Fetcher)?;
     let containerizer = Containerizer::new(&config.work_dir, tree.as_ref())
         .map_err(StartError::Launcher)?
-        .with_fetcher(fetcher);
+        .with_fetcher(fetcher)
+        .with_devices(config.limits.devices());
     let program = std::env::current_exe().map_err(StartError::Program)?;
     let parts = Parts { program, address, listener, containerizer, boot_id: machine::boot_id()?, config };
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(StartError::Uring)?;

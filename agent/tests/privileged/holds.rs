@@ -75,7 +75,12 @@ fn a_list_of_devices_holds_what_is_inside_and_outlives_the_agent() {
             }
         }
     };
-    check(&[("/dev/null", "opened"), ("/dev/zero", "refused"), ("/dev/kmsg", "refused"), ("/etc/passwd", "opened")]);
+    check(&[
+        ("/dev/null", "opened"),
+        ("/dev/zero", "refused"),
+        ("/dev/kmsg", "refused"),
+        ("/etc/passwd", "opened"),
+    ]);
     // Another list, and the same by an agent that was started anew, which knows nothing of the first.
     scene.hold.devices(&container.path, &[null, zero]).unwrap();
     check(&[("/dev/null", "opened"), ("/dev/zero", "opened"), ("/dev/kmsg", "refused")]);

@@ -42,7 +42,9 @@ fn workload() {
         "greed" => drop(std::hint::black_box(vec![1_u8; (number(1) as usize) << 20])),
         "shared" => shared(number(1) as usize),
         "memory" => memory(number(1) as usize),
-        "inside" | "udp" | "flood" | "tcp" | "connect" | "serve" | "stream" | "datagrams" => traffic::workload(&words),
+        "inside" | "udp" | "flood" | "tcp" | "connect" | "serve" | "stream" | "datagrams" => {
+            traffic::workload(&words)
+        }
         "direct" | "cached" => bpf_io::workload(&words),
         "ordinary" => {
             nix::unistd::setuid(nix::unistd::Uid::from_raw(65_534)).unwrap();

@@ -1,7 +1,7 @@
 //! What a task is told that its limits ended. Those of memory need its controller in the cgroup2 tree, which the machines of
 //! `cargo xtask vm` have.
 
-use crate::agent::{Agent, Place};
+use crate::agent::{Agent, Place, until};
 use crate::master::{Master, command, framework};
 use crate::needs;
 use model::quantity::Quantity;
@@ -99,4 +99,53 @@ fn a_task_whose_sandbox_is_past_its_limit_fails_for_that_reason() {
     let limited = ::api::convert::resources::from_v1(&v1.limitation.unwrap().resources).unwrap();
     assert_eq!(limited.to_string(), "disk:4");
     drop(agent);
+}
+
+/// Tries to open devices, once a round, and writes what came of it.
+const KNOCKING: &str = "for i in 1 2 3; do until [ -e go$i ]; do sleep 0.01; done; \
+    for d in null zero kmsg; do { true < /dev/$d; } 2>&- && echo $d opened || echo $d refused; done > out$i.tmp; \
+    mv out$i.tmp out$i; done; sleep 1000";
+
+#[test]
+fn devices_and_egress_are_held_across_the_agents_restart() {
+    let name = "devices_and_egress_are_held_across_the_agents_restart";
+    let (place, master) = (Place::new(&["--egress-rate-limit-per-container=4MB"]), Master::start());
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    for program in ["devices", "egress"] {
+        let state = agent.get("/state").json();
+        let enforced = &state["ingot"]["enforcement"][program];
+        if enforced["enforced"] != true {
+            needs::skip(name, enforced["reason"].as_str().unwrap_or(program));
+            return;
+        }
+    }
+    session.run(&framework(true), command("t", KNOCKING));
+    let running = session.follow("t", TaskState::Running);
+    let container_id = running.last().unwrap().container.as_ref().unwrap().container_id.as_str().to_owned();
+    let sandbox = agent.sandbox(&container_id);
+    let knock = |round: u32| {
+        std::fs::write(sandbox.join(format!("go{round}")), "").unwrap();
+        let out = sandbox.join(format!("out{round}"));
+        until("it has tried", || out.exists());
+        std::fs::read_to_string(&out).unwrap()
+    };
+    let usual = "null opened\nzero opened\nkmsg refused\n";
+    assert_eq!(knock(1), usual);
+    agent.kill();
+    // While there is no agent.
+    assert_eq!(knock(2), usual);
+    let kmsg = r#"{"allowed_devices": [{"device": {"path": "/dev/kmsg"}, "access": {"read": true}}]}"#;
+    let flags = [format!("--allowed-devices={kmsg}"), "--egress-rate-limit-per-container=4MB".to_owned()];
+    let place = place.again_with(&flags.each_ref().map(String::as_str));
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    let shown = || {
+        let containers = agent.get("/containers").json();
+        containers[0]["statistics"]["ingot"].clone()
+    };
+    // It was limited before this agent, and is found so.
+    until("it is looked at again", || shown()["egress"]["dropped_packets"] == 0);
+    assert_eq!(shown()["limits"]["egress_bytes_per_second"], 4 << 20);
+    assert_eq!(knock(3), "null opened\nzero opened\nkmsg opened\n");
 }

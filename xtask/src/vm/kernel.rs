@@ -30,6 +30,7 @@ const MODULES: &[&str] = &[
     "dummy",
     "loop",
     "null_blk",
+    "sch_fq",
     "sch_ingress",
     "sch_netem",
     "sch_tbf",
