@@ -109,8 +109,35 @@ impl Calls {
             launch: Some(v1::offer::operation::Launch { task_infos }),
             ..Default::default()
         };
+        self.accept(offer_ids, launch, refuse_seconds).await
+    }
+
+    /// Launches tasks together or not at all, under one executor; otherwise as [`Self::launch`]. The executor has to say its
+    /// type and whose it is (`framework_id`); one of type DEFAULT is the agent's own.
+    pub async fn launch_group(
+        &mut self,
+        offer_ids: Vec<v1::OfferId>,
+        executor: v1::ExecutorInfo,
+        tasks: Vec<v1::TaskInfo>,
+        refuse_seconds: f64,
+    ) -> Result<(), Error> {
+        let task_group = v1::TaskGroupInfo { tasks };
+        let launch = v1::offer::Operation {
+            r#type: Some(v1::offer::operation::Type::LaunchGroup as i32),
+            launch_group: Some(v1::offer::operation::LaunchGroup { executor, task_group }),
+            ..Default::default()
+        };
+        self.accept(offer_ids, launch, refuse_seconds).await
+    }
+
+    async fn accept(
+        &mut self,
+        offer_ids: Vec<v1::OfferId>,
+        operation: v1::offer::Operation,
+        refuse_seconds: f64,
+    ) -> Result<(), Error> {
         let filters = Some(v1::Filters { refuse_seconds: Some(refuse_seconds) });
-        let accept = call::Accept { offer_ids, operations: vec![launch], filters };
+        let accept = call::Accept { offer_ids, operations: vec![operation], filters };
         self.call(call::Type::Accept, Call { accept: Some(accept), ..Default::default() }).await
     }
 

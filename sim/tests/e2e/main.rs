@@ -14,6 +14,7 @@ mod metrics;
 mod pymesos;
 mod restart;
 mod support;
+mod task_groups;
 mod top;
 mod up;
 mod wordcount;
