@@ -131,13 +131,22 @@ impl Node {
 
     /// The containers that run, each with the tasks that ran in it at any time since `since`.
     pub fn containers_since(&self, since: Time) -> Vec<ContainerTasks> {
-        self.containers.keys().filter_map(|container_id| self.container_tasks(container_id, since)).collect()
+        let all = self.containers.iter();
+        all.filter_map(|(container_id, executor)| self.tasks_in(container_id, executor, since)).collect()
     }
 
     /// One container of these; for its last figures, `since` the beginning names every task that is remembered.
     pub fn container_tasks(&self, container_id: &ContainerId, since: Time) -> Option<ContainerTasks> {
-        let (framework_id, executor_id) = self.containers.get(container_id)?;
-        let executor = self.executor(container_id)?;
+        self.tasks_in(container_id, self.containers.get(container_id)?, since)
+    }
+
+    fn tasks_in(
+        &self,
+        container_id: &ContainerId,
+        (framework_id, executor_id): &(FrameworkId, ExecutorId),
+        since: Time,
+    ) -> Option<ContainerTasks> {
+        let executor = self.frameworks.get(framework_id)?.executors.get(executor_id)?;
         let active = executor.tasks.values().filter(|task| task.stage != Stage::Queued);
         let recent = executor.completed.iter().filter(|task| task.completed_at.is_some_and(|at| at >= since));
         Some(ContainerTasks {

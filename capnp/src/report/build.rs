@@ -27,6 +27,8 @@ pub struct Builder {
     is_told: bool,
     rows: Vec<Option<Named>>,
     places: BTreeMap<ContainerId, usize>,
+    /// Of the lines of the report before, in their order: from one second to the next it is the same.
+    order: Vec<usize>,
 }
 
 /// Whose a row is.
@@ -160,16 +162,18 @@ impl Builder {
 
     /// The row of each line. A container that had one keeps it; a newcomer takes the first that is free.
     fn arrange(&mut self, running: &[&ContainerUsage]) -> Vec<usize> {
-        let mut is_changed = self.leave(running);
+        let mut known: Vec<_> = (0..).zip(running).map(|(at, line)| self.place(at, line)).collect();
+        let mut is_changed = self.leave(&known);
         if self.rows.len() > running.len() * 2 + HOLES_MAX {
             self.rows.clear();
             self.places.clear();
+            known.fill(None);
         }
         let mut free = 0;
         let mut places = Vec::with_capacity(running.len());
-        for line in running {
-            let place = match self.places.get(&line.container_id) {
-                Some(place) => *place,
+        for (line, known) in running.iter().zip(known) {
+            let place = match known {
+                Some(place) => place,
                 None => {
                     free += self.rows[free..].iter().take_while(|row| row.is_some()).count();
                     if free == self.rows.len() {
@@ -189,17 +193,24 @@ impl Builder {
             self.layout += 1;
             self.is_told = false;
         }
+        self.order.clone_from(&places);
         places
     }
 
-    /// Frees the rows of containers that run no more. Whether there were any.
-    fn leave(&mut self, running: &[&ContainerUsage]) -> bool {
-        let mut stays = vec![false; self.rows.len()];
-        for line in running {
-            if let Some(place) = self.places.get(&line.container_id) {
-                stays[*place] = true;
-            }
+    /// The row that a line's container has; most likely that of the line in its place before.
+    fn place(&self, at: usize, line: &ContainerUsage) -> Option<usize> {
+        let before = self.order.get(at).copied();
+        let named = before.and_then(|place| self.rows.get(place)?.as_ref());
+        match named {
+            Some(named) if named.container_id == line.container_id => before,
+            _ => self.places.get(&line.container_id).copied(),
         }
+    }
+
+    /// Frees the rows of containers that run no more. Whether there were any.
+    fn leave(&mut self, known: &[Option<usize>]) -> bool {
+        let mut stays = vec![false; self.rows.len()];
+        known.iter().flatten().for_each(|place| stays[*place] = true);
         let mut is_changed = false;
         for (row, _) in self.rows.iter_mut().zip(stays).filter(|(_, stays)| !stays) {
             if let Some(named) = row.take() {
