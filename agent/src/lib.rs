@@ -5,6 +5,7 @@ pub mod accounting;
 pub mod bpf;
 pub mod cgroup;
 pub mod checkpoint;
+mod checks;
 pub mod collector;
 pub mod command_executor;
 pub mod config;

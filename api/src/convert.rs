@@ -5,6 +5,7 @@
 //! at arrives as it was sent. A value without a body (one that a daemon made itself) has only its typed fields.
 
 pub mod agent;
+pub mod check;
 pub mod executor;
 pub mod framework;
 pub mod group;

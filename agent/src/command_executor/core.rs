@@ -11,6 +11,8 @@ use bytes::Bytes;
 use model::time::{Now, Time};
 
 use super::start::{Start, start};
+use crate::checks::core::{self as checks, Checks, Which};
+use crate::checks::probe::Probe;
 
 /// Grace of a kill where neither the kill nor the task says.
 const KILL_GRACE_NS: u64 = 3_000_000_000;
@@ -57,6 +59,8 @@ pub(crate) enum Input {
     NotStarted {
         why: String,
     },
+    /// Of the task's checks.
+    Checks(checks::Input),
     Ended {
         is_success: bool,
         /// "exited with status 1"; `None` where nobody knows.
@@ -72,6 +76,15 @@ pub(crate) enum Effect {
     /// Answered by *Started* or *NotStarted*, later by *Ended*.
     Start(Box<Start>),
     Signal(Signal),
+    /// Of the task's checks: answered by *Checks(Probed)* with the same number.
+    Probe {
+        which: Which,
+        number: u64,
+        probe: Box<Probe>,
+    },
+    CancelProbe {
+        which: Which,
+    },
     /// A line for whoever reads the sandbox's stderr.
     Note(String),
     /// End this process. Nothing follows.
@@ -96,6 +109,8 @@ pub(crate) struct Core {
     is_abandoned: bool,
     reports_killing: bool,
     phase: Phase,
+    /// The task that has a check, and what its statuses say of that while there is no result.
+    unchecked: Option<(v1::TaskId, v1::CheckStatusInfo)>,
     rng: fastrand::Rng,
 }
 
@@ -117,6 +132,11 @@ struct Task {
     /// It was not complete by then.
     is_overdue: bool,
     kill: Option<Kill>,
+    checks: Checks,
+    /// TASK_RUNNING, and what checks have found since.
+    running: v1::TaskStatus,
+    /// It is killed because its health check failed.
+    is_unhealthy: bool,
 }
 
 #[derive(Debug)]
@@ -140,12 +160,13 @@ struct Told {
 struct End {
     state: TaskState,
     reason: Option<Reason>,
+    healthy: Option<bool>,
     message: String,
 }
 
 impl End {
     fn new(state: TaskState, message: String) -> Self {
-        Self { state, reason: None, message }
+        Self { state, reason: None, healthy: None, message }
     }
 }
 
@@ -158,6 +179,7 @@ impl Core {
             is_abandoned: false,
             reports_killing: false,
             phase: Phase::Waiting,
+            unchecked: None,
             rng: fastrand::Rng::with_seed(seed),
         }
     }
@@ -187,6 +209,7 @@ impl Core {
             Input::Abandoned => self.abandoned(now, effects),
             Input::Started => self.started(now, effects),
             Input::NotStarted { why } => self.not_started(now, why, effects),
+            Input::Checks(input) => self.look(now, Some(input), effects),
             Input::Ended { is_success, how } => self.ended(now, is_success, how, effects),
         }
     }
@@ -197,7 +220,7 @@ impl Core {
             // What has not started cannot be signalled; it will be when it has.
             Phase::Task(task) if task.runs => {
                 let force_at = task.kill.as_ref().and_then(|kill| kill.force_at);
-                [task.complete_by, force_at].into_iter().flatten().min()
+                [task.complete_by, force_at, task.checks.deadline()].into_iter().flatten().min()
             }
             Phase::Told(told) => told.wait_until,
             Phase::Waiting | Phase::Task(_) | Phase::Over => None,
@@ -224,6 +247,63 @@ impl Core {
             kill.force_at = None;
             effects.push(Effect::Signal(Signal::Kill));
         }
+        self.look(now, None, effects);
+    }
+
+    /// Hands the task's checks what has happened, or word that time has passed, and does what they want.
+    fn look(&mut self, now: Now, input: Option<checks::Input>, effects: &mut Vec<Effect>) {
+        let Phase::Task(task) = &mut self.phase else { return };
+        let mut wanted = Vec::new();
+        match input {
+            Some(input) => task.checks.handle(now.time, input, &mut wanted),
+            None => task.checks.expire(now.time, &mut wanted),
+        }
+        for effect in wanted {
+            match effect {
+                checks::Effect::Probe { which, number, probe } => {
+                    effects.push(Effect::Probe { which, number, probe });
+                }
+                checks::Effect::Cancel { which } => effects.push(Effect::CancelProbe { which }),
+                checks::Effect::Checked(status) => {
+                    let reason = Reason::TaskCheckStatusUpdated;
+                    self.found(now, reason, effects, |it| it.check_status = Some(*status));
+                }
+                checks::Effect::Health { is_healthy, kills } => {
+                    let reason = Reason::TaskHealthCheckStatusUpdated;
+                    self.found(now, reason, effects, |it| it.healthy = Some(is_healthy));
+                    if kills {
+                        self.kill_unhealthy(now, effects);
+                    }
+                }
+                checks::Effect::Note(text) => note(effects, &text),
+            }
+        }
+    }
+
+    /// A check has found something: TASK_RUNNING once more, with all that checks have found so far.
+    fn found(
+        &mut self,
+        now: Now,
+        reason: Reason,
+        effects: &mut Vec<Effect>,
+        change: impl FnOnce(&mut v1::TaskStatus),
+    ) {
+        let uuid = self.uuid();
+        let Phase::Task(task) = &mut self.phase else { return };
+        change(&mut task.running);
+        task.running.set_reason(reason);
+        task.running.timestamp = Some(timestamp(now));
+        task.running.uuid = Some(uuid);
+        let status = task.running.clone();
+        self.update(status, effects);
+    }
+
+    fn kill_unhealthy(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let Phase::Task(task) = &mut self.phase else { return };
+        task.is_unhealthy = true;
+        let grace_ns = task.kill_grace_ns.unwrap_or(KILL_GRACE_NS);
+        note(effects, "the task is not healthy and is killed");
+        self.end_command(now, grace_ns, effects);
     }
 
     fn set_subscribed(&mut self, now: Time, is_subscribed: bool) {
@@ -249,6 +329,8 @@ impl Core {
     }
 
     fn begin(&mut self, now: Now, task: &v1::TaskInfo, effects: &mut Vec<Effect>) {
+        let unchecked = task.check.as_ref().map(checks::no_result);
+        self.unchecked = unchecked.map(|status| (task.task_id.clone(), status));
         let starting = self.status(now, &task.task_id, TaskState::TaskStarting, None);
         self.update(starting, effects);
         let start = match start(task, &self.settings.path) {
@@ -266,6 +348,9 @@ impl Core {
             complete_by: (max_ns > 0).then(|| now.time.plus_ns(max_ns)),
             is_overdue: false,
             kill: None,
+            checks: Checks::of(task),
+            running: v1::TaskStatus::default(),
+            is_unhealthy: false,
         });
         effects.push(Effect::Start(Box::new(start)));
     }
@@ -279,7 +364,11 @@ impl Core {
         }
         let id = task.id.clone();
         let running = self.status(now, &id, TaskState::TaskRunning, None);
+        if let Phase::Task(task) = &mut self.phase {
+            task.running = running.clone();
+        }
         self.update(running, effects);
+        self.look(now, Some(checks::Input::Started), effects);
     }
 
     /// Mesos' starts a helper first, tells TASK_RUNNING, and then the helper fails with status 1. Here it is known at once.
@@ -347,11 +436,14 @@ impl Core {
         if runs {
             effects.push(Effect::Signal(Signal::Terminate));
         }
+        // What is being killed is not looked at any more. (Mesos as well.)
+        self.look(now, Some(checks::Input::Paused), effects);
     }
 
     fn ended(&mut self, now: Now, is_success: bool, how: Option<String>, effects: &mut Vec<Effect>) {
         let Phase::Task(task) = &self.phase else { return };
         let (id, is_overdue) = (task.id.clone(), task.is_overdue);
+        let healthy = task.is_unhealthy.then_some(false);
         let state = match (&how, &task.kill) {
             (None, _) => TaskState::TaskFailed,
             _ if is_overdue => TaskState::TaskFailed,
@@ -364,7 +456,8 @@ impl Core {
             None => "Failed to get exit status for Command".to_owned(),
         };
         let reason = is_overdue.then_some(Reason::MaxCompletionTimeReached);
-        self.end(now, &id, End { state, reason, message }, effects);
+        self.look(now, Some(checks::Input::Paused), effects);
+        self.end(now, &id, End { state, reason, healthy, message }, effects);
     }
 
     /// Tells a task's end; what is left is to see it acknowledged.
@@ -375,6 +468,7 @@ impl Core {
         }
         let mut status = self.status(now, task_id, end.state, Some(end.message));
         status.reason = end.reason.map(i32::from);
+        status.healthy = end.healthy;
         self.phase = Phase::Told(Told {
             task_id: task_id.clone(),
             uuid: status.uuid.clone().expect("every status is made with one"),
@@ -399,10 +493,12 @@ impl Core {
             task_id: task_id.clone(),
             message,
             executor_id: Some(self.settings.executor_id.clone()),
-            timestamp: Some(now.unix.0 as f64 / 1e6),
+            timestamp: Some(timestamp(now)),
             uuid: Some(self.uuid()),
             ..v1::TaskStatus::default()
         };
+        let unchecked = self.unchecked.as_ref().filter(|(id, _)| id == task_id);
+        status.check_status = unchecked.map(|(_, status)| status.clone());
         status.set_state(state);
         status.set_source(Source::Executor);
         status
@@ -419,6 +515,11 @@ impl Core {
         self.rng.fill(&mut bytes);
         Bytes::copy_from_slice(uuid::Builder::from_random_bytes(bytes).as_uuid().as_bytes())
     }
+}
+
+/// Seconds since 1970.
+fn timestamp(now: Now) -> f64 {
+    now.unix.0 as f64 / 1e6
 }
 
 /// The grace period of a kill policy that has one.

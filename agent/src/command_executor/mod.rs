@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "a shell: it reads the clocks for its core")]
 
 mod core;
+mod probe;
 mod process;
 #[cfg(test)]
 mod scenarios;
@@ -12,6 +13,7 @@ mod start;
 use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use api::v1::executor::event;
@@ -20,9 +22,12 @@ use client::Encoding;
 use client::executor::{Calls, Environment, Events, Incoming, connect};
 use model::time::{Now, Time, UnixTime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::core::{Core, Effect, Input, Settings};
 use self::process::Process;
+use crate::checks::core as checks;
+use crate::checks::runner::Runner;
 use crate::containerizer::plan::PATH;
 use crate::containerizer::task::{self, TaskLaunch};
 use crate::duration::parse_ns;
@@ -64,7 +69,7 @@ fn try_run() -> Result<bool, StartupError> {
         Err(_) => GRACE_NS,
     };
     let launch = std::env::var_os(task::VARIABLE).map(|path| TaskLaunch::read(path.as_ref()));
-    let launch = launch.transpose().map_err(StartupError::Launch)?;
+    let launch = launch.transpose().map_err(StartupError::Launch)?.map(Arc::new);
     let settings = Settings {
         executor_id: environment.executor_id.clone(),
         shutdown_grace_ns,
@@ -75,9 +80,11 @@ fn try_run() -> Result<bool, StartupError> {
         // Whoever ends this process by a signal wants the task ended, not orphaned.
         let mut terminate = signal(SignalKind::terminate()).map_err(StartupError::Runtime)?;
         let (calls, events) = connect(environment, Encoding::Protobuf);
+        let path = settings.path.clone();
         let core = Core::new(settings, fastrand::u64(..));
+        let origin = Instant::now();
         let mut shell =
-            Shell { core, calls, events, launch, is_abandoned: false, process: None, origin: Instant::now() };
+            Shell { core, calls, events, launch, path, is_abandoned: false, process: None, probes: None, origin };
         loop {
             let input = tokio::select! {
                 input = hear(&mut shell.events), if !shell.is_abandoned => input,
@@ -85,6 +92,7 @@ fn try_run() -> Result<bool, StartupError> {
                     shell.process = None;
                     Some(Input::Ended { is_success, how })
                 }
+                input = probed(shell.probes.as_mut()) => Some(Input::Checks(input)),
                 _ = terminate.recv() => Some(Input::Shutdown),
                 () = until(shell.origin, shell.core.deadline()) => None,
             };
@@ -101,11 +109,15 @@ struct Shell {
     calls: Calls,
     events: Events,
     /// How the task is to be started, if not as a child like ourselves.
-    launch: Option<TaskLaunch>,
+    launch: Option<Arc<TaskLaunch>>,
     /// Nothing is heard any more.
     is_abandoned: bool,
     /// From its start until it was reaped.
     process: Option<Process>,
+    /// Probes of the task, and their results.
+    probes: Option<(Runner, UnboundedReceiver<checks::Input>)>,
+    /// Where commands are searched for.
+    path: String,
     origin: Instant,
 }
 
@@ -127,8 +139,14 @@ impl Shell {
                 match effect {
                     Effect::Update(status) => self.calls.update(*status),
                     Effect::Start(start) => {
-                        let input = match Process::start(&start, self.launch.as_ref()) {
+                        let input = match Process::start(&start, self.launch.as_deref()) {
                             Ok(process) => {
+                                let place = probe::Place {
+                                    start: *start,
+                                    path: self.path.clone(),
+                                    launch: self.launch.clone().zip(process.handle().ok()),
+                                };
+                                self.probes = Some(Runner::new(probe::commands(place)));
                                 self.process = Some(process);
                                 Input::Started
                             }
@@ -140,6 +158,16 @@ impl Shell {
                     Effect::Signal(signal) => {
                         if let Some(process) = &self.process {
                             process.signal(signal);
+                        }
+                    }
+                    Effect::Probe { which, number, probe } => {
+                        if let Some((runner, _)) = &mut self.probes {
+                            runner.probe(which, number, *probe);
+                        }
+                    }
+                    Effect::CancelProbe { which } => {
+                        if let Some((runner, _)) = &mut self.probes {
+                            runner.cancel(which);
                         }
                     }
                     Effect::Note(text) => print(&text),
@@ -196,6 +224,13 @@ async fn hear(events: &mut Events) -> Option<Input> {
         event::Type::Message | event::Type::Heartbeat | event::Type::Subscribed | event::Type::Unknown => {
             None
         }
+    }
+}
+
+async fn probed(probes: Option<&mut (Runner, UnboundedReceiver<checks::Input>)>) -> checks::Input {
+    match probes {
+        Some((_, results)) => results.recv().await.expect("its runner holds the other end"),
+        None => std::future::pending().await,
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use nix::sched::CloneFlags;
 use nix::sys::signal::{Signal as Number, kill, killpg};
 use nix::unistd::{Pid, getpgid};
 use tokio::io::Interest;
@@ -29,6 +30,8 @@ pub(super) enum ProcessError {
     Execute { program: String, source: SysError },
     #[error("Failed to isolate the task")]
     Isolate(#[source] SysError),
+    #[error("enter the namespaces of the task")]
+    Enter(#[source] nix::errno::Errno),
     #[error("what the agent left to start the task by cannot be used")]
     Launch(#[source] io::Error),
     #[error("the standard streams cannot be handed on")]
@@ -59,6 +62,11 @@ impl Process {
             ProcessError::Watch(source)
         })?;
         Ok(Self { pid: child.pid, watch, start_ticks })
+    }
+
+    /// Means this very process, whatever its number means later.
+    pub(super) fn handle(&self) -> io::Result<OwnedFd> {
+        self.watch.as_fd().try_clone_to_owned()
     }
 
     /// Returns when the process has ended and was reaped: whether it succeeded, and how it ended as far as anybody knows.
@@ -109,25 +117,60 @@ fn execute(start: &Start, source: SysError) -> ProcessError {
 }
 
 fn like_ourselves(start: &Start) -> Result<Child, ProcessError> {
-    let command = Command {
+    let command = command(start, [own(io::stdin())?, own(io::stdout())?, own(io::stderr())?]);
+    spawn(&command, None).map_err(|source| execute(start, source))
+}
+
+/// In this process's folder, as its user, with its variables under those of `start`.
+pub(super) fn command(start: &Start, stdio: [OwnedFd; 3]) -> Command {
+    Command {
         programs: start.programs.clone(),
         args: start.args.clone(),
         env: environment(start),
         directory: c".".into(),
-        stdio: [own(io::stdin())?, own(io::stdout())?, own(io::stderr())?],
+        stdio,
         identity: None,
-    };
-    spawn(&command, None).map_err(|source| execute(start, source))
+    }
 }
 
 /// By an init that does what the agent has left for us, and becomes the command.
 fn by_steps(start: &Start, launch: &TaskLaunch) -> Result<Child, ProcessError> {
+    let stdio = [own(io::stdin())?, own(io::stdout())?, own(io::stderr())?];
+    by_init("task", start, &stdio, |exec| launch.spec(exec))
+}
+
+/// Beside a task that was started by steps, whose first process that is: in the namespaces that it has made, and with the steps
+/// that do not make any. A thread of its own enters them, for there is no way back.
+pub(super) fn beside(
+    task: BorrowedFd<'_>,
+    start: &Start,
+    launch: &TaskLaunch,
+    stdio: &[OwnedFd; 3],
+) -> Result<Child, ProcessError> {
+    let inside = || {
+        let (namespaces, enter) = (CloneFlags::from_bits_retain(launch.namespaces()), ProcessError::Enter);
+        if !namespaces.is_empty() {
+            // Threads share root and working folder, which are about to be others.
+            nix::sched::unshare(CloneFlags::CLONE_FS).map_err(enter)?;
+            nix::sched::setns(task, namespaces).map_err(enter)?;
+        }
+        by_init("probe", start, stdio, |exec| launch.spec_beside(exec))
+    };
+    let joined = std::thread::scope(|scope| scope.spawn(inside).join());
+    joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn by_init(
+    name: &str,
+    start: &Start,
+    [stdin, stdout, stderr]: &[OwnedFd; 3],
+    spec: impl FnOnce(&Exec) -> Option<Vec<u8>>,
+) -> Result<Child, ProcessError> {
     let exec = Exec { programs: start.programs.clone(), args: start.args.clone(), env: environment(start) };
-    let spec = launch.spec(&exec).ok_or(ProcessError::Launch(io::ErrorKind::InvalidData.into()))?;
+    let spec = spec(&exec).ok_or(ProcessError::Launch(io::ErrorKind::InvalidData.into()))?;
     let init = Init::load(Path::new(".")).map_err(ProcessError::Launch)?;
-    let [stdin, stdout, stderr] = [own(io::stdin())?, own(io::stdout())?, own(io::stderr())?];
     let begin = init::Start {
-        name: "task",
+        name,
         spec: &spec,
         // It becomes the command, which has an environment of its own.
         mark: c"INGOT=".into(),

@@ -4,7 +4,7 @@
 //! process table is searched for the container's processes, round after round until a round finds none; see
 //! `sys::processes` for what that can miss.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use tokio::io::Interest;
 
@@ -26,6 +26,19 @@ pub(super) async fn kill_marked(launcher: &Launcher, mark: &Mark) -> std::io::Re
             while !pidfd::has_ended(&watch).map_err(std::io::Error::other)? {
                 watch.event().await?;
             }
+        }
+    }
+}
+
+/// The same on this thread, which it blocks until all have ended: for a few processes that hold nothing.
+pub(crate) fn kill_marked_now(mark: &Mark) -> Result<(), SysError> {
+    loop {
+        let round = kill_round(mark)?;
+        if round.is_empty() {
+            return Ok(());
+        }
+        for process in round {
+            pidfd::wait_for_end(&[process.as_fd()], None)?;
         }
     }
 }

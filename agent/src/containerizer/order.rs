@@ -44,8 +44,7 @@ pub fn steps(plan: &Plan, user: Option<User<'_>>) -> Vec<Step> {
 pub fn task_steps(plan: &Plan, task: &TaskPlan, user: Option<User<'_>>) -> Vec<Step> {
     let TaskPlan { confinement, .. } = task;
     let mut steps = Vec::new();
-    // A process does not change its own PID namespace: that is the executor's.
-    let own = Namespaces { pid: false, ..confinement.namespaces };
+    let own = task_namespaces(task);
     if own != Namespaces::default() {
         steps.push(Step::Unshare(own.flags()));
     }
@@ -53,6 +52,19 @@ pub fn task_steps(plan: &Plan, task: &TaskPlan, user: Option<User<'_>>) -> Vec<S
     steps.extend(program(confinement, &plan.folder, matches!(plan.io, Io::Terminal(_)), user));
     steps.push(Step::Signals);
     steps.extend(last(confinement));
+    steps
+}
+
+/// Those that the task makes for itself. A process does not change its own PID namespace: that is the executor's.
+pub fn task_namespaces(task: &TaskPlan) -> Namespaces {
+    Namespaces { pid: false, ..task.confinement.namespaces }
+}
+
+/// For what is run beside such a task, in its namespaces: all but the program.
+pub fn beside_steps(plan: &Plan, task: &TaskPlan, user: Option<User<'_>>) -> Vec<Step> {
+    let mut steps = program(&task.confinement, &plan.sandbox, user);
+    steps.push(Step::Signals);
+    steps.extend(last(&task.confinement));
     steps
 }
 

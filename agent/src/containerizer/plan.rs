@@ -292,7 +292,8 @@ pub(crate) fn check_variable(name: &str, value: &str) -> Result<(), PlanError> {
     Ok(())
 }
 
-pub(super) fn variable_value(variable: &v1::environment::Variable) -> Result<String, PlanError> {
+/// Of a variable or of a secret that is given by its value.
+pub(crate) fn variable_value(variable: &v1::environment::Variable) -> Result<String, PlanError> {
     let refused = || PlanError::Secret { name: variable.name.clone() };
     if variable.r#type() != v1::environment::variable::Type::Secret {
         return Ok(variable.value().to_owned());

@@ -24,6 +24,12 @@ const NAME: &str = "task";
 pub struct TaskLaunch {
     /// A spec that lacks its last step, base64.
     steps: String,
+    /// The same for what is run beside the task, in its namespaces.
+    #[serde(default)]
+    steps_beside: String,
+    /// Those that the task makes for itself, `CLONE_NEW*`.
+    #[serde(default)]
+    namespaces: i32,
     /// Below the task's own variables.
     defaults: BTreeMap<String, String>,
     /// Above them.
@@ -52,8 +58,12 @@ impl TaskLaunch {
             value: command.value.clone(),
             arguments: command.arguments.clone(),
         });
-        let steps = base64::engine::general_purpose::STANDARD.encode(steps);
-        Self { steps, defaults: task.environment.clone(), environment, command }
+        let encode = |steps| base64::engine::general_purpose::STANDARD.encode(steps);
+        let (steps, beside) = (encode(steps), steps::encode(&order::beside_steps(plan, task, user)));
+        let steps_beside = encode(beside);
+        // The flags of namespaces are below bit 31.
+        let namespaces = order::task_namespaces(task).flags() as i32;
+        Self { steps, steps_beside, namespaces, defaults: task.environment.clone(), environment, command }
     }
 
     pub fn read(path: &Path) -> io::Result<Self> {
@@ -81,10 +91,24 @@ impl TaskLaunch {
 
     /// The whole spec. `None`: it is damaged.
     pub fn spec(&self, exec: &steps::Exec) -> Option<Vec<u8>> {
-        use base64::Engine;
-        let steps = base64::engine::general_purpose::STANDARD.decode(&self.steps).ok()?;
-        Some(steps::completed(steps, exec))
+        completed(&self.steps, exec)
     }
+
+    /// Of a program that is run beside the task, in its namespaces.
+    pub fn spec_beside(&self, exec: &steps::Exec) -> Option<Vec<u8>> {
+        completed(&self.steps_beside, exec)
+    }
+
+    /// To be entered by what is run beside the task: `CLONE_NEW*`.
+    pub fn namespaces(&self) -> i32 {
+        self.namespaces
+    }
+}
+
+fn completed(steps: &str, exec: &steps::Exec) -> Option<Vec<u8>> {
+    use base64::Engine;
+    let steps = base64::engine::general_purpose::STANDARD.decode(steps).ok()?;
+    Some(steps::completed(steps, exec))
 }
 
 /// Writes it where the executor is told to find it, readable to none but the agent's user.

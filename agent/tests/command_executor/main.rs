@@ -121,7 +121,97 @@ fn what_cannot_run_fails_with_a_reason() {
     );
     check_refused(program(None), "Executable is not specified");
     let watched = v1::TaskInfo { health_check: Some(v1::HealthCheck::default()), ..shell("true") };
-    check_refused(watched, "TaskInfo.health_check is not supported");
+    check_refused(watched, "TaskInfo.health_check: HealthCheck must specify 'type'");
+}
+
+fn command_check(line: &str, timeout: f64) -> v1::CheckInfo {
+    let command = v1::CommandInfo { value: Some(line.to_owned()), ..Default::default() };
+    v1::CheckInfo {
+        r#type: Some(v1::check_info::Type::Command.into()),
+        command: Some(v1::check_info::Command { command }),
+        delay_seconds: Some(0.0),
+        interval_seconds: Some(0.02),
+        timeout_seconds: Some(timeout),
+        ..Default::default()
+    }
+}
+
+fn exit_code(status: &v1::TaskStatus) -> Option<i32> {
+    status.check_status.as_ref().and_then(|it| it.command.as_ref()).expect("it is checked").exit_code
+}
+
+#[test]
+fn a_command_check_runs_beside_the_task_and_tells_what_has_changed() {
+    // With the variables of the task, in its folder.
+    let variable = |name: &str, value: &str| v1::environment::Variable {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+        ..Default::default()
+    };
+    let mut task = shell("echo 3 > code; sleep 1000");
+    let command = task.command.as_mut().unwrap();
+    command.environment = Some(v1::Environment { variables: vec![variable("FILE", "code")] });
+    let check = Some(command_check("echo looked >&2; exit $(cat $FILE)", 0.0));
+    let (agent, mut stream, executor) = subscribed(&[]);
+    stream.launch(v1::TaskInfo { check, ..task });
+    for state in [TaskStarting, TaskRunning] {
+        assert_eq!(exit_code(&agent.update(state)), None);
+    }
+    loop {
+        // It may be faster than the task.
+        let told = agent.update(TaskRunning);
+        assert_eq!(told.reason(), v1::task_status::Reason::TaskCheckStatusUpdated);
+        if exit_code(&told) == Some(3) {
+            break;
+        }
+    }
+    std::fs::write(executor.path("new"), "0\n").unwrap();
+    std::fs::rename(executor.path("new"), executor.path("code")).unwrap();
+    assert_eq!(exit_code(&agent.update(TaskRunning)), Some(0));
+    assert!(executor.read("stderr").contains("looked\n"));
+    assert!(agent.has_no_call());
+}
+
+#[test]
+fn a_check_that_takes_too_long_ends_with_all_that_it_has_started() {
+    let line = "sleep 1000 & echo $! > inner; setsid sleep 1000 & echo $! > outer; wait";
+    let check = command_check(&format!("[ -e outer ] && exit 5; {line}"), 0.5);
+    let (agent, mut stream, executor) = subscribed(&[]);
+    stream.launch(v1::TaskInfo { check: Some(check), ..shell("sleep 1000") });
+    agent.update(TaskStarting);
+    agent.update(TaskRunning);
+    // The first comes to nothing, which is no news; the second to something.
+    assert_eq!(exit_code(&agent.update(TaskRunning)), Some(5));
+    for name in ["inner", "outer"] {
+        wait_for_end(executor.wait_for_line(name).parse().unwrap());
+    }
+    let stderr = executor.read("stderr");
+    assert!(stderr.contains("check failed: no result within 0.5 seconds"), "{stderr}");
+}
+
+#[test]
+fn a_task_whose_health_check_fails_is_killed() {
+    let health_check = v1::HealthCheck {
+        r#type: Some(v1::health_check::Type::Command.into()),
+        command: Some(v1::CommandInfo { value: Some("exit 1".to_owned()), ..Default::default() }),
+        delay_seconds: Some(0.0),
+        interval_seconds: Some(0.02),
+        consecutive_failures: Some(2),
+        grace_period_seconds: Some(0.0),
+        ..Default::default()
+    };
+    let (agent, mut stream, mut executor) =
+        running(v1::TaskInfo { health_check: Some(health_check), ..shell("sleep 1000") });
+    for _ in 0..2 {
+        let told = agent.update(TaskRunning);
+        assert_eq!(told.reason(), v1::task_status::Reason::TaskHealthCheckStatusUpdated);
+        assert_eq!(told.healthy, Some(false));
+    }
+    agent.update(TaskKilling);
+    let last = agent.update(TaskKilled);
+    assert_eq!((last.healthy, last.message()), (Some(false), "Command terminated with signal Terminated"));
+    stream.acknowledge(&last);
+    assert_eq!(executor.wait().code(), Some(0));
 }
 
 #[test]

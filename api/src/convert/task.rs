@@ -4,7 +4,7 @@ use model::id::{AgentId, FrameworkId, TaskId};
 use model::task::{TaskInfo, TaskState, TaskStatus};
 
 use super::resources::{self, Format};
-use super::{Error, body, executor, open, status, text};
+use super::{Error, body, check, executor, open, status, text};
 use crate::v1;
 
 /// What is wrong with a task whoever asks for it. The texts are Mesos' (`src/master/validation.cpp`).
@@ -22,6 +22,10 @@ pub enum BadTask {
     KillGrace,
     #[error("Task's `max_completion_time` must be non-negative")]
     CompletionTime,
+    #[error("Task uses invalid check: {0}")]
+    Check(check::BadCheck),
+    #[error("Task uses invalid health check: {0}")]
+    HealthCheck(check::BadCheck),
     #[error("Task uses no resources")]
     NoResources,
     #[error("Resource '{shown}' is invalid: {why}")]
@@ -71,6 +75,8 @@ pub(super) fn own(info: &v1::TaskInfo) -> Result<TaskInfo, Error> {
     if info.max_completion_time.is_some_and(|span| span.nanoseconds < 0) {
         return Err(BadTask::CompletionTime.into());
     }
+    info.check.as_ref().map_or(Ok(()), check::check).map_err(BadTask::Check)?;
+    info.health_check.as_ref().map_or(Ok(()), check::health_check).map_err(BadTask::HealthCheck)?;
     let resources = task_resources(info)?;
     Ok(TaskInfo {
         task_id,

@@ -196,7 +196,7 @@ fn decoded(text: &str) -> Vec<u8> {
 
 /// Where a redirection leads: a reference that the URL before it completes (RFC 3986, section 4.2). Never from TLS to where
 /// there is none.
-fn redirected(from: &http::Uri, location: &str) -> Result<http::Uri, String> {
+pub(crate) fn redirected(from: &http::Uri, location: &str) -> Result<http::Uri, String> {
     let nowhere = || "a redirection to nowhere".to_owned();
     let location = location.split('#').next().unwrap_or_default();
     let scheme = from.scheme_str().ok_or_else(nowhere)?;

@@ -11,7 +11,7 @@
 mod beneath;
 pub mod cache;
 mod extract;
-mod http;
+pub(crate) mod http;
 mod item;
 mod work;
 
