@@ -7,11 +7,13 @@ mod collector;
 mod devices;
 mod fetcher;
 mod limits;
+mod logger;
 
 use crate::bpf::{Options, Pins};
 use crate::config::collector::CollectorFlags;
 use crate::config::fetcher::FetcherFlags;
 use crate::config::limits::LimitFlags;
+use crate::config::logger::LoggerFlags;
 use crate::duration;
 use crate::node::compatibility::Policy;
 use crate::node::settings::Settings;
@@ -136,6 +138,9 @@ pub struct Config {
 
     #[command(flatten)]
     pub collector: CollectorFlags,
+
+    #[command(flatten)]
+    pub logger: LoggerFlags,
 
     /// What is logged, as "info" or "agent=debug,warn"
     #[arg(long, env = "INGOT_LOG", default_value = "info")]
@@ -291,6 +296,7 @@ impl Config {
             ("usage_interval", time(self.usage_interval)),
         ]);
         self.collector.shown(&mut flags);
+        self.logger.shown(&mut flags);
         self.limits.shown(&mut flags);
         self.fetcher.shown(&self.work_dir, &mut flags);
         if let Some(resources) = &self.resources {
@@ -337,6 +343,11 @@ mod tests {
             ("--attributes=rack", ["--attributes", "rack", "such as 'rack:r1"]),
             ("--bpf-containers-max=0", ["--bpf-containers-max", "'0'", "1..=1000000"]),
             ("--fetcher-cache-size=2", ["--fetcher-cache-size", "'2'", "such as '2GB'"]),
+            ("--container-logger=syslog", ["--container-logger", "syslog", "sandbox, rotating"]),
+            (
+                "--container-logger-max-stdout-size=1KB",
+                ["--container-logger-max-stdout-size", "1KB", "4096B or more"],
+            ),
             ("--gc-disk-headroom=1.5", ["--gc-disk-headroom", "'1.5'", "0 to 1"]),
             ("--cgroups-cpuset-cpus=3-1", ["--cgroups-cpuset-cpus", "3-1", "such as '0-3,8'"]),
             ("--cgroups-io-max=8:0 rbps=0", ["--cgroups-io-max", "rbps=0", "wiops=120"]),

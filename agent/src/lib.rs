@@ -16,6 +16,7 @@ pub mod duration;
 mod executor_api;
 pub mod http;
 pub mod link;
+pub mod logger;
 pub mod node;
 pub mod runtime;
 pub mod sampler;

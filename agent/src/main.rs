@@ -1,10 +1,11 @@
-//! The agent's program: flags, log, run. It is also the executors of commands and of task groups, which it starts itself,
-//! and the doctor of its machine.
+//! The agent's program: flags, log, run. It is also the executors of commands and of task groups and the container logger,
+//! which it starts itself, and the doctor of its machine.
 
 use agent::command_executor;
 use agent::config::Config;
 use agent::default_executor;
 use agent::doctor;
+use agent::logger;
 use agent::runtime;
 use clap::Parser;
 use std::io::IsTerminal as _;
@@ -18,6 +19,12 @@ fn main() -> ExitCode {
     }
     if std::env::args().nth(1).as_deref() == Some("default-executor") {
         return default_executor::run();
+    }
+    if std::env::args().nth(1).as_deref() == Some(logger::SUBCOMMAND) {
+        return match std::env::args_os().nth(2) {
+            Some(work_dir) => logger::run(work_dir.as_ref()),
+            None => ExitCode::from(2),
+        };
     }
     if std::env::args().nth(1).as_deref() == Some("doctor") {
         return doctor::run();

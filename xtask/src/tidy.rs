@@ -33,7 +33,7 @@ pub(crate) const HOMES: &[(&str, &[&str])] = &[
     ("aya", &["agent/src/bpf"]),
     ("aya_ebpf", &["agent-ebpf"]),
     ("cgroups_rs", &["agent/src/cgroup"]),
-    ("io_uring", &["agent/src/sampler", "agent/tests/privileged/workload.rs"]),
+    ("io_uring", &["agent/src/sampler", "agent/src/logger", "agent/tests/privileged/workload.rs"]),
     // The runtime owns the ring; the shells it drives do their file and socket work on it.
     ("tokio_uring", &["agent/src/runtime", "agent/src/checkpoint", "agent/src/link", "agent/src/main.rs"]),
     ("capnp", &["capnp"]),
@@ -84,6 +84,9 @@ pub(crate) const CORES: &[&str] = &[
     "agent/src/accounting",
     "agent/src/duration.rs",
     "agent/src/estimator",
+    "agent/src/logger/rotation.rs",
+    "agent/src/logger/settings.rs",
+    "agent/src/size.rs",
     // Compiled into the agent as `containerizer::{record, spec}`.
     "agent/init/record.rs",
     "agent/init/spec.rs",

@@ -20,7 +20,7 @@ use super::init::{self, Init, NotRun, Runtime};
 use super::io::{self, Ends};
 use super::nested;
 use super::order::{User, steps};
-use super::plan::Plan;
+use super::plan::{Io, Output, Plan};
 use super::sandbox::{self, SandboxError};
 use super::steps::{Step, encode};
 use super::task;
@@ -28,6 +28,7 @@ use crate::bpf::hold::HoldError;
 use crate::cgroup::CgroupError;
 use crate::cgroup::container::Container;
 use crate::cgroup::hierarchy::Tree;
+use crate::logger::{pipes, ticket::Ticket};
 use crate::sys::clone::Child;
 use crate::sys::identity::Identity;
 use crate::sys::processes::{self, Mark, Stat, Table};
@@ -44,6 +45,8 @@ pub enum LaunchError {
     Sandbox(#[from] SandboxError),
     #[error("the cgroup cannot be made")]
     Cgroup(#[from] CgroupError),
+    #[error("make the pipes that the container prints into")]
+    Output(#[source] std::io::Error),
     #[error("make the container's folder {}", path.display())]
     Runtime { path: PathBuf, source: std::io::Error },
     #[error("its input and output")]
@@ -180,6 +183,7 @@ pub(super) fn find_first(cgroup: Option<&Container>, sandbox: &std::path::Path) 
 pub(super) fn prepare(plan: Plan, tree: Option<&Tree>, held: &Held) -> Result<Prepared, LaunchError> {
     let identity = plan.user.as_deref().map(find_user).transpose()?.flatten();
     let files = make_sandbox(&plan, identity.as_ref())?;
+    let files = rotated(&plan, identity.as_ref(), files)?;
     let io::Made { programs, ends } =
         io::make(plan.io, &files, identity.as_ref()).map_err(LaunchError::Io)?;
     let runtime = Runtime::of(&plan.runtime);
@@ -225,6 +229,23 @@ fn make_sandbox(plan: &Plan, owner: Option<&Identity>) -> Result<[OwnedFd; 3], S
     };
     let folder = sandbox::create_nested(outermost, &plan.sandbox, owner)?;
     sandbox::open_stdio(&sandbox::path_of(&folder), owner)
+}
+
+/// Where output goes by way of the logger, its files are there from the start all the same.
+fn rotated(
+    plan: &Plan,
+    owner: Option<&Identity>,
+    files: [OwnedFd; 3],
+) -> Result<[OwnedFd; 3], LaunchError> {
+    let Some(Output { folder, settings }) = plan.output.as_ref().filter(|_| plan.io == Io::Files) else {
+        return Ok(files);
+    };
+    let own = || (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    let (uid, gid) = owner.map_or_else(own, |it| (it.uid, it.gid));
+    let ticket = Ticket { sandbox: plan.sandbox.clone(), uid, gid, settings: *settings };
+    let pipes = pipes::open(folder, plan.container_id.as_str(), &ticket).map_err(LaunchError::Output)?;
+    let ([stdin, ..], [stdout, stderr]) = (files, pipes);
+    Ok([stdin, stdout, stderr])
 }
 
 /// `None`: it is who we are, and nothing is to be switched.

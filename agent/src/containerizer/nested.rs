@@ -16,7 +16,7 @@ use api::v1;
 use model::id::{ContainerId, check_id};
 
 use super::isolation::confinement::Confinement;
-use super::plan::{self, Io, PATH, Plan, PlanError};
+use super::plan::{self, Io, Output, PATH, Plan, PlanError};
 
 /// The name, in a container's sandbox and in its own folder, of the folder in which those are that are nested in it.
 pub const NESTED: &str = "containers";
@@ -144,6 +144,12 @@ pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
     let (programs, args) = plan::program(command, &environment["PATH"])?;
     let user = command.user.as_ref().filter(|user| !user.is_empty() && *switch_user);
     let io = plan::terminal(*container).unwrap_or(if *is_session { Io::Pipes } else { Io::Files });
+    let output = match &parent.output {
+        Some(Output { folder, settings }) => {
+            Some(Output { folder: folder.clone(), settings: settings.with(&environment)? })
+        }
+        None => None,
+    };
     Ok(Plan {
         container_id: place.container_id(),
         runtime: parent.runtime.join(NESTED).join(id),
@@ -158,6 +164,7 @@ pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
         user: user.cloned().or_else(|| parent.user.clone()),
         uris: command.uris.clone(),
         limits: parent.limits.clone(),
+        output,
         confinement: Confinement::default(),
         task: None,
     })
@@ -227,6 +234,7 @@ mod tests {
             user: Some(text("nobody")),
             uris: Vec::new(),
             limits: crate::containerizer::limits::limits(&[], &Default::default()),
+            output: None,
             confinement: Confinement::default(),
             task: None,
         }

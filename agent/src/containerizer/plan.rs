@@ -14,6 +14,7 @@ use super::limits::{LimitPolicy, Share, limits};
 use super::nested;
 use crate::cgroup::knobs::Limits;
 use crate::duration::show_ms;
+use crate::logger::settings::{Settings, SettingsError};
 
 /// What the agent knows of itself that an executor is told or measured by. The same for all containers.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub struct Agent {
     /// The operator's, for every executor; the framework's own override them.
     pub environment: BTreeMap<String, String>,
     pub limits: LimitPolicy,
+    /// How the output of containers is rotated; `None`: it is not.
+    pub logger: Option<Settings>,
 }
 
 /// One executor to be run.
@@ -75,6 +78,8 @@ pub struct Plan {
     pub user: Option<String>,
     pub uris: Vec<v1::command_info::Uri>,
     pub limits: Limits,
+    /// What its output is rotated by; `None`: it goes into plain files.
+    pub output: Option<Output>,
     /// How the container is kept apart from others.
     pub confinement: Confinement,
     /// Where the command executor is to start its task otherwise than as a child like itself.
@@ -135,6 +140,14 @@ impl Window {
     }
 }
 
+/// A container's output, when it goes by way of the logger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The logger's.
+    pub folder: PathBuf,
+    pub settings: Settings,
+}
+
 /// What a framework asked for and cannot have. Becomes the message of TASK_FAILED.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
@@ -152,6 +165,8 @@ pub enum PlanError {
     VariableName { name: String },
     #[error("environment variable '{name}': only secrets given by value are supported")]
     Secret { name: String },
+    #[error("environment variable {0}")]
+    Logger(#[from] SettingsError),
     #[error("{field} is not supported")]
     Unsupported { field: &'static str },
 }
@@ -180,6 +195,11 @@ pub fn runtime_directories(work_dir: &Path) -> PathBuf {
     work_dir.join("containers")
 }
 
+/// Where the logger finds what it is to write.
+pub fn logger_directory(work_dir: &Path) -> PathBuf {
+    work_dir.join("logger")
+}
+
 pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
     let executor = request.executor;
     refuse_unsupported(executor.container.as_ref())?;
@@ -193,6 +213,8 @@ pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
     let sandbox = runs.join(request.container_id.as_str());
     let environment = environment(agent, request, command, &sandbox)?;
     let (programs, args) = program(command, &environment["PATH"])?;
+    let settings = agent.logger.map(|usual| usual.with(&environment)).transpose()?;
+    let output = settings.map(|settings| Output { folder: logger_directory(&agent.work_dir), settings });
     let user = command.user.as_deref().filter(|user| !user.is_empty()).unwrap_or(request.framework_user);
     Ok(Plan {
         container_id: request.container_id.clone(),
@@ -207,6 +229,7 @@ pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
         environment,
         user: agent.switch_user.then(|| user.to_owned()),
         uris: command.uris.clone(),
+        output,
         limits: limits(request.shares, &agent.limits),
         confinement: Confinement::default(),
         task: None,
@@ -405,6 +428,7 @@ mod tests {
             subscription_backoff_max_ms: 2000,
             environment: BTreeMap::new(),
             limits: LimitPolicy::default(),
+            logger: None,
         }
     }
 
@@ -495,6 +519,23 @@ mod tests {
         {
             assert_eq!(environment[name], value, "{name}");
         }
+    }
+
+    #[test]
+    fn output_is_rotated_as_the_operator_says_or_the_task() {
+        let agent = Agent { logger: Some(Settings::default()), ..agent() };
+        let with = |name: &str| {
+            let variables = vec![variable(name, "1MB")];
+            let environment = Some(v1::Environment { variables });
+            plan_of(&agent, &executor(v1::CommandInfo { environment, ..shell("true") }), false)
+        };
+        let output =
+            with("CONTAINER_LOGGER_MAX_STDERR_SIZE").expect("it can be run").output.expect("a logger");
+        assert_eq!(output.folder, Path::new("/var/lib/mesos/agents/0/logger"));
+        assert_eq!(output.settings.stderr.size_max_bytes, 1 << 20);
+        let refused = with("CONTAINER_LOGGER_SIZE").expect_err("no such setting").to_string();
+        let expect = "environment variable CONTAINER_LOGGER_SIZE is not a setting of the container logger";
+        assert_eq!(refused, expect);
     }
 
     #[test]

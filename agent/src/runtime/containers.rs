@@ -450,6 +450,7 @@ impl Agent {
             subscription_backoff_max_ms: config.executor_reregistration_timeout,
             environment: config.executor_environment_variables.0.clone(),
             limits: self.limit_policy(),
+            logger: self.config.logger.settings(),
         }
     }
 

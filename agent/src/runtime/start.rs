@@ -6,8 +6,10 @@ use crate::checkpoint::layout::Meta;
 use crate::checkpoint::load::{self, LoadError, Loaded};
 use crate::checkpoint::store::Store;
 use crate::config::{Config, Isolation, LOOPBACK, MESOS_VERSION, Switch};
+use crate::containerizer::plan::logger_directory;
 use crate::containerizer::service::Containerizer;
 use crate::executor_api;
+use crate::logger;
 use crate::node::Node;
 use crate::node::compatibility::{self, Change};
 use crate::node::effect::{Effect, Ending, Record};
@@ -263,6 +265,12 @@ impl Agent {
             agent.keep_collecting(ended).await;
         });
         tokio::task::spawn_local(self.clone().keep_watching_disk());
+        if self.needs_logger() {
+            let agent = self.clone();
+            tokio::task::spawn_local(async move {
+                logger::supervisor::keep(&agent.program, &agent.config.work_dir).await;
+            });
+        }
         tokio::task::spawn_local(self.clone().keep_time());
         tokio::task::spawn_local(self.clone().measure());
         self.watch_ends();
@@ -270,6 +278,14 @@ impl Agent {
         self.counts.recovery_secs.set(self.now().time.0 as f64 / 1e9);
         self.input(Input::Start);
         Ok(())
+    }
+
+    /// It rotates, or did in an earlier life, and containers of that are left.
+    fn needs_logger(&self) -> bool {
+        let has_tickets =
+            |mut entries: std::fs::ReadDir| entries.any(|entry| entry.is_ok_and(|it| it.path().is_dir()));
+        let folder = logger_directory(&self.config.work_dir);
+        self.config.logger.settings().is_some() || std::fs::read_dir(folder).is_ok_and(has_tickets)
     }
 
     async fn until_the_end(self: Rc<Self>, signals: &mut Signals) -> Result<(), StartError> {

@@ -74,6 +74,7 @@ impl Scene {
             subscription_backoff_max_ms: 2000,
             environment: BTreeMap::new(),
             limits: LimitPolicy::default(),
+            logger: None,
         };
         let cgroup = containerizer.cgroup_root().map(Path::to_owned);
         Self { containerizer, agent, cgroup, folder }

@@ -14,10 +14,12 @@ mod master;
 mod needs;
 
 mod api;
+mod checks;
 mod faults;
 mod files;
 mod life;
 mod limits;
+mod logger;
 mod nested;
 mod restart;
 mod survival;
