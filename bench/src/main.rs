@@ -6,6 +6,7 @@ mod allocations;
 mod clock;
 mod daemons;
 mod launch;
+mod logger;
 mod offers;
 mod report;
 mod workload;
@@ -30,6 +31,8 @@ enum Scenario {
     Accounting(accounting::Arguments),
     /// One agent's containers: how many a second, how soon one runs, what each costs, how soon a killed agent is back.
     Launch(launch::Arguments),
+    /// Containers' output: what it costs to have it rotated.
+    Logger(logger::Arguments),
     /// What runs inside the measured containers.
     #[command(subcommand, hide = true)]
     Workload(workload::Workload),
@@ -43,7 +46,7 @@ fn main() -> anyhow::Result<()> {
     match arguments.scenario {
         Scenario::Workload(workload) => return workload::run(workload),
         Scenario::Janitor => return accounting::janitor::run(),
-        Scenario::Offers(_) | Scenario::Accounting(_) | Scenario::Launch(_) => {}
+        Scenario::Offers(_) | Scenario::Accounting(_) | Scenario::Launch(_) | Scenario::Logger(_) => {}
     }
     if cfg!(debug_assertions) {
         eprintln!("ingot-bench: built without optimisation; run `cargo run --release -p bench -- ...`");
@@ -52,6 +55,7 @@ fn main() -> anyhow::Result<()> {
         Scenario::Offers(arguments) => offers::run(&arguments)?,
         Scenario::Accounting(arguments) => accounting::run(&arguments)?,
         Scenario::Launch(arguments) => launch::run(&arguments)?,
+        Scenario::Logger(arguments) => logger::run(&arguments)?,
         Scenario::Workload(_) | Scenario::Janitor => unreachable!("both returned above"),
     };
     if arguments.json {

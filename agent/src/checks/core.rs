@@ -143,7 +143,7 @@ impl Checks {
     pub(crate) fn of(task: &v1::TaskInfo) -> Self {
         let check = task.check.as_ref().and_then(|asked| {
             let empty = no_result(asked);
-            Some(Check { track: Track::new(of_check(asked)?), last: empty.clone(), empty })
+            Some(Check { track: Track::new(of_check(asked)?), last: empty, empty })
         });
         let health = task.health_check.as_ref().and_then(|asked| {
             Some(Health {
@@ -231,7 +231,7 @@ impl Checks {
         if !track.ended(now, number) {
             return;
         }
-        let mut status = empty.clone();
+        let mut status = *empty;
         match outcome {
             Outcome::Exit(code) => {
                 status.command = Some(v1::check_status_info::Command { exit_code: Some(code) });
@@ -248,7 +248,7 @@ impl Checks {
             }
         }
         if status != *last {
-            *last = status.clone();
+            *last = status;
             effects.push(Effect::Checked(Box::new(status)));
         }
     }

@@ -117,7 +117,7 @@ pub(crate) struct Core {
 #[derive(Debug)]
 enum Phase {
     Waiting,
-    Task(Task),
+    Task(Box<Task>),
     Told(Told),
     Over,
 }
@@ -316,7 +316,8 @@ impl Core {
     fn launch(&mut self, now: Now, task: &v1::TaskInfo, effects: &mut Vec<Effect>) {
         let ours = match &self.phase {
             Phase::Waiting => return self.begin(now, task, effects),
-            Phase::Task(Task { id, .. }) | Phase::Told(Told { task_id: id, .. }) => id,
+            Phase::Task(task) => &task.id,
+            Phase::Told(told) => &told.task_id,
             Phase::Over => return,
         };
         if *ours == task.task_id {
@@ -341,7 +342,7 @@ impl Core {
             }
         };
         let max_ns = task.max_completion_time.as_ref().map_or(0, nanoseconds);
-        self.phase = Phase::Task(Task {
+        self.phase = Phase::Task(Box::new(Task {
             id: task.task_id.clone(),
             kill_grace_ns: task.kill_policy.as_ref().and_then(grace_ns),
             runs: false,
@@ -351,7 +352,7 @@ impl Core {
             checks: Checks::of(task),
             running: v1::TaskStatus::default(),
             is_unhealthy: false,
-        });
+        }));
         effects.push(Effect::Start(Box::new(start)));
     }
 
@@ -498,7 +499,7 @@ impl Core {
             ..v1::TaskStatus::default()
         };
         let unchecked = self.unchecked.as_ref().filter(|(id, _)| id == task_id);
-        status.check_status = unchecked.map(|(_, status)| status.clone());
+        status.check_status = unchecked.map(|(_, status)| *status);
         status.set_state(state);
         status.set_source(Source::Executor);
         status

@@ -83,8 +83,17 @@ fn try_run() -> Result<bool, StartupError> {
         let path = settings.path.clone();
         let core = Core::new(settings, fastrand::u64(..));
         let origin = Instant::now();
-        let mut shell =
-            Shell { core, calls, events, launch, path, is_abandoned: false, process: None, probes: None, origin };
+        let mut shell = Shell {
+            core,
+            calls,
+            events,
+            launch,
+            path,
+            is_abandoned: false,
+            process: None,
+            probes: None,
+            origin,
+        };
         loop {
             let input = tokio::select! {
                 input = hear(&mut shell.events), if !shell.is_abandoned => input,

@@ -67,9 +67,11 @@ impl Running {
         };
         let streams = streams().map_err(|error| format!("its streams cannot be made: {error}"))?;
         let child = match &place.launch {
-            None => spawn(&process::command(&start, streams), None).map_err(|error| format!("execute: {error}"))?,
-            Some((launch, task)) => process::beside(task.as_fd(), &start, launch, &streams)
-                .map_err(|error| message(&error))?,
+            None => spawn(&process::command(&start, streams), None)
+                .map_err(|error| format!("execute: {error}"))?,
+            Some((launch, task)) => {
+                process::beside(task.as_fd(), &start, launch, &streams).map_err(|error| message(&error))?
+            }
         };
         let leader_start_ticks = processes::stat(child.pid).map_or(0, |stat| stat.start_ticks);
         let mark = Mark { leader: child.pid, leader_start_ticks, environment };

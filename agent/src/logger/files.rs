@@ -83,8 +83,8 @@ impl Sandbox {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         match renameat(&*self.folder, from, &*self.folder, to) {
-            Err(Errno::EISDIR | Errno::ENOTEMPTY | Errno::EEXIST) => {
-                // A folder in the place of one of ours.
+            Err(Errno::EISDIR | Errno::ENOTDIR | Errno::ENOTEMPTY | Errno::EEXIST) => {
+                // A folder in the place of one of ours, or the other way round.
                 self.remove(to)?;
                 Ok(renameat(&*self.folder, from, &*self.folder, to)?)
             }
