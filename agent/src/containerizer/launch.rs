@@ -232,11 +232,7 @@ fn make_sandbox(plan: &Plan, owner: Option<&Identity>) -> Result<[OwnedFd; 3], S
 }
 
 /// Where output goes by way of the logger, its files are there from the start all the same.
-fn rotated(
-    plan: &Plan,
-    owner: Option<&Identity>,
-    files: [OwnedFd; 3],
-) -> Result<[OwnedFd; 3], LaunchError> {
+fn rotated(plan: &Plan, owner: Option<&Identity>, files: [OwnedFd; 3]) -> Result<[OwnedFd; 3], LaunchError> {
     let Some(Output { folder, settings }) = plan.output.as_ref().filter(|_| plan.io == Io::Files) else {
         return Ok(files);
     };

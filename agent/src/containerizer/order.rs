@@ -62,7 +62,7 @@ pub fn task_namespaces(task: &TaskPlan) -> Namespaces {
 
 /// For what is run beside such a task, in its namespaces: all but the program.
 pub fn beside_steps(plan: &Plan, task: &TaskPlan, user: Option<User<'_>>) -> Vec<Step> {
-    let mut steps = program(&task.confinement, &plan.sandbox, user);
+    let mut steps = program(&task.confinement, &plan.folder, false, user);
     steps.push(Step::Signals);
     steps.extend(last(&task.confinement));
     steps
