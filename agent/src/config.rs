@@ -8,6 +8,7 @@ mod devices;
 mod fetcher;
 mod limits;
 mod logger;
+mod offered;
 
 use crate::bpf::{Options, Pins};
 use crate::config::collector::CollectorFlags;
@@ -52,12 +53,13 @@ pub struct Config {
     #[arg(long, alias = "work_dir", env = "MESOS_WORK_DIR", default_value = "/var/lib/ingot/agent")]
     pub work_dir: PathBuf,
 
-    /// What tasks may use, as "cpus:4;mem:1024;disk:10240;ports:[31000-32000]"; what is not named is found out
-    #[arg(long, env = "MESOS_RESOURCES", value_parser = |text: &str| text.parse::<Resources>().map_err(|e| e.to_string()))]
+    /// What tasks may use, as "cpus:4;mem:1024;disk:10240;ports:[31000-32000];names:{a,b}", or as JSON, or the path of a file
+    /// that says so; what is not named is found out
+    #[arg(long, env = "MESOS_RESOURCES", value_parser = offered::parse_resources)]
     pub resources: Option<Resources>,
 
-    /// What frameworks may choose this agent by, as "rack:r1;zone:a"
-    #[arg(long, env = "MESOS_ATTRIBUTES", default_value = "", value_parser = parse_attributes)]
+    /// What frameworks may choose this agent by, as "rack:r1;cores:8;disks:[1-4]", or the path of a file that says so
+    #[arg(long, env = "MESOS_ATTRIBUTES", default_value = "", value_parser = offered::parse_attributes)]
     pub attributes: Attributes,
 
     /// Role that resources without one are reserved for; "*": nobody
@@ -188,11 +190,6 @@ fn parse_master(text: &str) -> Result<String, String> {
         Ok(1..) if !host.is_empty() => Ok(text.to_owned()),
         _ => Err(bad.to_owned()),
     }
-}
-
-fn parse_attributes(text: &str) -> Result<Attributes, String> {
-    let list = api::convert::agent::attributes(text).map_err(|error| error.to_string())?;
-    Ok(Attributes { text: text.to_owned(), list })
 }
 
 fn parse_role(text: &str) -> Result<Role, String> {
