@@ -8,10 +8,13 @@ use crate::spec::{REPORT_FD, wide};
 /// include/uapi/linux/prctl.h
 const PR_SET_KEEPCAPS: usize = 8;
 const PR_CAPBSET_DROP: usize = 24;
+const PR_SET_SECUREBITS: usize = 28;
 const PR_SET_NO_NEW_PRIVS: usize = 38;
 const PR_CAP_AMBIENT: usize = 47;
 const PR_CAP_AMBIENT_RAISE: usize = 2;
 const PR_CAP_AMBIENT_CLEAR_ALL: usize = 4;
+/// include/uapi/linux/securebits.h
+const SECBIT_NOROOT: usize = 1;
 /// include/uapi/linux/capability.h: sets of 64 bits, in two halves.
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
 const CAPABILITIES_COUNT: usize = 64;
@@ -80,19 +83,17 @@ pub fn keep_capabilities() -> Result<(), Errno> {
 
 /// Those that go through an exec without being root's are the ambient ones; for that they have to be inheritable.
 pub fn capabilities(payload: &[u8]) -> Result<(), Errno> {
-    let permitted = wide(payload, 0).ok_or(EINVAL)?;
-    let ambient = wide(payload, 8).ok_or(EINVAL)?;
-    let header = [CAPABILITY_VERSION_3, 0];
-    let half = |set: u64, at: usize| (set >> (32 * at)) as u32;
-    let mut data = [0; 6];
-    for at in 0..2 {
-        data[3 * at] = half(permitted, at);
-        data[3 * at + 1] = half(permitted, at);
-        data[3 * at + 2] = half(ambient, at);
+    let set = wide(payload, 0).ok_or(EINVAL)?;
+    if wide(payload, 8).ok_or(EINVAL)? == 1 {
+        plain(number::PRCTL, [PR_SET_SECUREBITS, SECBIT_NOROOT, 0, 0, 0])?;
     }
+    let header = [CAPABILITY_VERSION_3, 0];
+    // Effective, permitted, inheritable: the lower halves, then the upper ones.
+    let [low, high] = [set as u32, (set >> 32) as u32];
+    let data = [low, low, low, high, high, high];
     plain(number::CAPSET, [header.as_ptr() as usize, data.as_ptr() as usize])?;
     plain(number::PRCTL, [PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0])?;
-    for capability in (0..CAPABILITIES_COUNT).filter(|it| ambient >> it & 1 == 1) {
+    for capability in (0..CAPABILITIES_COUNT).filter(|it| set >> it & 1 == 1) {
         plain(number::PRCTL, [PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0])?;
     }
     Ok(())

@@ -19,6 +19,7 @@ pub(crate) mod number {
     pub const EXECVE: usize = 59;
     pub const EXIT_GROUP: usize = 231;
     pub const FCHDIR: usize = 81;
+    pub const FCHOWNAT: usize = 260;
     pub const FCNTL: usize = 72;
     pub const FSCONFIG: usize = 431;
     pub const FSMOUNT: usize = 432;
@@ -52,6 +53,7 @@ pub(crate) mod number {
     pub const SETRESUID: usize = 117;
     pub const SETSID: usize = 112;
     pub const SOCKET: usize = 41;
+    pub const STATX: usize = 332;
     pub const SYMLINKAT: usize = 266;
     pub const UMASK: usize = 95;
     pub const UMOUNT2: usize = 166;
@@ -70,6 +72,7 @@ pub(crate) mod number {
     pub const EXECVE: usize = 221;
     pub const EXIT_GROUP: usize = 94;
     pub const FCHDIR: usize = 50;
+    pub const FCHOWNAT: usize = 54;
     pub const FCNTL: usize = 25;
     pub const FSCONFIG: usize = 431;
     pub const FSMOUNT: usize = 432;
@@ -103,6 +106,7 @@ pub(crate) mod number {
     pub const SETRESUID: usize = 147;
     pub const SETSID: usize = 157;
     pub const SOCKET: usize = 198;
+    pub const STATX: usize = 291;
     pub const SYMLINKAT: usize = 36;
     pub const UMASK: usize = 166;
     pub const UMOUNT2: usize = 39;

@@ -6,7 +6,7 @@ use core::ffi::CStr;
 
 use crate::kernel::{self, EINVAL, ENOENT, ENOTDIR, Errno, number, plain};
 use crate::spec::{
-    self, ATTACH_FILE, ATTACH_MAKE, ATTACH_NO_LINKS, SLOTS_MAX, TREE_RECURSIVE, wide,
+    self, ATTACH_MAKE, ATTACH_NO_LINKS, ATTACH_OPTIONAL, SLOTS_MAX, TREE_MAKE, TREE_OPTIONAL, TREE_RECURSIVE, wide,
 };
 
 /// include/uapi/linux/fcntl.h: relative to the working folder.
@@ -50,10 +50,11 @@ impl Slots {
         Ok(())
     }
 
-    fn take(&mut self, payload: &[u8]) -> Result<Fd, Errno> {
+    /// `None`: there is nothing in it.
+    fn take(&mut self, payload: &[u8]) -> Result<Option<Fd>, Errno> {
         let slot = spec::number(payload, 0).ok_or(EINVAL)?;
         let fd = core::mem::replace(self.0.get_mut(slot as usize).ok_or(EINVAL)?, -1);
-        if fd < 0 { Err(EINVAL) } else { Ok(Fd(fd)) }
+        Ok((fd >= 0).then_some(Fd(fd)))
     }
 }
 
@@ -117,11 +118,16 @@ pub fn mount(payload: &[u8]) -> Result<(), Errno> {
     plain(number::MOUNT, [at(source), at(target), at(kind), flags as usize, at(data)]).map(drop)
 }
 
-pub fn tree(payload: &[u8], slots: &mut Slots) -> Result<(), Errno> {
-    let is_recursive = spec::number(payload, 4).ok_or(EINVAL)? & TREE_RECURSIVE != 0;
+pub fn tree(payload: &mut [u8], slots: &mut Slots) -> Result<(), Errno> {
+    let flags = spec::number(payload, 4).ok_or(EINVAL)?;
     let attributes = wide(payload, 8).ok_or(EINVAL)?;
-    let path = texts(payload, 16)?.expect()?;
-    let mount = copy(path, is_recursive)?;
+    let place = Place { header_bytes: 16, resolve: 0, makes: (flags & TREE_MAKE != 0).then_some(Kind::Folder) };
+    let source = match place.open(payload) {
+        Err(ENOENT) if flags & TREE_OPTIONAL != 0 => return Ok(()),
+        found => found?,
+    };
+    let is_recursive = flags & TREE_RECURSIVE != 0;
+    let mount = copy(source.number(), c"", is_recursive)?;
     if attributes != 0 {
         set_attributes(&mount, attributes, is_recursive)?;
     }
@@ -129,9 +135,9 @@ pub fn tree(payload: &[u8], slots: &mut Slots) -> Result<(), Errno> {
 }
 
 /// What lies there, mounted once more and nowhere yet.
-fn copy(path: &CStr, is_recursive: bool) -> Result<Fd, Errno> {
-    let flags = OPEN_TREE_CLONE | O_CLOEXEC as usize | if is_recursive { AT_RECURSIVE } else { 0 };
-    plain(number::OPEN_TREE, [AT_FDCWD, at(path), flags]).map(Fd::of)
+fn copy(base: usize, path: &CStr, is_recursive: bool) -> Result<Fd, Errno> {
+    let flags = OPEN_TREE_CLONE | O_CLOEXEC as usize | AT_EMPTY_PATH | if is_recursive { AT_RECURSIVE } else { 0 };
+    plain(number::OPEN_TREE, [base, at(path), flags]).map(Fd::of)
 }
 
 fn set_attributes(mount: &Fd, attributes: u64, is_recursive: bool) -> Result<(), Errno> {
@@ -162,21 +168,53 @@ fn make_filesystem(context: &Fd, attributes: usize) -> Result<Fd, Errno> {
 }
 
 pub fn attach(payload: &mut [u8], slots: &mut Slots) -> Result<(), Errno> {
-    let mount = slots.take(payload)?;
     let flags = spec::number(payload, 4).ok_or(EINVAL)?;
-    let base = texts(payload, 8)?.expect()?;
-    let path_begin = 8 + base.count_bytes() + 1;
-    let is_root = base == c"/";
-    let base = open(AT_FDCWD, base, O_PATH | O_DIRECTORY, 0)?;
-    let resolve = RESOLVE_NO_MAGICLINKS
-        | if is_root { RESOLVE_IN_ROOT } else { RESOLVE_BENEATH }
-        | if flags & ATTACH_NO_LINKS != 0 { RESOLVE_NO_SYMLINKS } else { 0 };
-    let path = payload.get_mut(path_begin..).ok_or(EINVAL)?;
-    let found = match open(base.number(), first_text(path)?, O_PATH, resolve) {
-        Err(ENOENT) if flags & ATTACH_MAKE != 0 => make(&base, path, resolve, flags & ATTACH_FILE != 0),
-        found => found,
-    }?;
-    move_to(&mount, &found)
+    let is_optional = flags & ATTACH_OPTIONAL != 0;
+    let mount = match slots.take(payload)? {
+        Some(mount) => mount,
+        None if is_optional => return Ok(()),
+        None => return Err(EINVAL),
+    };
+    let resolve = if flags & ATTACH_NO_LINKS != 0 { RESOLVE_NO_SYMLINKS } else { 0 };
+    let makes = (flags & ATTACH_MAKE != 0).then(|| match open(mount.number(), c".", O_PATH | O_DIRECTORY, 0) {
+        Ok(_) => Kind::Folder,
+        Err(_) => Kind::File,
+    });
+    match (Place { header_bytes: 8, resolve, makes }).open(payload) {
+        Err(ENOENT) if is_optional => Ok(()),
+        place => move_to(&mount, &place?),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    File,
+    Folder,
+}
+
+/// Two texts of a payload: a folder to be trusted, and a place below it.
+struct Place {
+    /// What stands before them.
+    header_bytes: usize,
+    resolve: u64,
+    /// What is made of it if it is not there.
+    makes: Option<Kind>,
+}
+
+impl Place {
+    fn open(&self, payload: &mut [u8]) -> Result<Fd, Errno> {
+        let base = texts(payload, self.header_bytes)?.expect()?;
+        let path_begin = self.header_bytes + base.count_bytes() + 1;
+        // From the root on there is nothing to lead out to, and absolute links are as good as any.
+        let below = if base == c"/" { RESOLVE_IN_ROOT } else { RESOLVE_BENEATH };
+        let resolve = self.resolve | below | RESOLVE_NO_MAGICLINKS;
+        let base = open(AT_FDCWD, base, O_PATH | O_DIRECTORY, 0)?;
+        let path = payload.get_mut(path_begin..).ok_or(EINVAL)?;
+        match (open(base.number(), first_text(path)?, O_PATH, resolve), self.makes) {
+            (Err(ENOENT), Some(kind)) => make(&base, path, resolve, kind),
+            (found, _) => found,
+        }
+    }
 }
 
 fn first_text(bytes: &[u8]) -> Result<&CStr, Errno> {
@@ -196,7 +234,8 @@ fn open(base: usize, path: &CStr, flags: u64, resolve: u64) -> Result<Fd, Errno>
 }
 
 /// Makes what is missing of a path, and opens it. It has no empty components and no `..`.
-fn make(base: &Fd, path: &mut [u8], resolve: u64, is_file: bool) -> Result<Fd, Errno> {
+fn make(base: &Fd, path: &mut [u8], resolve: u64, kind: Kind) -> Result<Fd, Errno> {
+    let owner = owner(base)?;
     let mut above = open(base.number(), c".", O_PATH | O_DIRECTORY, resolve)?;
     let mut begin = 0;
     loop {
@@ -208,11 +247,14 @@ fn make(base: &Fd, path: &mut [u8], resolve: u64, is_file: bool) -> Result<Fd, E
         let mut found = open(base.number(), first_text(path)?, O_PATH, resolve);
         if let Err(ENOENT) = found {
             let name = first_text(&path[begin..])?;
-            if is_last && is_file {
+            if is_last && kind == Kind::File {
                 drop(open(above.number(), name, O_CREAT | O_EXCL, resolve)?);
             } else {
                 plain(number::MKDIRAT, [above.number(), at(name), 0o755])?;
             }
+            const AT_SYMLINK_NOFOLLOW: usize = 0x100;
+            let [uid, gid] = owner;
+            plain(number::FCHOWNAT, [above.number(), at(name), uid, gid, AT_SYMLINK_NOFOLLOW])?;
             found = open(base.number(), first_text(path)?, O_PATH, resolve);
         }
         above = found?;
@@ -224,9 +266,23 @@ fn make(base: &Fd, path: &mut [u8], resolve: u64, is_file: bool) -> Result<Fd, E
     }
 }
 
+/// User and group.
+fn owner(file: &Fd) -> Result<[usize; 2], Errno> {
+    const STATX_UID_GID: usize = 0x8 | 0x10;
+    // struct statx, of which words 5 and 6 are the owner.
+    let mut status = [0_u32; 64];
+    // SAFETY: the call writes 256 bytes, into `status`.
+    unsafe {
+        let arguments =
+            [file.number(), at(c""), AT_EMPTY_PATH, STATX_UID_GID, status.as_mut_ptr() as usize, 0];
+        kernel::call(number::STATX, arguments)?;
+    }
+    Ok([status[5] as usize, status[6] as usize])
+}
+
 pub fn pivot(path: &CStr) -> Result<(), Errno> {
     // A root has to be a mount of its own.
-    let root = copy(path, true)?;
+    let root = copy(AT_FDCWD, path, true)?;
     let place = open(AT_FDCWD, path, O_PATH | O_DIRECTORY, 0)?;
     move_to(&root, &place)?;
     plain(number::FCHDIR, [root.number()])?;
@@ -255,7 +311,7 @@ pub fn mask(path: &CStr) -> Result<(), Errno> {
             let context = plain(number::FSOPEN, [at(c"tmpfs"), 1]).map(Fd::of)?;
             make_filesystem(&context, MOUNT_ATTR_RDONLY as usize)?
         }
-        Err(ENOTDIR) => copy(c"/dev/null", false)?,
+        Err(ENOTDIR) => copy(AT_FDCWD, c"/dev/null", false)?,
         Err(ENOENT) => return Ok(()),
         Err(errno) => return Err(errno),
     };
@@ -268,7 +324,7 @@ pub fn read_only(path: &CStr) -> Result<(), Errno> {
         Err(ENOENT) => return Ok(()),
         Err(errno) => return Err(errno),
     };
-    let mount = copy(path, true)?;
+    let mount = copy(AT_FDCWD, path, true)?;
     set_attributes(&mount, MOUNT_ATTR_RDONLY, true)?;
     move_to(&mount, &place)
 }

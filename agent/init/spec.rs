@@ -11,7 +11,7 @@
 //! build: the version is a guard against a mistake, not an interface.
 
 pub const MAGIC: u32 = u32::from_le_bytes(*b"INGI");
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 pub const HEADER_BYTES: usize = 16;
 pub const STEP_HEADER_BYTES: usize = 8;
 
@@ -61,7 +61,8 @@ pub enum Tag {
     /// flags u32, 0 u32, then texts: source, target, type, data, each with its NUL. mount(2) as it has always been: only for
     /// places that the agent made.
     Mount = 14,
-    /// slot u32, [`TREE_RECURSIVE`] or 0 u32, attributes u64, path: a detached copy of what lies there.
+    /// slot u32, flags u32 (`TREE_*`), attributes u64, then texts: a folder to be trusted, a place below it: a detached copy
+    /// of what lies there. Links are followed as far as they stay below that folder.
     Tree = 15,
     /// slot u32, attributes u32, then texts: type, name, value, name, value, ...: a file system that is nowhere yet.
     Filesystem = 16,
@@ -86,7 +87,7 @@ pub enum Tag {
     Bounding = 25,
     /// Permitted capabilities survive the change of user. No payload.
     KeepCapabilities = 26,
-    /// u64 each: permitted and effective, and ambient.
+    /// u64 each: those that are permitted, effective and kept by what is executed; 1: being root gives none.
     Capabilities = 27,
     /// Nothing that is executed gives rights. No payload.
     NoNewPrivileges = 28,
@@ -100,12 +101,16 @@ pub enum Tag {
 pub const SLOTS_MAX: usize = 128;
 /// What is mounted in it comes along.
 pub const TREE_RECURSIVE: u32 = 1;
-/// The place is a file, not a folder.
-pub const ATTACH_FILE: u32 = 1;
-/// What is missing of the place is made.
-pub const ATTACH_MAKE: u32 = 2;
+/// If there is nothing, the slot stays empty.
+pub const TREE_OPTIONAL: u32 = 2;
+/// What is missing of the place is made, as folders.
+pub const TREE_MAKE: u32 = 4;
+/// What is missing of the place is made: a file for a file, and folders. It belongs to whom the trusted folder belongs.
+pub const ATTACH_MAKE: u32 = 1;
 /// No links at all on the way.
-pub const ATTACH_NO_LINKS: u32 = 4;
+pub const ATTACH_NO_LINKS: u32 = 2;
+/// If there is no such place, or nothing in the slot, it is done.
+pub const ATTACH_OPTIONAL: u32 = 4;
 
 impl Tag {
     pub const ALL: [Self; 30] = [

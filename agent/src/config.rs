@@ -6,6 +6,7 @@
 mod collector;
 mod devices;
 mod fetcher;
+pub mod isolation;
 mod limits;
 mod logger;
 mod offered;
@@ -13,6 +14,7 @@ mod offered;
 use crate::bpf::{Options, Pins};
 use crate::config::collector::CollectorFlags;
 use crate::config::fetcher::FetcherFlags;
+use crate::config::isolation::IsolationFlags;
 use crate::config::limits::LimitFlags;
 use crate::config::logger::LoggerFlags;
 use crate::duration;
@@ -106,9 +108,8 @@ pub struct Config {
           default_value = "{}", value_parser = parse_environment, value_name = "JSON")]
     pub executor_environment_variables: Environment,
 
-    /// How containers are kept apart and counted
-    #[arg(long, env = "MESOS_ISOLATION", value_enum, default_value_t = Isolation::Cgroup)]
-    pub isolation: Isolation,
+    #[command(flatten)]
+    pub isolation: IsolationFlags,
 
     /// Name of the agent's own cgroup, below which its containers are [default: ingot-PORT]
     #[arg(long, alias = "cgroups_root", env = "MESOS_CGROUPS_ROOT")]
@@ -147,15 +148,6 @@ pub struct Config {
     /// What is logged, as "info" or "agent=debug,warn"
     #[arg(long, env = "INGOT_LOG", default_value = "info")]
     pub log: String,
-}
-
-/// How containers are kept apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Isolation {
-    /// A cgroup each; where cgroups cannot be had, as with "none".
-    Cgroup,
-    /// Sessions of processes: nothing is limited.
-    None,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -281,7 +273,6 @@ impl Config {
             ("executor_shutdown_grace_period", time(self.executor_shutdown_grace_period)),
             ("hostname", hostname.to_owned()),
             ("ip", at.ip().to_string()),
-            ("isolation", if self.isolation == Isolation::Cgroup { "cgroup" } else { "none" }.to_owned()),
             ("master", self.master.clone()),
             ("port", at.port().to_string()),
             ("recovery_timeout", time(self.recovery_timeout)),
@@ -295,6 +286,7 @@ impl Config {
         self.collector.shown(&mut flags);
         self.logger.shown(&mut flags);
         self.limits.shown(&mut flags);
+        self.isolation.shown(&mut flags);
         self.fetcher.shown(&self.work_dir, &mut flags);
         if let Some(resources) = &self.resources {
             flags.insert("resources", resources.to_string());
@@ -335,7 +327,8 @@ mod tests {
                 "--executor_reregistration_timeout=1mins",
                 ["--executor-reregistration-timeout", "1mins", "at most 15secs"],
             ),
-            ("--isolation=docker", ["--isolation", "docker", "cgroup, none"]),
+            ("--isolation=docker", ["--isolation", "docker", "namespaces/pid"]),
+            ("--effective-capabilities={}", ["--effective-capabilities", "{}", "CHOWN"]),
             ("--master=zk://a/b", ["--master", "zk://a/b", "host:port"]),
             ("--attributes=rack", ["--attributes", "rack", "such as 'rack:r1"]),
             ("--bpf-containers-max=0", ["--bpf-containers-max", "'0'", "1..=1000000"]),

@@ -50,6 +50,8 @@ pub(crate) const HOMES: &[(&str, &[&str])] = &[
         &["agent/src/containerizer/fetch", "agent/tests/privileged/files.rs", "agent/tests/whole/files.rs"],
     ),
     ("zip", &["agent/src/containerizer/fetch"]),
+    ("seccompiler", &["agent/src/containerizer/seccomp"]),
+    ("syscalls", &["agent/src/containerizer/seccomp"]),
 ];
 
 /// Modules that decide and never do: no I/O, clock, thread or lock, so that a simulator can run them.

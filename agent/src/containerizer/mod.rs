@@ -16,6 +16,7 @@ pub mod order;
 pub mod plan;
 pub mod reaper;
 pub mod sandbox;
+pub mod seccomp;
 pub mod service;
 pub mod steps;
 pub mod task;

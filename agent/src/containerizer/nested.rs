@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use api::v1;
 use model::id::{ContainerId, check_id};
 
+use super::isolation::asked::refuse_nested;
 use super::isolation::confinement::Confinement;
 use super::plan::{self, Io, Output, PATH, Plan, PlanError};
 
@@ -163,7 +164,7 @@ pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
         environment,
         user: user.cloned().or_else(|| parent.user.clone()),
         uris: command.uris.clone(),
-        limits: parent.limits.clone(),
+        limits: parent.limits,
         output,
         confinement: Confinement::default(),
         task: None,
@@ -181,7 +182,7 @@ fn refuse_unsupported(container: Option<&v1::ContainerInfo>) -> Result<(), PlanE
     let rest = v1::LinuxInfo { share_cgroups: None, ..linux };
     let has_more = rest != v1::LinuxInfo::default();
     let rest = v1::ContainerInfo { linux_info: has_more.then_some(rest), ..asked.clone() };
-    plan::refuse_unsupported(Some(&rest))
+    refuse_nested(&rest)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::path::Path;
 
-use super::isolation::confinement::{Confinement, Namespaces};
+use super::isolation::confinement::{Capabilities, Confinement, Namespaces};
 use super::isolation::mounts;
 use super::plan::{Io, Plan, TaskPlan};
 use super::steps::{Exec, Step};
@@ -108,16 +108,17 @@ fn program(
     }
     if let Some(capabilities) = confinement.capabilities {
         steps.push(Step::Bounding(capabilities.bounding));
-        if user.is_some() {
+        if user.is_some() && capabilities.effective.is_some() {
             steps.push(Step::KeepCapabilities);
         }
     }
     if let Some(User { uid, gid, groups }) = user {
         steps.extend([Step::Groups(groups.to_vec()), Step::Gid(gid), Step::Uid(uid)]);
     }
-    if let Some(capabilities) = confinement.capabilities {
-        let effective = capabilities.effective;
-        steps.push(Step::Capabilities { permitted: effective, ambient: effective });
+    if let Some(Capabilities { effective: Some(effective), bounding }) = confinement.capabilities {
+        // Or root would get all that are not out of bounds by executing anything.
+        let is_root_less = user.is_none() && effective != bounding;
+        steps.push(Step::Capabilities { set: effective, is_root_less });
     }
     steps
 }

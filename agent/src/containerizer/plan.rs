@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use api::v1;
 use model::id::{AgentId, BadId, ContainerId, FrameworkId, check_id};
 
+use super::isolation::asked::{Given, Policy, given};
 use super::isolation::confinement::{Confinement, Rootfs};
 use super::limits::{LimitPolicy, Share, limits};
 use super::nested;
@@ -38,6 +40,8 @@ pub struct Agent {
     pub limits: LimitPolicy,
     /// How the output of containers is rotated; `None`: it is not.
     pub logger: Option<Settings>,
+    /// What containers get of what they ask for, to be kept apart.
+    pub isolation: Arc<Policy>,
 }
 
 /// One executor to be run.
@@ -50,6 +54,8 @@ pub struct Request<'a> {
     /// The framework wants its executors to outlive the agent.
     pub checkpoint: bool,
     pub executor: &'a v1::ExecutorInfo,
+    /// It is the agent's own, for the command of one task.
+    pub is_command_task: bool,
     /// What the executor may use: its own share and one for each of its tasks.
     pub shares: &'a [Share],
 }
@@ -169,6 +175,8 @@ pub enum PlanError {
     Logger(#[from] SettingsError),
     #[error("{field} is not supported")]
     Unsupported { field: &'static str },
+    #[error("{field} cannot be had: {why}")]
+    Cannot { field: &'static str, why: String },
 }
 
 /// Searched for a program when the framework gives no other: the agent's own environment is not inherited.
@@ -202,7 +210,8 @@ pub fn logger_directory(work_dir: &Path) -> PathBuf {
 
 pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
     let executor = request.executor;
-    refuse_unsupported(executor.container.as_ref())?;
+    let Given { container, task } =
+        given(&agent.isolation, executor.container.as_ref(), request.is_command_task)?;
     let built_in = (executor.r#type() == v1::executor_info::Type::Default).then(|| default_executor(agent));
     let command = executor.command.as_ref().or(built_in.as_ref()).ok_or(PlanError::NoCommand)?;
     let executor_id = &executor.executor_id.value;
@@ -231,28 +240,9 @@ pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
         uris: command.uris.clone(),
         output,
         limits: limits(request.shares, &agent.limits),
-        confinement: Confinement::default(),
-        task: None,
+        confinement: container,
+        task: task.map(|confinement| TaskPlan { confinement, ..TaskPlan::default() }),
     })
-}
-
-/// What containers come with later releases must not be silently left out of a task that asks for it.
-pub(super) fn refuse_unsupported(container: Option<&v1::ContainerInfo>) -> Result<(), PlanError> {
-    let Some(container) = container else { return Ok(()) };
-    let asked = [
-        (container.r#type() == v1::container_info::Type::Docker, "container.type DOCKER"),
-        (container.docker.is_some(), "container.docker"),
-        (container.mesos.as_ref().is_some_and(|m| m.image.is_some()), "container.mesos.image"),
-        (!container.volumes.is_empty(), "container.volumes"),
-        (container.hostname.is_some(), "container.hostname"),
-        (container.network_infos.iter().any(|n| n.name.is_some()), "container.network_infos.name"),
-        (container.linux_info.is_some(), "container.linux_info"),
-        (container.rlimit_info.is_some(), "container.rlimit_info"),
-    ];
-    match asked.iter().find(|(is_asked, _)| *is_asked) {
-        Some((_, field)) => Err(PlanError::Unsupported { field }),
-        None => Ok(()),
-    }
 }
 
 /// Who asks for a terminal gets one.
@@ -429,6 +419,7 @@ mod tests {
             environment: BTreeMap::new(),
             limits: LimitPolicy::default(),
             logger: None,
+            isolation: Arc::default(),
         }
     }
 
@@ -449,6 +440,7 @@ mod tests {
             framework_user: "nobody",
             checkpoint,
             executor,
+            is_command_task: false,
             shares: &[],
         };
         plan(agent, &request)
@@ -593,7 +585,7 @@ mod tests {
         let container = Some(v1::ContainerInfo { hostname, ..mesos_container() });
         check(
             &v1::ExecutorInfo { container, ..executor(shell("true")) },
-            "container.hostname is not supported",
+            "container.hostname cannot be had: it needs an agent that runs as root, with filesystem/linux in --isolation",
         );
     }
 

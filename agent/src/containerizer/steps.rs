@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::sync::Arc;
 
-use super::spec::{EXEC_HEADER_BYTES, MAGIC, NULL, TREE_RECURSIVE, Tag, VERSION, slots};
+use super::spec::{EXEC_HEADER_BYTES, MAGIC, NULL, Tag, VERSION, slots};
 
 /// See [`Tag`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,9 +47,10 @@ pub enum Step {
     /// Capabilities by number, here and below: bit n is number n.
     Bounding(u64),
     KeepCapabilities,
+    /// Permitted, effective, and kept by what is executed. Root-less: being root gives none.
     Capabilities {
-        permitted: u64,
-        ambient: u64,
+        set: u64,
+        is_root_less: bool,
     },
     NoNewPrivileges,
     /// Instructions of 8 bytes.
@@ -72,9 +73,8 @@ impl Step {
             Self::Unshare(_) | Self::Await => Some("namespaces".to_owned()),
             Self::Propagation(_) => Some("mounts".to_owned()),
             Self::Mount { kind, target, .. } => Some(format!("{} at {}", show(kind), show(target))),
-            Self::Tree(tree) => Some(show(&tree.path)),
             Self::Filesystem(filesystem) => Some(show(&filesystem.kind)),
-            Self::Attach(Attach { base, path, .. }) => {
+            Self::Attach(Attach { base, path, .. }) | Self::Tree(Tree { base, path, .. }) => {
                 Some(format!("{}/{}", show(base).trim_end_matches('/'), show(path)))
             }
             Self::Pivot(path) | Self::Mask(path) | Self::ReadOnly(path) => Some(show(path)),
@@ -92,12 +92,13 @@ impl Step {
     }
 }
 
-/// A detached copy of what lies at a path of the machine. `attributes`: `MOUNT_ATTR_*`.
+/// A detached copy of what lies at `path` below `base` on the machine. `flags`: `TREE_*`; `attributes`: `MOUNT_ATTR_*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
     pub slot: u32,
-    pub is_recursive: bool,
+    pub flags: u32,
     pub attributes: u64,
+    pub base: CString,
     pub path: CString,
 }
 
@@ -183,9 +184,8 @@ fn payload(step: &Step) -> (Tag, Vec<u8>) {
         Step::Mount { source, target, kind, data } => {
             (Tag::Mount, with_texts(&[0, 0], &[], &[source, target, kind, data]))
         }
-        Step::Tree(Tree { slot, is_recursive, attributes, path }) => {
-            let flags = if *is_recursive { TREE_RECURSIVE } else { 0 };
-            (Tag::Tree, with_texts(&[*slot, flags], &[*attributes], &[path]))
+        Step::Tree(Tree { slot, flags, attributes, base, path }) => {
+            (Tag::Tree, with_texts(&[*slot, *flags], &[*attributes], &[base, path]))
         }
         Step::Filesystem(Filesystem { slot, kind, attributes, options }) => {
             let options = options.iter().flat_map(|(name, value)| [name, value]);
@@ -206,8 +206,8 @@ fn payload(step: &Step) -> (Tag, Vec<u8>) {
         }
         Step::Bounding(set) => (Tag::Bounding, set.to_le_bytes().to_vec()),
         Step::KeepCapabilities => (Tag::KeepCapabilities, Vec::new()),
-        Step::Capabilities { permitted, ambient } => {
-            (Tag::Capabilities, with_texts(&[], &[*permitted, *ambient], &[]))
+        Step::Capabilities { set, is_root_less } => {
+            (Tag::Capabilities, with_texts(&[], &[*set, u64::from(*is_root_less)], &[]))
         }
         Step::NoNewPrivileges => (Tag::NoNewPrivileges, Vec::new()),
         Step::Seccomp(filter) => (Tag::Seccomp, filter.to_vec()),

@@ -422,6 +422,7 @@ impl Agent {
             framework_user: &launch.framework.user,
             checkpoint: launch.framework.checkpoint,
             executor: &executor,
+            is_command_task: launch.command_task.is_some(),
             shares: &self.shares(&launch.run.container_id),
         };
         plan::plan(agent, &request).map_err(|error| chain(&error))
@@ -451,6 +452,7 @@ impl Agent {
             environment: config.executor_environment_variables.0.clone(),
             limits: self.limit_policy(),
             logger: self.config.logger.settings(),
+            isolation: self.isolation.clone(),
         }
     }
 

@@ -31,6 +31,7 @@ pub use start::{StartError, run};
 use crate::bpf::{Bpf, Support};
 use crate::checkpoint::store::Store;
 use crate::config::Config;
+use crate::containerizer::isolation::asked::Policy;
 use crate::containerizer::nested::Place;
 use crate::containerizer::service::Containerizer;
 use crate::link::Link;
@@ -51,6 +52,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// The whole agent, as its shells see it.
@@ -60,6 +62,8 @@ pub(crate) struct Agent {
     pub(crate) flags: BTreeMap<&'static str, String>,
     pub(crate) started: UnixTime,
     pub(crate) containerizer: Containerizer,
+    /// How containers are kept apart.
+    isolation: Arc<Policy>,
     pub(crate) support: Support,
     /// The machine as it was at the start.
     found: crate::doctor::Machine,

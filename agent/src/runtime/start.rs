@@ -5,7 +5,9 @@ use crate::cgroup::hierarchy::TreeConfig;
 use crate::checkpoint::layout::Meta;
 use crate::checkpoint::load::{self, LoadError, Loaded};
 use crate::checkpoint::store::Store;
-use crate::config::{Config, Isolation, LOOPBACK, MESOS_VERSION, Switch};
+use crate::config::isolation::PolicyError;
+use crate::config::{Config, LOOPBACK, MESOS_VERSION, Switch};
+use crate::containerizer::isolation::asked::Policy;
 use crate::containerizer::plan::logger_directory;
 use crate::containerizer::service::Containerizer;
 use crate::executor_api;
@@ -45,6 +47,8 @@ pub enum StartError {
     Load(#[from] LoadError),
     #[error("{0}")]
     Fetcher(String),
+    #[error(transparent)]
+    Isolation(#[from] PolicyError),
     #[error("start the collector")]
     Collector(#[source] io::Error),
     #[error(
@@ -80,23 +84,26 @@ pub fn run(config: Config) -> Result<(), StartError> {
         address.set_ip(machine::address_towards(&config.master).unwrap_or(LOOPBACK));
     }
     listener.set_nonblocking(true).map_err(listen)?;
-    let tree = (config.isolation == Isolation::Cgroup).then(|| TreeConfig {
+    let tree = config.isolation.has_cgroups().then(|| TreeConfig {
         name: config.cgroups_root.clone().unwrap_or_else(|| format!("ingot-{}", address.port())),
         parent: None,
         extras: config.limits.extras(),
     });
+    let isolation = config.isolation.policy(nix::unistd::geteuid().is_root(), &config.work_dir)?;
     let fetcher = config.fetcher.fetcher(&config.work_dir).map_err(StartError::Fetcher)?;
     let containerizer = Containerizer::new(&config.work_dir, tree.as_ref())
         .map_err(StartError::Launcher)?
         .with_fetcher(fetcher)
         .with_devices(config.limits.devices());
     let program = std::env::current_exe().map_err(StartError::Program)?;
-    let parts = Parts { program, address, listener, containerizer, boot_id: machine::boot_id()?, config };
+    let parts =
+        Parts { isolation, program, address, listener, containerizer, boot_id: machine::boot_id()?, config };
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(StartError::Uring)?;
     runtime.block_on(parts.live())
 }
 
 struct Parts {
+    isolation: Policy,
     config: Config,
     address: SocketAddr,
     listener: TcpListener,
@@ -138,11 +145,12 @@ impl Parts {
             }
             None => Node::new(settings, info.clone(), seed),
         };
-        let Self { config, address, listener, containerizer, boot_id, program } = self;
+        let Self { config, address, listener, containerizer, boot_id, program, isolation } = self;
         let agent = Rc::new(Agent {
             flags: config.shown(address, &info.hostname),
             started: wall(),
             containerizer,
+            isolation: Arc::new(isolation),
             support,
             found: crate::doctor::look(),
             node: RefCell::new(node),

@@ -8,7 +8,7 @@ use agent::containerizer::plan::Plan;
 use agent::sys::pidfd::Exit;
 
 use crate::needs::{self, Need};
-use crate::scene::{Scene, block_on, shell, within};
+use crate::scene::{Scene, block_on, shell};
 
 const ROOT: [Need; 2] = [Need::Root, Need::Program("busybox")];
 
@@ -34,15 +34,6 @@ fn with_root(scene: &Scene, path: &Path, line: &str) -> Plan {
     plan
 }
 
-async fn run(scene: &Scene, plan: Plan) -> (Exit, String) {
-    let running = scene.containerizer.start(scene.containerizer.prepare(plan).await.unwrap()).await.unwrap();
-    let exit = within(running.wait()).await.exit;
-    let output = scene.output(&running);
-    let errors = std::fs::read_to_string(running.sandbox.join("stderr")).unwrap();
-    scene.end(&running).await;
-    (exit, output + &errors)
-}
-
 #[test]
 fn a_container_sees_its_own_root_and_its_sandbox_and_nothing_else() {
     if !needs::met("a_container_sees_its_own_root_and_its_sandbox_and_nothing_else", &ROOT) {
@@ -54,7 +45,7 @@ fn a_container_sees_its_own_root_and_its_sandbox_and_nothing_else() {
         [ -c /dev/$d ] || echo no $d; done; cat /proc/1/comm; [ -r /etc/resolv.conf ] && echo names
         [ -s /proc/kcore ] && echo kcore; echo 1 > /proc/sys/kernel/panic; touch /sys/x; ls /dev/shm | wc -l 2> /dev/null
         while read -r _ place rest; do echo $place; done < /proc/self/mounts | grep -v -e ^/proc -e ^/dev -e ^/sys";
-    let (exit, output) = block_on(run(&scene, with_root(&scene, &root, line)));
+    let (exit, output) = block_on(scene.finish(with_root(&scene, &root, line)));
     let expect = "/mnt/mesos/sandbox\nbin\ndev\netc\nmnt\nproc\nsys\ninside\ningot-init\nnames\n0\n/mnt/mesos/sandbox\n\
                   /etc/resolv.conf\n/etc/hosts\n/\n\
                   sh: can't create /proc/sys/kernel/panic: Read-only file system\n\
@@ -85,7 +76,7 @@ fn a_root_of_layers_is_mounted_for_the_container_alone() {
     let options = std::ffi::CString::new(options).unwrap();
     let overlay = Some(Overlay { folder: upper.clone(), options });
     plan.confinement.root.as_mut().unwrap().overlay = overlay;
-    let (exit, output) = block_on(run(&scene, plan));
+    let (exit, output) = block_on(scene.finish(plan));
     assert_eq!((exit, output.as_str()), (Exit::Code(0), "of the top layer\n"));
     assert_eq!(std::fs::read_to_string(upper.join("top/file")).unwrap(), "of the top layer\n");
     assert_eq!(std::fs::read_to_string(upper.join("upper/file")).unwrap(), "changed\n");
@@ -107,7 +98,7 @@ fn links_in_a_root_lead_nowhere_else() {
     symlink(&outside, root.join("etc")).unwrap();
     std::fs::create_dir_all(root.join(outside.strip_prefix("/").unwrap())).unwrap();
     let line = "ls -d /mesos/sandbox; ls /etc";
-    let (exit, output) = block_on(run(&scene, with_root(&scene, &root, line)));
+    let (exit, output) = block_on(scene.finish(with_root(&scene, &root, line)));
     assert_eq!((exit, output.as_str()), (Exit::Code(0), "/mesos/sandbox\nhosts\nresolv.conf\n"));
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
     // What the kernel shows must be where everybody looks for it.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use agent::cgroup::extras::Extras;
 use agent::cgroup::hierarchy::TreeConfig;
 use agent::containerizer::limits::LimitPolicy;
-use agent::containerizer::plan::{self, Agent, Plan, Request};
+use agent::containerizer::plan::{self, Agent, Plan, PlanError, Request};
 use agent::containerizer::service::{Containerizer, Running};
 use agent::sys::pidfd::Exit;
 use api::v1;
@@ -75,6 +76,7 @@ impl Scene {
             environment: BTreeMap::new(),
             limits: LimitPolicy::default(),
             logger: None,
+            isolation: Arc::default(),
         };
         let cgroup = containerizer.cgroup_root().map(Path::to_owned);
         Self { containerizer, agent, cgroup, folder }
@@ -85,9 +87,20 @@ impl Scene {
     }
 
     pub fn plan(&self, container_id: &str, command: v1::CommandInfo) -> Plan {
+        self.plan_in(container_id, command, None).unwrap()
+    }
+
+    /// For who asks for something.
+    pub fn plan_in(
+        &self,
+        container_id: &str,
+        command: v1::CommandInfo,
+        container: Option<v1::ContainerInfo>,
+    ) -> Result<Plan, PlanError> {
         let executor = v1::ExecutorInfo {
             executor_id: v1::ExecutorId { value: "executor".to_owned() },
             command: Some(command),
+            container,
             ..v1::ExecutorInfo::default()
         };
         let request = Request {
@@ -96,9 +109,21 @@ impl Scene {
             framework_user: "nobody",
             checkpoint: false,
             executor: &executor,
+            is_command_task: false,
             shares: &[],
         };
-        plan::plan(&self.agent, &request).unwrap()
+        plan::plan(&self.agent, &request)
+    }
+
+    /// Runs it to its end: how it ended, and what it wrote.
+    pub async fn finish(&self, plan: Plan) -> (Exit, String) {
+        let prepared = self.containerizer.prepare(plan).await.unwrap();
+        let running = self.containerizer.start(prepared).await.unwrap();
+        let exit = within(running.wait()).await.exit;
+        let output = self.output(&running);
+        let errors = std::fs::read_to_string(running.sandbox.join("stderr")).unwrap();
+        self.end(&running).await;
+        (exit, output + &errors)
     }
 
     pub async fn run(&self, container_id: &str, line: &str) -> Running {

@@ -17,6 +17,7 @@ mod api;
 mod checks;
 mod faults;
 mod files;
+mod isolation;
 mod life;
 mod limits;
 mod logger;

@@ -16,22 +16,53 @@ pub struct Confinement {
     pub hostname: Option<CString>,
     /// Of its own /dev/shm, where it has an IPC namespace.
     pub shm_bytes: Option<u64>,
+    /// Wants a mount namespace.
+    pub volumes: Vec<Volume>,
     pub rlimits: Vec<Rlimit>,
     /// `None`: as the user has them.
     pub capabilities: Option<Capabilities>,
     /// Nothing that it executes gives it rights.
     pub no_new_privileges: bool,
     /// Filters of its system calls, compiled, in the order in which they are to be installed.
-    pub seccomp: Vec<Arc<[u8]>>,
+    pub seccomp: Vec<Filter>,
 }
+
+/// Instructions of 8 bytes, for seccomp(2).
+pub type Filter = Arc<[u8]>;
 
 /// Sets of capabilities: bit n is number n.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Those it begins with, whatever its user; part of the others.
-    pub effective: u64,
+    /// Those it begins with, whatever its user; part of the others. `None`: what its user has, of the others.
+    pub effective: Option<u64>,
     /// Those it may ever get.
     pub bounding: u64,
+}
+
+/// Something that appears elsewhere in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    pub source: Source,
+    pub target: Target,
+    pub read_only: bool,
+}
+
+/// Paths without `..`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Absolute.
+    Machine(PathBuf),
+    /// Below the sandbox; made if it is not there. Links do not lead out of it.
+    Sandbox(PathBuf),
+}
+
+/// Paths without `..`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Has to be there, unless the container has a root of its own.
+    Absolute(PathBuf),
+    /// Below the sandbox; made if it is not there. Links do not lead out of it.
+    Sandbox(PathBuf),
 }
 
 /// Which namespaces are its own.

@@ -2,11 +2,12 @@
 //! the root changes; then everything is put in its place, with links in the new root leading nowhere else.
 
 use std::ffi::{CString, OsStr};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::confinement::{Confinement, Overlay, Rootfs};
-use crate::containerizer::spec::{ATTACH_FILE, ATTACH_MAKE, ATTACH_NO_LINKS};
+use super::confinement::{Confinement, Overlay, Rootfs, Source, Target, Volume};
+use crate::containerizer::spec::{
+    ATTACH_MAKE, ATTACH_NO_LINKS, ATTACH_OPTIONAL, TREE_MAKE, TREE_OPTIONAL, TREE_RECURSIVE,
+};
 use crate::containerizer::steps::{Attach, Filesystem, Step, Tree};
 
 /// include/uapi/linux/mount.h
@@ -62,30 +63,63 @@ impl Making {
         self.slots_count - 1
     }
 
-    /// What lies at `from` on the machine appears at `to`.
-    fn bind(&mut self, from: &Path, attributes: u32, to: &str, flags: u32) {
-        let (slot, path) = (self.slot(), text(from.as_os_str()));
-        self.sources.push(Step::Tree(Tree { slot, is_recursive: true, attributes: attributes.into(), path }));
-        self.attach(slot, to, flags);
+    /// What lies at `from` on the machine appears at `to`. Nothing does if there is nothing there.
+    fn bind(&mut self, from: &str, attributes: u32, to: &str) {
+        let tree = Tree {
+            slot: self.slot(),
+            flags: TREE_RECURSIVE | TREE_OPTIONAL,
+            attributes: attributes.into(),
+            base: c"/".into(),
+            path: below_root(from),
+        };
+        self.attach(tree.slot, to, ATTACH_MAKE | ATTACH_OPTIONAL);
+        self.sources.push(Step::Tree(tree));
     }
 
-    fn mount(&mut self, kind: &str, options: &[(&str, &str)], attributes: u32, to: &str) {
+    fn mount(&mut self, kind: &str, options: &[(&str, &str)], attributes: u32, to: &str, flags: u32) {
         let slot = self.slot();
         let options = options.iter().map(|(name, value)| (text(name), text(value))).collect();
         self.places.push(Step::Filesystem(Filesystem { slot, kind: text(kind), attributes, options }));
-        self.attach(slot, to, ATTACH_MAKE | ATTACH_NO_LINKS);
+        self.attach(slot, to, flags | ATTACH_NO_LINKS);
     }
 
     fn attach(&mut self, slot: u32, to: &str, flags: u32) {
-        let path = text(to.trim_start_matches('/'));
-        self.places.push(Step::Attach(Attach { slot, flags, base: c"/".into(), path }));
+        self.places.push(Step::Attach(Attach { slot, flags, base: c"/".into(), path: below_root(to) }));
+    }
+
+    /// `sandbox`: on the machine, and where the container sees it.
+    fn volume(&mut self, volume: &Volume, sandbox: [&Path; 2], has_root: bool) {
+        let [outside, inside] = sandbox;
+        let slot = self.slot();
+        let (base, path, flags) = match &volume.source {
+            Source::Machine(path) => (c"/".into(), below_root(&path.to_string_lossy()), TREE_RECURSIVE),
+            Source::Sandbox(path) => (text(outside), text(path), TREE_RECURSIVE | TREE_MAKE),
+        };
+        let attributes = if volume.read_only { ATTR_RDONLY.into() } else { 0 };
+        self.sources.push(Step::Tree(Tree { slot, flags, attributes, base, path }));
+        let (base, path, flags) = match &volume.target {
+            Target::Absolute(path) => {
+                let flags = if has_root { ATTACH_MAKE } else { 0 };
+                (c"/".into(), below_root(&path.to_string_lossy()), flags)
+            }
+            Target::Sandbox(path) => (text(inside), text(path), ATTACH_MAKE),
+        };
+        self.places.push(Step::Attach(Attach { slot, flags, base, path }));
+    }
+}
+
+/// An absolute path, seen from the root.
+fn below_root(path: &str) -> CString {
+    match path.trim_matches('/') {
+        "" => c".".into(),
+        path => text(path),
     }
 }
 
 /// # Panics
 /// If a path holds a NUL, which plans do not.
 fn text(text: impl AsRef<OsStr>) -> CString {
-    CString::new(text.as_ref().as_bytes()).expect("the plan holds no NUL")
+    CString::new(text.as_ref().to_string_lossy().into_owned()).expect("the plan holds no NUL")
 }
 
 /// For a process that has a mount namespace of its own. `sandbox`: on the machine.
@@ -96,13 +130,22 @@ pub fn steps(confinement: &Confinement, sandbox: &Path) -> Vec<Step> {
     match &confinement.root {
         Some(root) => {
             in_root(&mut making, confinement, root, sandbox);
-            steps.append(&mut making.sources);
-            steps.extend(pivot(root));
         }
         None => on_machine(&mut making, confinement),
     }
+    let root = confinement.root.as_ref();
+    let inside = root.map_or(sandbox, |root| &root.sandbox);
+    for volume in &confinement.volumes {
+        making.volume(volume, [sandbox, inside], root.is_some());
+    }
     steps.append(&mut making.sources);
+    steps.extend(root.map(pivot).unwrap_or_default());
     steps.append(&mut making.places);
+    // When everything else is in its place, or some of it would be out of reach.
+    if root.is_some() {
+        steps.extend(MASKED.map(|path| Step::Mask(text(path))));
+        steps.extend(READ_ONLY.map(|path| Step::ReadOnly(text(path))));
+    }
     steps
 }
 
@@ -123,43 +166,45 @@ fn pivot(root: &Rootfs) -> Vec<Step> {
 
 fn on_machine(making: &mut Making, confinement: &Confinement) {
     if confinement.namespaces.pid {
-        making.mount("proc", &[], ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC, "/proc");
+        making.mount("proc", &[], ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC, "/proc", 0);
     }
     if confinement.namespaces.ipc {
-        ipc(making, confinement);
+        // In the machine's own /dev nothing is made.
+        ipc(making, confinement, ATTACH_OPTIONAL);
     }
 }
 
 /// Shared memory and message queues of POSIX are files.
-fn ipc(making: &mut Making, confinement: &Confinement) {
+fn ipc(making: &mut Making, confinement: &Confinement, flags: u32) {
     let size = confinement.shm_bytes.unwrap_or(SHM_BYTES).to_string();
     let none = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
-    making.mount("tmpfs", &[("mode", "1777"), ("size", &size)], none, "/dev/shm");
-    making.mount("mqueue", &[], none, "/dev/mqueue");
+    making.mount("tmpfs", &[("mode", "1777"), ("size", &size)], none, "/dev/shm", flags);
+    making.mount("mqueue", &[], none, "/dev/mqueue", flags);
 }
 
 fn in_root(making: &mut Making, confinement: &Confinement, root: &Rootfs, sandbox: &Path) {
     let none = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
-    making.mount("proc", &[], none, "/proc");
-    making.mount("sysfs", &[], none | ATTR_RDONLY, "/sys");
-    making.mount("tmpfs", &[("mode", "755"), ("size", "65536k")], ATTR_NOSUID | ATTR_NOEXEC, "/dev");
+    let make = ATTACH_MAKE;
+    making.mount("proc", &[], none, "/proc", make);
+    making.mount("sysfs", &[], none | ATTR_RDONLY, "/sys", make);
+    making.mount("tmpfs", &[("mode", "755"), ("size", "65536k")], ATTR_NOSUID | ATTR_NOEXEC, "/dev", make);
     let terminals = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
-    making.mount("devpts", &terminals, ATTR_NOSUID | ATTR_NOEXEC, "/dev/pts");
+    making.mount("devpts", &terminals, ATTR_NOSUID | ATTR_NOEXEC, "/dev/pts", make);
     if confinement.namespaces.ipc {
-        ipc(making, confinement);
+        ipc(making, confinement, make);
     } else {
-        making.bind(Path::new("/dev/shm"), 0, "/dev/shm", ATTACH_MAKE | ATTACH_NO_LINKS);
+        // Those of whom it shares them with.
+        making.bind("/dev/shm", 0, "/dev/shm");
+        making.bind("/dev/mqueue", 0, "/dev/mqueue");
     }
     for device in DEVICES {
         let path = format!("/dev/{device}");
-        making.bind(Path::new(&path), ATTR_NOSUID | ATTR_NOEXEC, &path, ATTACH_MAKE | ATTACH_FILE);
+        making.bind(&path, ATTR_NOSUID | ATTR_NOEXEC, &path);
     }
     let link = |(says, place): (&str, &str)| Step::Symlink { says: text(says), place: text(place) };
     making.places.extend(LINKS.map(link));
-    making.bind(sandbox, 0, &root.sandbox.to_string_lossy(), ATTACH_MAKE);
+    making.bind(&sandbox.to_string_lossy(), 0, &root.sandbox.to_string_lossy());
     for name in NAMES {
-        making.bind(Path::new(name), ATTR_RDONLY, name, ATTACH_MAKE | ATTACH_FILE);
+        making.bind(name, ATTR_RDONLY, name);
     }
-    making.places.extend(MASKED.map(|path| Step::Mask(text(path))));
-    making.places.extend(READ_ONLY.map(|path| Step::ReadOnly(text(path))));
 }

@@ -1,0 +1,115 @@
+//! Command tasks that ask to be kept apart: what holds for the task does not hold for its executor, which has to go on working.
+
+use crate::agent::Place;
+use crate::master::{Master, command, framework};
+use crate::needs::{self, Need};
+use ::api::v1;
+use model::task::{Reason, TaskInfo, TaskState};
+
+/// A command in such a container.
+fn contained(task_id: &str, shell: &str, container: v1::ContainerInfo) -> TaskInfo {
+    let mut info = ::api::convert::task::to_v1(&command(task_id, shell)).unwrap();
+    info.container = Some(v1::ContainerInfo { r#type: v1::container_info::Type::Mesos.into(), ..container });
+    ::api::convert::task::from_v1(&info).unwrap()
+}
+
+fn linux(linux_info: v1::LinuxInfo) -> v1::ContainerInfo {
+    v1::ContainerInfo { linux_info: Some(linux_info), ..v1::ContainerInfo::default() }
+}
+
+#[test]
+fn a_command_task_gets_what_it_asks_for_and_is_told_what_it_cannot_have() {
+    if !needs::met("a_command_task_gets_what_it_asks_for_and_is_told_what_it_cannot_have", &[Need::Root]) {
+        return;
+    }
+    let isolation = "--isolation=cgroup,filesystem/linux,namespaces/pid,namespaces/ipc,linux/capabilities,linux/seccomp,posix/rlimits";
+    let (place, master) = (Place::new(&[isolation, "--switch-user=true"]), Master::start());
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    let chown = vec![v1::capability_info::Capability::Chown as i32];
+    let limit = v1::r_limit_info::RLimit {
+        r#type: Some(v1::r_limit_info::r_limit::Type::RlmtNofile as i32),
+        soft: Some(5),
+        hard: Some(6),
+    };
+    let container = v1::ContainerInfo {
+        hostname: Some("inside".to_owned()),
+        rlimit_info: Some(v1::RLimitInfo { rlimits: vec![limit] }),
+        network_infos: vec![v1::NetworkInfo { name: Some("none".to_owned()), ..v1::NetworkInfo::default() }],
+        ..linux(v1::LinuxInfo {
+            effective_capabilities: Some(v1::CapabilityInfo { capabilities: chown }),
+            ..v1::LinuxInfo::default()
+        })
+    };
+    // Its own interfaces are one, its executor's are the machine's, and go on telling of it.
+    let line = "cat /proc/sys/kernel/hostname; grep CapEff /proc/self/status; ulimit -n; grep -c : /proc/net/dev
+        cat /proc/1/comm; [ \"$INGOT_TASK_LAUNCH\" ] && echo told; cat /proc/self/loginuid > /dev/null; exit 3";
+    let mut info = ::api::convert::task::to_v1(&contained("t", line, container)).unwrap();
+    info.command.as_mut().unwrap().user = Some("nobody".to_owned());
+    session.run(&framework(true), ::api::convert::task::from_v1(&info).unwrap());
+    let told = session.follow("t", TaskState::Failed);
+    let last = told.last().unwrap();
+    assert_eq!(last.message.as_deref(), Some("Command exited with status 3"), "{}", agent.log());
+    let sandbox = agent.sandbox(last.container.as_ref().unwrap().container_id.as_str());
+    let output = std::fs::read_to_string(sandbox.join("stdout")).unwrap();
+    assert_eq!(output, "inside\nCapEff:\t0000000000000001\n5\n1\ningot-init\n");
+
+    let volume = v1::Volume {
+        container_path: "../out".to_owned(),
+        host_path: Some("/etc".to_owned()),
+        mode: v1::volume::Mode::Ro as i32,
+        ..v1::Volume::default()
+    };
+    let docker = Some(v1::container_info::DockerInfo::default());
+    let docker = v1::ContainerInfo { docker, ..v1::ContainerInfo::default() };
+    let seccomp = v1::SeccompInfo { profile_name: Some("mine".to_owned()), unconfined: None };
+    let lacking = linux(v1::LinuxInfo { seccomp: Some(seccomp), ..v1::LinuxInfo::default() });
+    for (task, container, message) in [
+        (
+            "out",
+            v1::ContainerInfo { volumes: vec![volume], ..v1::ContainerInfo::default() },
+            "container.volumes.container_path cannot be had: '../out' has '..' in it",
+        ),
+        ("docker", docker, "container.docker is not supported"),
+        (
+            "mine",
+            lacking,
+            "container.linux_info.seccomp.profile_name cannot be had: there is no profile 'mine' in --seccomp-config-dir",
+        ),
+    ] {
+        session.run(&framework(false), contained(task, "true", container));
+        let told = session.follow(task, TaskState::Failed);
+        let last = told.last().unwrap();
+        assert!(last.message.as_deref().unwrap().contains(message), "{:?}", last.message);
+        assert_eq!(last.reason, Some(Reason::CONTAINER_LAUNCH_FAILED));
+    }
+}
+
+#[test]
+fn a_contained_task_outlives_its_agent_and_its_end_is_known() {
+    if !needs::met("a_contained_task_outlives_its_agent_and_its_end_is_known", &[Need::Root]) {
+        return;
+    }
+    let isolation =
+        "--isolation=cgroup,filesystem/linux,namespaces/pid,namespaces/ipc,linux/seccomp,posix/rlimits";
+    let (place, master) = (Place::new(&[isolation]), Master::start());
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    let rlimit_info = Some(v1::RLimitInfo::default());
+    let container = v1::ContainerInfo { rlimit_info, ..v1::ContainerInfo::default() };
+    session
+        .run(&framework(true), contained("t", "while [ ! -e go ]; do sleep 0.01; done; exit 9", container));
+    let told = session.follow("t", TaskState::Running);
+    let sandbox = agent.sandbox(told.last().unwrap().container.as_ref().unwrap().container_id.as_str());
+    agent.kill();
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    std::fs::write(sandbox.join("go"), "").unwrap();
+    let told = session.follow("t", TaskState::Failed);
+    assert_eq!(
+        told.last().unwrap().message.as_deref(),
+        Some("Command exited with status 9"),
+        "{}",
+        agent.log()
+    );
+}
