@@ -6,6 +6,7 @@
 mod collector;
 mod devices;
 mod fetcher;
+mod images;
 pub mod isolation;
 mod limits;
 mod logger;
@@ -14,6 +15,7 @@ mod offered;
 use crate::bpf::{Options, Pins};
 use crate::config::collector::CollectorFlags;
 use crate::config::fetcher::FetcherFlags;
+use crate::config::images::ImageFlags;
 use crate::config::isolation::IsolationFlags;
 use crate::config::limits::LimitFlags;
 use crate::config::logger::LoggerFlags;
@@ -138,6 +140,9 @@ pub struct Config {
 
     #[command(flatten)]
     pub fetcher: FetcherFlags,
+
+    #[command(flatten)]
+    pub images: ImageFlags,
 
     #[command(flatten)]
     pub collector: CollectorFlags,
@@ -288,6 +293,7 @@ impl Config {
         self.limits.shown(&mut flags);
         self.isolation.shown(&mut flags);
         self.fetcher.shown(&self.work_dir, &mut flags);
+        self.images.shown(&self.work_dir, &mut flags);
         if let Some(resources) = &self.resources {
             flags.insert("resources", resources.to_string());
         }
@@ -338,6 +344,10 @@ mod tests {
                 "--container-logger-max-stdout-size=1KB",
                 ["--container-logger-max-stdout-size", "1KB", "4096B or more"],
             ),
+            ("--image-providers=appc", ["--image-providers", "'appc'", "Appc images are not supported"]),
+            ("--docker-registry=https://x", ["--docker-registry", "https://x", "expected a folder"]),
+            ("--image-provisioner-backend=copy", ["--image-provisioner-backend", "copy", "expected overlay"]),
+            ("--image-gc-config={}", ["--image-gc-config", "image_disk_headroom", "such as '{"]),
             ("--gc-disk-headroom=1.5", ["--gc-disk-headroom", "'1.5'", "0 to 1"]),
             ("--cgroups-cpuset-cpus=3-1", ["--cgroups-cpuset-cpus", "3-1", "such as '0-3,8'"]),
             ("--cgroups-io-max=8:0 rbps=0", ["--cgroups-io-max", "rbps=0", "wiops=120"]),

@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod duration;
 mod executor_api;
 pub mod http;
+pub mod images;
 pub mod link;
 pub mod logger;
 pub mod node;

@@ -28,6 +28,11 @@ const NEEDS: &[Need] = &[
         present: || sh::works("capnp", &["--version"]),
     },
     Need {
+        what: "a busybox that needs no libraries (the tests of container images are made of it)",
+        packages: &["busybox-static"],
+        present: || sh::works("busybox", &["true"]),
+    },
+    Need {
         what: "promtool (the end-to-end test of both daemons' pages of metrics)",
         packages: &["prometheus"],
         present: || sh::works("promtool", &["--version"]),

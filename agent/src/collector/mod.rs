@@ -91,11 +91,12 @@ fn mark(work_dir: &Path, item: &Item) {
     let _ = utimensat(nix::fcntl::AT_FDCWD, &path, &now, &now, flag);
 }
 
-fn measure(work_dir: &Path) -> Option<Disk> {
+/// The file system that the folder is on.
+pub(crate) fn measure(work_dir: &Path) -> Option<Disk> {
     let stat = match nix::sys::statvfs::statvfs(work_dir) {
         Ok(stat) => stat,
         Err(errno) => {
-            tracing::error!(%errno, "how full the work directory's disk is cannot be seen");
+            tracing::error!(%errno, folder = %work_dir.display(), "how full a disk is cannot be seen");
             return None;
         }
     };

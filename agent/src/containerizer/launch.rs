@@ -28,6 +28,7 @@ use crate::bpf::hold::HoldError;
 use crate::cgroup::CgroupError;
 use crate::cgroup::container::Container;
 use crate::cgroup::hierarchy::Tree;
+use crate::images;
 use crate::logger::{pipes, ticket::Ticket};
 use crate::sys::clone::Child;
 use crate::sys::identity::Identity;
@@ -181,7 +182,7 @@ pub(super) fn find_first(cgroup: Option<&Container>, sandbox: &std::path::Path) 
 
 /// Blocks. What was made when a later step fails is removed, but for the sandbox, which is collected with others.
 pub(super) fn prepare(plan: Plan, tree: Option<&Tree>, held: &Held) -> Result<Prepared, LaunchError> {
-    let identity = plan.user.as_deref().map(find_user).transpose()?.flatten();
+    let identity = identity(&plan)?;
     let files = make_sandbox(&plan, identity.as_ref())?;
     let files = rotated(&plan, identity.as_ref(), files)?;
     let io::Made { programs, ends } =
@@ -242,6 +243,15 @@ fn rotated(plan: &Plan, owner: Option<&Identity>, files: [OwnedFd; 3]) -> Result
     let pipes = pipes::open(folder, plan.container_id.as_str(), &ticket).map_err(LaunchError::Output)?;
     let ([stdin, ..], [stdout, stderr]) = (files, pipes);
     Ok([stdin, stdout, stderr])
+}
+
+/// Whom an image names, by its numbers, or else a user of the machine. `None` as with [`find_user`].
+fn identity(plan: &Plan) -> Result<Option<Identity>, LaunchError> {
+    match plan.image_user.clone() {
+        Some(images::users::User { uid: 0, gid: 0, .. }) => Ok(None),
+        Some(images::users::User { uid, gid, groups }) => Ok(Some(Identity { uid, gid, groups })),
+        None => Ok(plan.user.as_deref().map(find_user).transpose()?.flatten()),
+    }
 }
 
 /// `None`: it is who we are, and nothing is to be switched.

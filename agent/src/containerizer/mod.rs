@@ -6,6 +6,7 @@ pub mod destroy;
 pub mod devices;
 pub mod fetch;
 mod held;
+pub mod image;
 pub mod init;
 pub mod io;
 pub mod isolation;

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use api::v1;
 use model::id::{ContainerId, check_id};
 
+use super::image::ImageWish;
 use super::isolation::asked::refuse_nested;
 use super::isolation::confinement::Confinement;
 use super::plan::{self, Io, Output, PATH, Plan, PlanError};
@@ -142,8 +143,16 @@ pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
     for (name, value) in &environment {
         plan::check_variable(name, value)?;
     }
-    let (programs, args) = plan::program(command, &environment["PATH"])?;
-    let user = command.user.as_ref().filter(|user| !user.is_empty() && *switch_user);
+    let own_user = command.user.as_ref().filter(|user| !user.is_empty());
+    // Who runs as root here may be anybody.
+    let may_name_user = *switch_user && own_user.is_none() && parent.user.as_deref() == Some("root");
+    let image = ImageWish::nested(*container, command, may_name_user);
+    let (programs, args) = match image {
+        // What it is to run, and where that is searched for, the image has a say in.
+        Some(_) => (Vec::new(), Vec::new()),
+        None => plan::program(command, &environment["PATH"])?,
+    };
+    let user = own_user.filter(|_| *switch_user);
     let io = plan::terminal(*container).unwrap_or(if *is_session { Io::Pipes } else { Io::Files });
     let output = match &parent.output {
         Some(Output { folder, settings }) => {
@@ -168,6 +177,8 @@ pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
         output,
         confinement: Confinement::default(),
         task: None,
+        image,
+        image_user: None,
     })
 }
 
@@ -238,6 +249,8 @@ mod tests {
             output: None,
             confinement: Confinement::default(),
             task: None,
+            image: None,
+            image_user: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! From what a framework asks for to what will be run: program, environment, folder, user, files, limits. Decides; does
 //! not look at the machine. What cannot be given is refused by name here, before anything is made.
+//! Long because what is asked for is checked in one place, and half of it are the tests of that.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -10,12 +11,15 @@ use std::sync::Arc;
 use api::v1;
 use model::id::{AgentId, BadId, ContainerId, FrameworkId, check_id};
 
+use super::image::ImageWish;
 use super::isolation::asked::{Given, Policy, given};
-use super::isolation::confinement::{Confinement, Rootfs};
+use super::isolation::confinement::Confinement;
 use super::limits::{LimitPolicy, Share, limits};
 use super::nested;
 use crate::cgroup::knobs::Limits;
 use crate::duration::show_ms;
+use crate::images::config::NoExecutable;
+use crate::images::users::User;
 use crate::logger::settings::{Settings, SettingsError};
 
 /// What the agent knows of itself that an executor is told or measured by. The same for all containers.
@@ -54,8 +58,8 @@ pub struct Request<'a> {
     /// The framework wants its executors to outlive the agent.
     pub checkpoint: bool,
     pub executor: &'a v1::ExecutorInfo,
-    /// It is the agent's own, for the command of one task.
-    pub is_command_task: bool,
+    /// Of the command task, where the executor is the agent's own.
+    pub task_command: Option<&'a v1::CommandInfo>,
     /// What the executor may use: its own share and one for each of its tasks.
     pub shares: &'a [Share],
 }
@@ -90,6 +94,10 @@ pub struct Plan {
     pub confinement: Confinement,
     /// Where the command executor is to start its task otherwise than as a child like itself.
     pub task: Option<TaskPlan>,
+    /// The image that the container is to run on: what is in it is not known yet.
+    pub image: Option<ImageWish>,
+    /// Whom an image names, instead of `user`.
+    pub image_user: Option<User>,
 }
 
 /// What holds for a command task but not for its executor, which needs the machine's files and its rights to start it.
@@ -101,23 +109,6 @@ pub struct TaskPlan {
     pub environment: BTreeMap<String, String>,
     /// Instead of the task's own; the entry point of an image.
     pub command: Option<v1::CommandInfo>,
-}
-
-impl Plan {
-    /// Gives a root of its own to who is to have it: the command task, or the executor that the framework brought. The
-    /// program is then searched for in it.
-    pub fn set_root(&mut self, root: Rootfs) {
-        let confinement = match &mut self.task {
-            Some(task) => &mut task.confinement,
-            None => {
-                let sandbox = root.sandbox.display().to_string();
-                self.environment.insert("MESOS_SANDBOX".to_owned(), sandbox);
-                &mut self.confinement
-            }
-        };
-        confinement.namespaces.mount = true;
-        confinement.root = Some(root);
-    }
 }
 
 /// What a program reads and writes.
@@ -171,6 +162,8 @@ pub enum PlanError {
     VariableName { name: String },
     #[error("environment variable '{name}': only secrets given by value are supported")]
     Secret { name: String },
+    #[error(transparent)]
+    NoExecutableInImage(#[from] NoExecutable),
     #[error("environment variable {0}")]
     Logger(#[from] SettingsError),
     #[error("{field} is not supported")]
@@ -211,7 +204,7 @@ pub fn logger_directory(work_dir: &Path) -> PathBuf {
 pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
     let executor = request.executor;
     let Given { container, task } =
-        given(&agent.isolation, executor.container.as_ref(), request.is_command_task)?;
+        given(&agent.isolation, executor.container.as_ref(), request.task_command.is_some())?;
     let built_in = (executor.r#type() == v1::executor_info::Type::Default).then(|| default_executor(agent));
     let command = executor.command.as_ref().or(built_in.as_ref()).ok_or(PlanError::NoCommand)?;
     let executor_id = &executor.executor_id.value;
@@ -221,10 +214,16 @@ pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
         executor_directory(&agent.work_dir, &agent.agent_id, request.framework_id, executor_id).join("runs");
     let sandbox = runs.join(request.container_id.as_str());
     let environment = environment(agent, request, command, &sandbox)?;
-    let (programs, args) = program(command, &environment["PATH"])?;
+    let own_user = command.user.as_deref().filter(|user| !user.is_empty());
+    let image = ImageWish::of(agent, request, command, own_user.is_some());
+    let (programs, args) = match (&image, request.task_command) {
+        // What it is to run, and where that is searched for, the image has a say in.
+        (Some(_), None) => (Vec::new(), Vec::new()),
+        _ => program(command, &environment["PATH"])?,
+    };
     let settings = agent.logger.map(|usual| usual.with(&environment)).transpose()?;
     let output = settings.map(|settings| Output { folder: logger_directory(&agent.work_dir), settings });
-    let user = command.user.as_deref().filter(|user| !user.is_empty()).unwrap_or(request.framework_user);
+    let user = own_user.unwrap_or(request.framework_user);
     Ok(Plan {
         container_id: request.container_id.clone(),
         latest: Some(runs.join("latest")),
@@ -242,6 +241,8 @@ pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
         limits: limits(request.shares, &agent.limits),
         confinement: container,
         task: task.map(|confinement| TaskPlan { confinement, ..TaskPlan::default() }),
+        image,
+        image_user: None,
     })
 }
 
@@ -440,7 +441,7 @@ mod tests {
             framework_user: "nobody",
             checkpoint,
             executor,
-            is_command_task: false,
+            task_command: None,
             shares: &[],
         };
         plan(agent, &request)

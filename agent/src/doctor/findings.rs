@@ -89,6 +89,7 @@ fn of_machine(machine: &Machine) -> Vec<Finding> {
                 about("io_uring", State::Missing, &says, Some("sysctl -w kernel.io_uring_disabled=0"))
             }
         },
+        overlayfs(machine),
         if machine.has_pressure {
             about("psi", State::Ok, "the kernel keeps pressure stall information", None)
         } else {
@@ -134,6 +135,19 @@ fn cgroups(machine: &Machine) -> Finding {
     }
     let says = format!("hybrid: cgroup2 at {point}, but v1 mounts hold {}", held.join(", "));
     finding(Area::Machine, "cgroups", State::Less, says, Some(UNIFY))
+}
+
+fn overlayfs(machine: &Machine) -> Finding {
+    let about = |state, says, remedy| finding(Area::Machine, "overlayfs", state, says, remedy);
+    if machine.filesystems.lines().any(|line| line.ends_with("\toverlay")) {
+        about(State::Ok, "containers can run on images", None)
+    } else {
+        about(
+            State::Less,
+            "not in the kernel (yet): no container can run on an image",
+            Some("modprobe overlay"),
+        )
+    }
 }
 
 fn swap(machine: &Machine) -> Finding {

@@ -18,6 +18,8 @@ pub struct Machine {
     pub controllers: String,
     /// `/proc/swaps`
     pub swaps: String,
+    /// `/proc/filesystems`
+    pub filesystems: String,
     /// Type information of the kernel.
     pub has_btf: bool,
     /// `/proc/pressure`
@@ -42,6 +44,7 @@ pub fn look() -> Machine {
         status: read(Path::new("/proc/self/status")),
         controllers: top.as_ref().map_or_else(String::new, |top| read(&top.join("cgroup.controllers"))),
         swaps: read(Path::new("/proc/swaps")),
+        filesystems: read(Path::new("/proc/filesystems")),
         has_btf: fs::File::open("/sys/kernel/btf/vmlinux").is_ok(),
         // Where PSI is compiled in and switched off, the files are there and say EOPNOTSUPP.
         has_pressure: fs::read("/proc/pressure/cpu").is_ok(),

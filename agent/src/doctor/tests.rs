@@ -22,6 +22,7 @@ fn unified() -> Machine {
         status: ROOT.into(),
         controllers: "cpuset cpu io memory hugetlb pids rdma misc\n".into(),
         swaps: "Filename Type Size Used Priority\n".into(),
+        filesystems: "nodev\tsysfs\nnodev\toverlay\n\text4\n".into(),
         has_btf: true,
         has_pressure: true,
         has_swap_accounting: Some(true),
@@ -174,6 +175,7 @@ fn what_the_kernel_lacks_is_named_with_its_parameter() {
     let machine = Machine {
         mounts: String::new(),
         has_btf: false,
+        filesystems: "nodev\tsysfs\n\text4\n".into(),
         has_pressure: false,
         has_swap_accounting: Some(false),
         swaps: "Filename Type\n/dev/sda2 partition\n".into(),
@@ -182,6 +184,9 @@ fn what_the_kernel_lacks_is_named_with_its_parameter() {
     };
     let none = Enforcement::none("no cgroup2 file system is mounted");
     let report = report(&machine, &Support::nothing(Reason::NoCgroups), &none, By::Probe);
+    let overlayfs = found(&report, Area::Machine, "overlayfs");
+    // It may be a module that nobody has wanted yet.
+    assert_eq!((overlayfs.state, overlayfs.remedy.as_deref()), (State::Less, Some("modprobe overlay")));
     for (name, part) in [
         ("btf", "linux-image"),
         ("psi", "psi=1"),

@@ -5,6 +5,8 @@ use crate::executor_api::{call, containers};
 use crate::http::files::Done;
 use crate::http::{self as looks, is_of_executor};
 use crate::runtime::Agent;
+use api::legacy::Reply;
+use api::refusal::Refusal;
 use bytes::Bytes;
 use http::request::Parts;
 use std::rc::Rc;
@@ -20,6 +22,10 @@ pub(crate) async fn answer(agent: &Rc<Agent>, head: &Parts, body: &Bytes) -> Ans
             let written = tokio::task::spawn_blocking(move || scrape.write());
             body::reply(written.await.expect("writing a page does not panic"))
         }
+        looks::Answer::Prune(excluded) => body::reply(match agent.prune_images(&excluded).await {
+            Ok(()) => Reply::empty(),
+            Err(why) => Reply::refused(&Refusal::Bad(why)),
+        }),
         looks::Answer::File(job) => {
             match tokio::task::spawn_blocking(move || job.run())
                 .await

@@ -195,6 +195,8 @@ impl Scene {
             Answer::File(job) => job.run(),
             Answer::Scrape(scrape) => Done::Reply(scrape.write()),
             Answer::Order(order) => panic!("only the runtime carries out {order:?}"),
+            // Of none there is nothing to delete.
+            Answer::Prune(_) => Done::Reply(Reply::empty()),
         }
     }
 

@@ -30,6 +30,7 @@ use api::legacy::each::Pairs;
 use api::legacy::version::Version;
 use api::legacy::{Query, Reply, decode, duration};
 use api::refusal::Refusal;
+use api::v1;
 use bytes::Bytes;
 use http::request::Parts;
 
@@ -41,6 +42,8 @@ pub enum Answer {
     File(files::Job),
     /// A call that acts on containers, checked: the runtime has the answer.
     Order(Box<Order>),
+    /// Images that nobody uses are to be deleted, but for those.
+    Prune(Vec<v1::Image>),
     /// A page of metrics, to be written likewise: [`Scrape::write`].
     Scrape(Box<Scrape>),
 }

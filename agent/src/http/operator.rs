@@ -95,6 +95,10 @@ fn encoding(kind: Type, (sent, wanted): Media) -> Result<Option<Encoding>, Reply
 }
 
 fn served(call: &Call, kind: Type, encoding: Encoding, facts: &Facts<'_>) -> Answer {
+    if kind == Type::PruneImages {
+        let excluded = call.prune_images.as_ref().map(|prune| prune.excluded_images.clone());
+        return Answer::Prune(excluded.unwrap_or_default());
+    }
     match (kind, &call.list_files, &call.read_file) {
         (Type::ListFiles, Some(list), _) => return files::list(&list.path, encoding, facts),
         (Type::ReadFile, _, Some(read)) => {
@@ -104,8 +108,6 @@ fn served(call: &Call, kind: Type, encoding: Encoding, facts: &Facts<'_>) -> Ans
     }
     Answer::Reply(match message(call, kind, facts) {
         Ok(Some(response)) => Reply::message(encoding, &response),
-        // There is no store of images.
-        Ok(None) if kind == Type::PruneImages => Reply::empty(),
         Ok(None) => Reply::refused(&Refusal::UnknownCall),
         // A body of our own that does not decode: a bug, or memory that went bad.
         Err(why) => Reply::text(500, why.to_string()),
@@ -264,7 +266,7 @@ fn get_containers(call: &Call, facts: &Facts<'_>) -> response::GetContainers {
         }
     });
     let with_nested = call.get_containers.as_ref().is_some_and(|it| it.show_nested());
-    let nested = with_nested.then(|| (facts.nested)()).unwrap_or_default();
+    let nested = if with_nested { (facts.nested)() } else { Vec::new() };
     let nested = nested.into_iter().map(|nested| get_containers::Container {
         container_status: Some(v1::ContainerStatus {
             container_id: Some(nested.container_id.clone()),

@@ -162,6 +162,7 @@ impl Agent {
                 }
             }
         }
+        self.withdraw_other_roots().await;
         ended
     }
 
@@ -227,10 +228,19 @@ impl Agent {
     }
 
     async fn start_container(self: &Rc<Self>, container: &Container, launch: &Launch) -> Result<(), String> {
-        let plan = self.plan(launch)?;
+        let mut plan = self.plan(launch)?;
         if plan.io != plan::Io::Files {
             return Err("container.tty_info is not supported".to_owned());
         }
+        self.provide_root(&mut plan).await?;
+        let started = self.start_planned(container, plan).await;
+        if started.is_err() {
+            self.withdraw_root(&container.run.container_id).await;
+        }
+        started
+    }
+
+    async fn start_planned(self: &Rc<Self>, container: &Container, plan: plan::Plan) -> Result<(), String> {
         let prepared = self.containerizer.prepare(plan).await.map_err(|error| chain(&error))?;
         if let Some((id, path)) = prepared.cgroup_id().zip(prepared.cgroup_path()) {
             self.count(container, id, path);
@@ -296,6 +306,7 @@ impl Agent {
         let usage = self.last_figures(&container, ended).await;
         let out_of_memory = self.out_of_memory(running, &before, &usage).await;
         self.remove(running).await;
+        self.withdraw_root(&running.container_id).await;
         let container_id = container.run.container_id.clone();
         tracing::info!(container = %container_id, exit = %ended.exit, "executor ended");
         self.containers.borrow_mut().remove(&container_id);
@@ -344,6 +355,7 @@ impl Agent {
     async fn end_all(&self, running: &Running) -> Ended {
         let ended = self.kill_all(running).await;
         self.remove(running).await;
+        self.withdraw_root(&running.container_id).await;
         ended
     }
 
@@ -409,11 +421,10 @@ impl Agent {
 
     fn plan(&self, launch: &Launch) -> Result<plan::Plan, String> {
         let agent = &self.plan_agent(launch.agent_id.clone());
-        let executor = match &launch.command_task {
-            Some(task) => {
-                let task = api::convert::task::to_v1(task).map_err(|error| chain(&error))?;
-                command_executor(agent, &launch.run.framework_id, &task)
-            }
+        let task = launch.command_task.as_ref().map(api::convert::task::to_v1);
+        let task = task.transpose().map_err(|error| chain(&error))?;
+        let executor = match &task {
+            Some(task) => command_executor(agent, &launch.run.framework_id, task),
             None => api::convert::executor::to_v1(&launch.executor).map_err(|error| chain(&error))?,
         };
         let request = Request {
@@ -422,7 +433,7 @@ impl Agent {
             framework_user: &launch.framework.user,
             checkpoint: launch.framework.checkpoint,
             executor: &executor,
-            is_command_task: launch.command_task.is_some(),
+            task_command: task.as_ref().and_then(|task| task.command.as_ref()),
             shares: &self.shares(&launch.run.container_id),
         };
         plan::plan(agent, &request).map_err(|error| chain(&error))

@@ -8,6 +8,7 @@ use crate::http::{Facts, Figures, Known};
 use crate::runtime::Agent;
 use api::legacy::{Gauge, system};
 use model::id::ContainerId;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 impl Agent {
     pub(crate) fn with_facts<T>(&self, see: impl FnOnce(&Facts<'_>) -> T) -> T {
@@ -75,6 +76,20 @@ impl Agent {
             gauges.extend([
                 ("containerizer/fetcher/cache_size_total_bytes".into(), cache.bytes_max() as f64),
                 ("containerizer/fetcher/cache_size_used_bytes".into(), cache.used_bytes() as f64),
+            ]);
+        }
+        if let Some(images) = &self.images {
+            let figures = images.figures();
+            let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed) as f64;
+            gauges.extend([
+                ("containerizer/mesos/provisioner/images".into(), read(&figures.images)),
+                ("containerizer/mesos/provisioner/store_bytes".into(), read(&figures.bytes)),
+                ("containerizer/mesos/provisioner/pulls_succeeded".into(), read(&figures.pulls_succeeded)),
+                ("containerizer/mesos/provisioner/pulls_failed".into(), read(&figures.pulls_failed)),
+                (
+                    "containerizer/mesos/provisioner/remove_container_errors".into(),
+                    read(&figures.remove_errors),
+                ),
             ]);
         }
         let (gc, pending, age_max_ms) =

@@ -19,6 +19,7 @@ mod containers;
 mod disk;
 mod dispatch;
 mod facts;
+mod images;
 pub(crate) mod life;
 mod machine;
 pub(crate) mod nested;
@@ -34,6 +35,7 @@ use crate::config::Config;
 use crate::containerizer::isolation::asked::Policy;
 use crate::containerizer::nested::Place;
 use crate::containerizer::service::Containerizer;
+use crate::images::Images;
 use crate::link::Link;
 use crate::node::Node;
 use crate::node::effect::{Answer, Ending};
@@ -64,6 +66,8 @@ pub(crate) struct Agent {
     pub(crate) containerizer: Containerizer,
     /// How containers are kept apart.
     isolation: Arc<Policy>,
+    /// `None`: the operator wants none.
+    pub(crate) images: Option<Images>,
     pub(crate) support: Support,
     /// The machine as it was at the start.
     found: crate::doctor::Machine,

@@ -171,8 +171,18 @@ impl Agent {
 
     async fn start_nested(self: &Rc<Self>, nested: &Nested, call: &Call) -> Result<(), String> {
         tracing::info!(container = %nested.place, "launching nested container");
+        let mut plan = nested.plan.clone();
+        self.provide_root(&mut plan).await?;
+        let started = self.start_planned_nested(nested, plan, call).await;
+        if started.is_err() {
+            self.withdraw_root(&nested.plan.container_id).await;
+        }
+        started
+    }
+
+    async fn start_planned_nested(&self, nested: &Nested, plan: Plan, call: &Call) -> Result<(), String> {
         let containerizer = &self.containerizer;
-        let prepared = containerizer.prepare(nested.plan.clone()).await.map_err(|error| chain(&error))?;
+        let prepared = containerizer.prepare(plan).await.map_err(|error| chain(&error))?;
         let noted = containerizer.note(&prepared.container_id, api::protobuf::encode(call).into()).await;
         let fetched = match noted {
             Err(error) => Err(format!("what it is made from cannot be written down: {error}")),
@@ -218,6 +228,7 @@ impl Agent {
             ended.exit = Exit::Signal { number: libc::SIGKILL, core_dumped: false };
         }
         self.remove(running).await;
+        self.withdraw_root(&nested.plan.container_id).await;
         self.containerizer.settle(&nested.plan.container_id, ended).await;
         tracing::info!(container = %nested.place, exit = %ended.exit, "nested container ended");
         self.end_nested(&nested, ended);

@@ -11,6 +11,7 @@ use crate::containerizer::isolation::asked::Policy;
 use crate::containerizer::plan::logger_directory;
 use crate::containerizer::service::Containerizer;
 use crate::executor_api;
+use crate::images::Images;
 use crate::logger;
 use crate::node::Node;
 use crate::node::compatibility::{self, Change};
@@ -49,6 +50,8 @@ pub enum StartError {
     Fetcher(String),
     #[error(transparent)]
     Isolation(#[from] PolicyError),
+    #[error("{0}")]
+    Images(String),
     #[error("start the collector")]
     Collector(#[source] io::Error),
     #[error(
@@ -95,9 +98,10 @@ pub fn run(config: Config) -> Result<(), StartError> {
         .map_err(StartError::Launcher)?
         .with_fetcher(fetcher)
         .with_devices(config.limits.devices());
+    let images = config.images.images(&config.work_dir).map_err(StartError::Images)?;
     let program = std::env::current_exe().map_err(StartError::Program)?;
-    let parts =
-        Parts { isolation, program, address, listener, containerizer, boot_id: machine::boot_id()?, config };
+    let boot_id = machine::boot_id()?;
+    let parts = Parts { isolation, program, address, listener, containerizer, images, boot_id, config };
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(StartError::Uring)?;
     runtime.block_on(parts.live())
 }
@@ -108,6 +112,7 @@ struct Parts {
     address: SocketAddr,
     listener: TcpListener,
     containerizer: Containerizer,
+    images: Option<Images>,
     boot_id: Arc<str>,
     program: PathBuf,
 }
@@ -145,12 +150,13 @@ impl Parts {
             }
             None => Node::new(settings, info.clone(), seed),
         };
-        let Self { config, address, listener, containerizer, boot_id, program, isolation } = self;
+        let Self { config, address, listener, containerizer, images, boot_id, program, isolation } = self;
         let agent = Rc::new(Agent {
             flags: config.shown(address, &info.hostname),
             started: wall(),
             containerizer,
             isolation: Arc::new(isolation),
+            images,
             support,
             found: crate::doctor::look(),
             node: RefCell::new(node),
@@ -279,6 +285,7 @@ impl Agent {
                 logger::supervisor::keep(&agent.program, &agent.config.work_dir).await;
             });
         }
+        tokio::task::spawn_local(self.clone().keep_watching_images());
         tokio::task::spawn_local(self.clone().keep_time());
         tokio::task::spawn_local(self.clone().measure());
         self.watch_ends();

@@ -8,6 +8,7 @@ pub mod processes;
 pub mod terminal;
 pub mod vfork;
 pub mod watch;
+pub mod xattr;
 
 use nix::errno::Errno;
 

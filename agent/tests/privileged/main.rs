@@ -7,6 +7,7 @@
 )]
 #![allow(unreachable_pub, reason = "a test has no outside")]
 
+mod image;
 mod metered;
 mod needs;
 mod scene;
@@ -26,6 +27,7 @@ mod faults_pins;
 mod faults_upgrade;
 mod files;
 mod holds;
+mod images;
 mod init;
 mod isolation_names;
 mod isolation_rights;

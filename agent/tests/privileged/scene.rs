@@ -109,7 +109,7 @@ impl Scene {
             framework_user: "nobody",
             checkpoint: false,
             executor: &executor,
-            is_command_task: false,
+            task_command: None,
             shares: &[],
         };
         plan::plan(&self.agent, &request)

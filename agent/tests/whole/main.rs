@@ -9,6 +9,9 @@
 
 mod agent;
 mod http;
+#[path = "../privileged/image.rs"]
+#[allow(dead_code, reason = "others make other images of it")]
+mod image;
 mod master;
 #[path = "../privileged/needs.rs"]
 mod needs;
@@ -17,6 +20,7 @@ mod api;
 mod checks;
 mod faults;
 mod files;
+mod images;
 mod isolation;
 mod life;
 mod limits;

@@ -1,4 +1,4 @@
-//! Writing in a sandbox and nowhere else. Every name is resolved by the kernel beneath the sandbox's own descriptor, through
+//! Writing in a sandbox (or in a layer of an image) and nowhere else. Every name is resolved by the kernel beneath the sandbox's own descriptor, through
 //! no link, whatever was planted in the sandbox meanwhile.
 
 use std::ffi::{OsStr, OsString};
@@ -13,7 +13,7 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 
 /// An open sandbox. All paths are relative to it and of plain names.
-pub(super) struct Sandbox {
+pub(crate) struct Sandbox {
     root: OwnedFd,
     /// The folder that was used last: members of an archive mostly lie side by side.
     last: Option<(PathBuf, OwnedFd)>,
@@ -23,38 +23,49 @@ const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o755;
 
 impl Sandbox {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { root: File::open(path)?.into(), last: None })
     }
 
     /// Opens a file for writing and reading, making the folders on the way. What was in it is gone.
-    pub(super) fn create(&mut self, path: &Path) -> io::Result<File> {
+    pub(crate) fn create(&mut self, path: &Path) -> io::Result<File> {
         let name = name(path).to_owned();
         let folder = self.folder(parent(path))?;
         open_file(folder, &name, OFlag::O_RDWR | OFlag::O_TRUNC)
     }
 
     /// Makes a new file in the place of whatever had its name; that itself is not written to, as it may have other names.
-    pub(super) fn replace(&mut self, path: &Path) -> io::Result<File> {
+    pub(crate) fn replace(&mut self, path: &Path) -> io::Result<File> {
         let (name, folder) = self.cleared(path)?;
         open_file(folder, &name, OFlag::O_WRONLY | OFlag::O_EXCL)
     }
 
     /// Where it leads is the caller's to judge.
-    pub(super) fn symlink(&mut self, path: &Path, target: &Path) -> io::Result<()> {
+    pub(crate) fn symlink(&mut self, path: &Path, target: &Path) -> io::Result<()> {
         let (name, folder) = self.cleared(path)?;
         Ok(symlinkat(target, folder.as_fd(), name.as_os_str())?)
     }
 
     /// Another name for the file `target`; of a link, for the link.
-    pub(super) fn hardlink(&mut self, path: &Path, target: &Path) -> io::Result<()> {
+    pub(crate) fn hardlink(&mut self, path: &Path, target: &Path) -> io::Result<()> {
         let from = self.folder(parent(target))?.try_clone()?;
         let (new, folder) = self.cleared(path)?;
         Ok(linkat(from.as_fd(), name(target), folder.as_fd(), new.as_os_str(), AtFlags::empty())?)
     }
 
+    /// The folder that `path` is in, and its name there.
+    pub(crate) fn place(&mut self, path: &Path) -> io::Result<(&OwnedFd, OsString)> {
+        let name = name(path).to_owned();
+        Ok((self.folder(parent(path))?, name))
+    }
+
+    /// That nothing has that name is no error; a folder is one.
+    pub(crate) fn remove(&mut self, path: &Path) -> io::Result<()> {
+        self.cleared(path).map(drop)
+    }
+
     /// The folder, with all above it, made where it is missing.
-    pub(super) fn folder(&mut self, path: &Path) -> io::Result<&OwnedFd> {
+    pub(crate) fn folder(&mut self, path: &Path) -> io::Result<&OwnedFd> {
         if path.as_os_str().is_empty() {
             return Ok(&self.root);
         }

@@ -8,9 +8,9 @@
 //! All of it happens on a thread that acts on files as the executor's user, so nobody gets a file that he may not read
 //! himself, and what arrives is his.
 
-mod beneath;
+pub(crate) mod beneath;
 pub mod cache;
-mod extract;
+pub(crate) mod extract;
 pub(crate) mod http;
 mod item;
 mod work;

@@ -128,7 +128,6 @@ fn refuse_unsupported(info: &v1::ContainerInfo) -> Result<(), PlanError> {
     let asked = [
         (info.r#type() == Type::Docker, "container.type DOCKER"),
         (info.docker.is_some(), "container.docker"),
-        (info.mesos.as_ref().is_some_and(|mesos| mesos.image.is_some()), "container.mesos.image"),
     ];
     first(&asked)
 }

@@ -4,10 +4,10 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
-use super::{At, WINDOW_BYTES_MAX};
+use super::WINDOW_BYTES_MAX;
 
-/// What is in the file, decompressed; the file itself, if none of the compressions is seen.
-pub(super) fn open(source: At<'_>) -> io::Result<Box<dyn Read + '_>> {
+/// What is in it, decompressed; itself, if none of the compressions is seen.
+pub(crate) fn open<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut source = BufReader::with_capacity(128 << 10, source);
     let start = source.fill_buf()?;
     let window_kib = u32::try_from(WINDOW_BYTES_MAX >> 10).expect("less than 4 TiB");

@@ -3,8 +3,8 @@
 //!
 //! The whole of it is bounded: how much comes out, in how many members, and how much memory a decoder may take.
 
-mod decode;
-mod tar;
+pub(crate) mod decode;
+pub(crate) mod tar;
 mod zip;
 
 use std::ffi::OsStr;
@@ -34,7 +34,7 @@ pub enum ExtractError {
 }
 
 /// Files, folders and links of one archive.
-const MEMBERS_MAX: u64 = 1_000_000;
+pub(crate) const MEMBERS_MAX: u64 = 1_000_000;
 
 /// What one decoder may need for its window, bytes. `xz -9` takes 64 MiB, `zstd --long=27` 128 MiB.
 const WINDOW_BYTES_MAX: u64 = 160 << 20;
@@ -160,12 +160,12 @@ impl Target<'_> {
     }
 }
 
-fn write_error(path: &Path, source: io::Error) -> ExtractError {
+pub(crate) fn write_error(path: &Path, source: io::Error) -> ExtractError {
     ExtractError::Write { name: path.display().to_string(), source }
 }
 
 /// A member's name as a path below the sandbox; `None` for the sandbox itself.
-fn member_path(name: &[u8]) -> Result<Option<PathBuf>, ExtractError> {
+pub(crate) fn member_path(name: &[u8]) -> Result<Option<PathBuf>, ExtractError> {
     let refused = |why| ExtractError::Refused { name: String::from_utf8_lossy(name).into_owned(), why };
     if name.contains(&0) {
         return Err(refused("its name has a NUL byte"));

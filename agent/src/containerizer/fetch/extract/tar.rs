@@ -12,7 +12,7 @@ use tar::{Archive, EntryType};
 use super::{At, ExtractError, Target, decode, member_path};
 
 /// What may stand before a member's content: its headers, with names that do not fit in one. Bytes.
-const HEADERS_BYTES_MAX: u64 = 1 << 20;
+pub(crate) const HEADERS_BYTES_MAX: u64 = 1 << 20;
 
 pub(super) fn extract(source: At<'_>, target: &mut Target<'_>) -> Result<(), ExtractError> {
     let budget = Rc::new(Cell::new(HEADERS_BYTES_MAX));
@@ -75,9 +75,10 @@ fn one<R: Read>(member: &mut tar::Entry<'_, R>, target: &mut Target<'_>) -> Resu
 }
 
 /// A stream that ends in an error when more is read of it than was expected.
-struct Bounded<R> {
-    stream: R,
-    budget: Rc<Cell<u64>>,
+pub(crate) struct Bounded<R> {
+    pub(crate) stream: R,
+    /// Bytes; set anew by who shares it.
+    pub(crate) budget: Rc<Cell<u64>>,
 }
 
 impl<R: Read> Read for Bounded<R> {

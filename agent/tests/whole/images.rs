@@ -1,0 +1,251 @@
+//! Tasks and executors that run on images, from RUN to what is left of them.
+
+use crate::agent::{Agent, Place};
+use crate::image::{Layer, busybox, layout, save};
+use crate::master::{Master, Session, framework};
+use crate::needs::{self, Need};
+use ::api::v1;
+use model::task::{Reason, TaskInfo, TaskState};
+use nix::sys::signal::Signal;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+struct Scene {
+    registry: tempfile::TempDir,
+    place: Place,
+    master: Master,
+}
+
+impl Scene {
+    /// `None`: it has been said why, and the test is to return.
+    fn of(test: &str, flags: &[&str]) -> Option<Self> {
+        if !needs::met(test, &[Need::Root, Need::Program("busybox")]) {
+            return None;
+        }
+        let registry = tempfile::tempdir().unwrap();
+        let config = json!({
+            "Entrypoint": ["/bin/sh", "-c"], "Cmd": ["echo cmd; id; pwd; echo $A"], "Env": ["A=image", "PATH=/bin"],
+            "User": "web", "WorkingDir": "/srv/work",
+        });
+        layout(&registry.path().join("busybox"), "latest", &config, &busybox());
+        save(&registry.path().join("plain:1.tar"), "plain:1", &json!({}), &busybox());
+        let at = format!("--docker-registry={}", registry.path().display());
+        let place = Place::new(&[&["--image-providers=docker", "--switch-user=true", &at], flags].concat());
+        Some(Self { registry, place, master: Master::start() })
+    }
+
+    fn roots(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.place.work_dir().join("provisioner"));
+        entries.into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
+    }
+
+    fn mounts(&self) -> usize {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        mounts.lines().filter(|line| line.contains(self.place.work_dir().to_str().unwrap())).count()
+    }
+
+    /// Nothing is left of containers that are over.
+    fn check_nothing_left(&self) {
+        crate::agent::until("roots are deleted", || self.roots().is_empty());
+        assert_eq!(self.mounts(), 0);
+    }
+}
+
+fn container(image: &str) -> v1::ContainerInfo {
+    let docker = Some(v1::image::Docker { name: image.to_owned(), ..v1::image::Docker::default() });
+    let image = v1::Image { r#type: v1::image::Type::Docker.into(), docker, ..v1::Image::default() };
+    v1::ContainerInfo {
+        r#type: v1::container_info::Type::Mesos.into(),
+        mesos: Some(v1::container_info::MesosInfo { image: Some(image) }),
+        ..v1::ContainerInfo::default()
+    }
+}
+
+fn task(id: &str, image: &str, command: v1::CommandInfo) -> TaskInfo {
+    let mut task = ::api::convert::task::to_v1(&crate::master::command(id, "")).unwrap();
+    task.command = Some(command);
+    task.container = Some(container(image));
+    ::api::convert::task::from_v1(&task).unwrap()
+}
+
+fn shell(line: &str) -> v1::CommandInfo {
+    v1::CommandInfo { value: Some(line.to_owned()), ..v1::CommandInfo::default() }
+}
+
+/// Runs it to its end; what it wrote.
+fn output(agent: &Agent, session: &mut Session, task: TaskInfo) -> String {
+    let id = task.task_id.to_string();
+    session.run(&framework(false), task);
+    let told = session.follow(&id, TaskState::Finished);
+    let container = told.last().unwrap().container.clone().unwrap();
+    let sandbox = agent.sandbox(container.container_id.as_str());
+    let read = |name: &str| std::fs::read_to_string(sandbox.join(name)).unwrap();
+    read("stdout") + &read("stderr")
+}
+
+#[test]
+fn a_command_task_runs_on_its_image() {
+    let Some(scene) = Scene::of("a_command_task_runs_on_its_image", &[]) else { return };
+    let (agent, mut session) = scene.place.start(&scene.master);
+    session.register();
+    // By the image's own entry point, as its user, in its folder, with its variables.
+    let own = v1::CommandInfo { shell: Some(false), ..v1::CommandInfo::default() };
+    let told = output(&agent, &mut session, task("own", "busybox", own.clone()));
+    assert_eq!(told, "cmd\nuid=1234(web) gid=2345(web) groups=2345(web),3456(logs)\n/srv/work\nimage\n");
+    // With arguments of the framework's, and a variable of its own that goes before the image's.
+    let variable = v1::environment::Variable {
+        name: "A".to_owned(),
+        value: Some("mine".to_owned()),
+        ..Default::default()
+    };
+    let environment = Some(v1::Environment { variables: vec![variable] });
+    let arguments = vec!["echo $A $MESOS_SANDBOX; echo /opt/hidden/*; cat /etc/new || ls /etc".to_owned()];
+    let with_arguments = v1::CommandInfo { arguments, environment, ..own };
+    let told = output(&agent, &mut session, task("arguments", "busybox:latest", with_arguments));
+    let etc = "group\nhosts\nnew\npasswd\nresolv.conf\n";
+    assert_eq!(
+        told,
+        format!(
+            "mine /mnt/mesos/sandbox\n/opt/hidden/*\n{etc}cat: can't open '/etc/new': Permission denied\n"
+        )
+    );
+    // What it writes to its sandbox and to its root; the task's user goes before the image's.
+    let line = "touch $MESOS_SANDBOX/made /made; pwd; id -un; stat -c %U /mnt/mesos/sandbox/made";
+    let as_root = v1::CommandInfo { user: Some("root".to_owned()), ..shell(line) };
+    let told = output(&agent, &mut session, task("writes", "plain:1", as_root));
+    assert_eq!(told, "/mnt/mesos/sandbox\nroot\nroot\n");
+    assert_eq!(
+        output(&agent, &mut session, task("again", "plain:1", shell("ls /made | wc -l"))),
+        "0\nls: /made: No such file or directory\n"
+    );
+    scene.check_nothing_left();
+    let metrics = agent.get("/metrics/snapshot").json();
+    assert_eq!(metrics["containerizer/mesos/provisioner/images"], 2.0);
+    assert_eq!(metrics["containerizer/mesos/provisioner/pulls_succeeded"], 2.0);
+}
+
+#[test]
+fn a_task_on_an_image_ends_as_others_do() {
+    let Some(scene) = Scene::of("a_task_on_an_image_ends_as_others_do", &[]) else { return };
+    let (agent, mut session) = scene.place.start(&scene.master);
+    session.register();
+    session.run(&framework(false), task("fails", "plain:1", shell("exit 7")));
+    let told = session.follow("fails", TaskState::Failed);
+    assert_eq!(told.last().unwrap().message.as_deref(), Some("Command exited with status 7"));
+    session.run(
+        &framework(false),
+        task("killed", "plain:1", shell("trap 'echo term; exit' TERM; echo up; while :; do sleep 0.1; done")),
+    );
+    let told = session.follow("killed", TaskState::Running);
+    let sandbox = agent.sandbox(told.last().unwrap().container.clone().unwrap().container_id.as_str());
+    let stdout = || std::fs::read_to_string(sandbox.join("stdout")).unwrap();
+    crate::agent::until("the trap is set", || stdout() == "up\n");
+    session.kill("killed", None);
+    session.follow("killed", TaskState::Killed);
+    assert_eq!(stdout(), "up\nterm\n");
+    scene.check_nothing_left();
+}
+
+#[test]
+fn an_image_that_cannot_be_had_fails_its_task_by_name() {
+    let Some(scene) = Scene::of("an_image_that_cannot_be_had_fails_its_task_by_name", &[]) else { return };
+    save(
+        &scene.registry.path().join("bad:latest.tar"),
+        "bad",
+        &json!({}),
+        &[Layer::new().file("../x", 0o644, "x").plain()],
+    );
+    let (agent, mut session) = scene.place.start(&scene.master);
+    session.register();
+    let at = scene.registry.path().display();
+    let missing = format!(
+        "Failed to pull image 'missing:latest': Failed to find archive for image 'missing:latest' at '{at}/missing:latest.tar'"
+    );
+    let none = v1::CommandInfo { shell: Some(false), ..v1::CommandInfo::default() };
+    for (image, command, why) in [
+        ("missing", shell("true"), &*missing),
+        ("../x", shell("true"), "'../x' is no name of an image"),
+        ("bad", shell("true"), "member '../x': its name has '..' in it"),
+        ("plain:1", none, "No executable is found"),
+    ] {
+        session.run(&framework(false), task("t", image, command));
+        let told = session.follow("t", TaskState::Failed);
+        let failed = told.last().unwrap();
+        assert_eq!(failed.reason, Some(Reason::CONTAINER_LAUNCH_FAILED));
+        assert!(failed.message.as_deref().unwrap().contains(why), "{:?} instead of {why}", failed.message);
+    }
+    scene.check_nothing_left();
+    drop(agent);
+}
+
+#[test]
+fn an_agent_without_images_says_so() {
+    let (place, master) = (Place::new(&[]), Master::start());
+    let (_agent, mut session) = place.start(&master);
+    session.register();
+    session.run(&framework(false), task("t", "plain:1", shell("true")));
+    let told = session.follow("t", TaskState::Failed);
+    let message = told.last().unwrap().message.clone().unwrap();
+    assert!(
+        message.contains("container.mesos.image: this agent has no images (--image-providers)"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_task_on_an_image_outlives_its_agent_and_its_root_goes_with_it() {
+    let Some(scene) = Scene::of("a_task_on_an_image_outlives_its_agent", &[]) else { return };
+    let (agent, mut session) = scene.place.start(&scene.master);
+    session.register();
+    let line = "until [ -e go ]; do sleep 0.05; done; cat /etc/new; cat /opt/hidden/upper";
+    session.run(&framework(true), task("t", "plain:1", shell(line)));
+    let told = session.follow("t", TaskState::Running);
+    let container = told.last().unwrap().container.clone().unwrap();
+    agent.signal(Signal::SIGKILL);
+    agent.kill();
+    // As an agent leaves it that was killed before it could clean up.
+    let orphan = scene.place.work_dir().join("provisioner/orphan");
+    std::fs::create_dir_all(orphan.join("upper/x")).unwrap();
+    let (agent, mut session) = scene.place.start(&scene.master);
+    session.register();
+    crate::agent::until("the orphan is deleted", || !orphan.exists());
+    assert_eq!(scene.roots().len(), 1);
+    // It is in use.
+    assert_eq!(prune(&agent, &[]), 200);
+    let sandbox = agent.sandbox(container.container_id.as_str());
+    std::fs::write(sandbox.join("go"), "").unwrap();
+    session.follow("t", TaskState::Finished);
+    assert_eq!(std::fs::read_to_string(sandbox.join("stdout")).unwrap(), "newupper");
+    scene.check_nothing_left();
+}
+
+fn prune(agent: &Agent, excluded: &[&str]) -> u16 {
+    let image = |name: &&str| json!({"type": "DOCKER", "docker": {"name": name}});
+    let excluded: Vec<_> = excluded.iter().map(image).collect();
+    let call = json!({"type": "PRUNE_IMAGES", "prune_images": {"excluded_images": excluded}});
+    let json = ["Content-Type: application/json", "Accept: application/json"];
+    crate::http::call(agent.address, "POST", "/api/v1", &json, &call.to_string()).status
+}
+
+#[test]
+fn images_that_nobody_uses_are_pruned_but_for_those_that_are_excluded() {
+    let Some(scene) = Scene::of("images_are_pruned", &[]) else { return };
+    let (agent, mut session) = scene.place.start(&scene.master);
+    session.register();
+    for (id, image) in [("a", "busybox"), ("b", "plain:1")] {
+        output(&agent, &mut session, task(id, image, shell("true")));
+    }
+    scene.check_nothing_left();
+    let images = |agent: &Agent| {
+        agent.get("/metrics/snapshot").json()["containerizer/mesos/provisioner/images"].as_f64().unwrap()
+    };
+    // The agent may not yet have let go of what the last task ran on.
+    crate::agent::until("one is pruned", || prune(&agent, &["busybox"]) == 200 && images(&agent) == 1.0);
+    assert_eq!((prune(&agent, &["..."]), images(&agent)), (400, 1.0));
+    assert_eq!((prune(&agent, &[]), images(&agent)), (200, 0.0));
+    let layers = || std::fs::read_dir(scene.place.work_dir().join("store/docker/layers")).unwrap().count();
+    assert_eq!(layers(), 0);
+    // It is pulled again.
+    output(&agent, &mut session, task("c", "busybox", shell("true")));
+    assert!(Path::new(&scene.place.work_dir().join("store/docker/layers")).exists() && layers() == 3);
+}
