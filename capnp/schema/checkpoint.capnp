@@ -33,6 +33,21 @@ struct ProcessFile {
   # Directory, empty without one.
 }
 
+struct LimitsFile {
+  # What an operator has set for a container while it ran.
+  version @0 :UInt16;
+  limits @1 :List(Limit);
+  ioMax @2 :List(Text);
+  # Lines of the kernel's file of that name.
+
+  struct Limit {
+    name @0 :Text;
+    milli @1 :UInt64;
+    # Thousandths; of no meaning without a limit.
+    isUnlimited @2 :Bool;
+  }
+}
+
 struct TaskFile {
   version @0 :UInt16;
   task @1 :Common.TaskInfo;

@@ -6,7 +6,7 @@ use crate::convert::{arc, id, info, list_len, read_slice, status, text, update_i
 use crate::error::WireError;
 use crate::frame::{FrameError, HEADER_BYTES, seal};
 use crate::generated::checkpoint_capnp::{
-    agent_file, executor_file, framework_file, process_file, task_file, update_record,
+    agent_file, executor_file, framework_file, limits_file, process_file, task_file, update_record,
 };
 use model::agent_info::AgentInfo;
 use model::executor::ExecutorInfo;
@@ -42,6 +42,15 @@ pub struct ProcessFile {
     /// Field 22 of `/proc/PID/stat`, clock ticks after boot.
     pub start_ticks: u64,
     pub cgroup: Option<String>,
+}
+
+/// Limits of a container that an operator has set while it ran.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LimitsFile {
+    /// By name, in thousandths; `None`: no limit.
+    pub limits: Vec<(String, Option<u64>)>,
+    /// Lines of `io.max`.
+    pub io_max: Vec<String>,
 }
 
 /// One task of an executor.
@@ -147,6 +156,41 @@ impl ProcessFile {
             pid: file.get_pid(),
             start_ticks: file.get_start_ticks(),
             cgroup: Some(cgroup).filter(|path| !path.is_empty()).map(str::to_owned),
+        })
+    }
+}
+
+impl LimitsFile {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut builder = capnp::message::Builder::new_default();
+        let mut file = builder.init_root::<limits_file::Builder<'_>>();
+        file.set_version(VERSION);
+        let mut limits = file.reborrow().init_limits(list_len(self.limits.len()));
+        for (i, (name, milli)) in (0..).zip(&self.limits) {
+            let mut limit = limits.reborrow().get(i);
+            limit.set_name(name);
+            limit.set_milli(milli.unwrap_or(0));
+            limit.set_is_unlimited(milli.is_none());
+        }
+        let mut lines = file.init_io_max(list_len(self.io_max.len()));
+        for (i, line) in (0..).zip(&self.io_max) {
+            lines.set(i, line);
+        }
+        write_message(&builder, 0)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let reader = read_slice(bytes)?;
+        let file: limits_file::Reader<'_> = reader.get_root()?;
+        check_version(file.get_version())?;
+        let limit = |limit: limits_file::limit::Reader<'_>| {
+            let milli = (!limit.get_is_unlimited()).then_some(limit.get_milli());
+            Ok((text(limit.get_name(), "limits.name")?.to_owned(), milli))
+        };
+        let line = |line| Ok(text(line, "ioMax")?.to_owned());
+        Ok(Self {
+            limits: file.get_limits()?.iter().map(limit).collect::<Result<_, WireError>>()?,
+            io_max: file.get_io_max()?.iter().map(line).collect::<Result<_, WireError>>()?,
         })
     }
 }

@@ -12,8 +12,9 @@ use cgroups_rs::fs::pid::PidController;
 use cgroups_rs::fs::{Cgroup, MaxValue};
 use tokio::io::Interest;
 
+use super::extras::IoMax;
 use super::hierarchy::Tree;
-use super::knobs::{Knob, Limits, Now, changes, knobs};
+use super::knobs::{Knob, Limits, Lowering, Now, changes, knobs};
 use super::{CgroupError, Enforcement};
 use crate::sys::watch::Watch;
 
@@ -74,11 +75,36 @@ impl Container {
     }
 
     /// Adapts the limits of a running container.
-    pub fn change(&self, limits: &Limits) -> Result<(), CgroupError> {
+    pub fn change(&self, limits: &Limits, lowering: Lowering) -> Result<(), CgroupError> {
         // Without the controller there is no file, and nothing of it is set.
         let read = |file: &str| std::fs::read_to_string(self.path.join(file)).unwrap_or_default();
         let now = Now { memory_max: read("memory.max"), cpu_idle: read("cpu.idle") };
-        self.set(&changes(limits, &now))
+        self.set(&changes(limits, &now, lowering))
+    }
+
+    /// Replaces what was set of `io.max` for this container beside what holds for each.
+    pub fn change_io(&self, tree: &Tree, old: &[IoMax], new: &[IoMax]) -> Result<(), CgroupError> {
+        if old == new {
+            return Ok(());
+        }
+        for line in old.iter().chain(new) {
+            self.write("io.max", format!("{} rbps=max wbps=max riops=max wiops=max", line.device()))?;
+        }
+        let of_each = tree.extras().io_max.iter();
+        of_each.chain(new).try_for_each(|line| self.write("io.max", line.as_str().to_owned()))
+    }
+
+    /// Bytes of memory in use, after the kernel has taken back what it can of what is beyond `limit`. `None` where nobody
+    /// counts them.
+    pub fn reclaim(&self, limit: u64) -> Option<u64> {
+        let used = || std::fs::read_to_string(self.path.join("memory.current")).ok()?.trim().parse::<u64>().ok();
+        let before = used()?;
+        if before <= limit {
+            return Some(before);
+        }
+        // Since Linux 5.19; EAGAIN says that not all of it could be had.
+        let _ = std::fs::write(self.path.join("memory.reclaim"), (before - limit).to_string());
+        used()
     }
 
     /// What the operator sets for each container; where that cannot be had it was said at the agent's start.
@@ -293,10 +319,10 @@ mod tests {
         assert_eq!(read("cpu.max").as_deref(), Some("50000 100000"));
 
         let more = Limits { cpus_max_milli: None, memory_max_bytes: None, ..limits };
-        container.change(&more).expect("it can be changed");
+        container.change(&more, Lowering::Never).expect("it can be changed");
         assert_eq!(read("cpu.max").as_deref(), Some("max 100000"));
         assert_eq!(read("memory.max").as_deref(), Some("max"));
-        container.change(&limits).expect("it can be changed");
+        container.change(&limits, Lowering::Never).expect("it can be changed");
         assert_eq!(read("cpu.max").as_deref(), Some("50000 100000"));
         assert_eq!(read("memory.max").as_deref(), Some("max"));
         assert_eq!(container.id(), std::fs::metadata(&group).expect("there").ino());

@@ -94,6 +94,11 @@ impl IoMax {
         &self.0
     }
 
+    /// `MAJOR:MINOR`
+    pub fn device(&self) -> &str {
+        self.0.split_ascii_whitespace().next().unwrap_or_default()
+    }
+
     /// # Errors
     /// What is expected instead.
     pub fn parse(text: &str) -> Result<Self, String> {

@@ -220,9 +220,17 @@ pub struct Now {
     pub cpu_idle: String,
 }
 
+/// Whether a memory limit may become less than it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lowering {
+    /// Lowered below what is in use, it would kill what is left.
+    Never,
+    /// An operator wants it, and it was seen that it fits.
+    Wanted,
+}
+
 /// What to set when a running container's resources change, because a task joined its executor or left it.
-/// `memory.max` is only ever raised here: lowered below what is in use, it would kill what is left.
-pub fn changes(limits: &Limits, now: &Now) -> Vec<Knob> {
+pub fn changes(limits: &Limits, now: &Now, lowering: Lowering) -> Vec<Knob> {
     let lowers = |knob: &Knob| match (knob, now.memory_max.trim()) {
         (Knob::MemoryMax(None), _) => false,
         (Knob::MemoryMax(Some(_)), "max") => true,
@@ -234,7 +242,7 @@ pub fn changes(limits: &Limits, now: &Now) -> Vec<Knob> {
         // It must not have a weight for a moment.
         knobs.retain(|knob| !matches!(knob, Knob::CpuIdle(_) | Knob::CpuWeight(_)));
     }
-    if knobs.iter().any(lowers) {
+    if lowering == Lowering::Never && knobs.iter().any(lowers) {
         // What leads up to it stays with it: below, what is left would be slowed down to a crawl.
         knobs.retain(|knob| !matches!(knob, Knob::MemoryMax(_) | Knob::MemoryHigh(_)));
     }
@@ -344,7 +352,10 @@ mod tests {
     fn a_change_never_lowers_memory_max() {
         let check = |limit: Option<u64>, now: &str, expect: Option<Knob>| {
             let files = Now { memory_max: now.to_owned(), cpu_idle: "0\n".to_owned() };
-            let changes = changes(&Limits { memory_max_bytes: limit, ..limits() }, &files);
+            let limits = Limits { memory_max_bytes: limit, ..limits() };
+            let wanted = changes(&limits, &files, Lowering::Wanted);
+            assert!(wanted.contains(&Knob::MemoryMax(limit)), "{limit:?} after {now}");
+            let changes = changes(&limits, &files, Lowering::Never);
             let max = changes.iter().copied().find(|knob| knob.file() == "memory.max");
             assert_eq!(max, expect, "{limit:?} after {now}");
             let high = changes.iter().any(|knob| knob.file() == "memory.high");
@@ -363,7 +374,7 @@ mod tests {
         let idle = Limits { cpus_milli: 1100, cpus_revocable_milli: 1000, ..limits() };
         let of_cpu = |limits: &Limits, cpu_idle: &str| {
             let now = Now { cpu_idle: cpu_idle.to_owned(), ..Now::default() };
-            let changes = changes(limits, &now).into_iter();
+            let changes = changes(limits, &now, Lowering::Never).into_iter();
             let of = changes.filter(|knob| matches!(knob, Knob::CpuIdle(_) | Knob::CpuWeight(_)));
             of.collect::<Vec<_>>()
         };

@@ -13,6 +13,7 @@
 //!           executors/<executor id>/runs/<container id>/
 //!             executor.info                     before the container is made
 //!             process.info                      its first process
+//!             limits.info                       limits that an operator has set for it while it ran
 //!             executor.done                     empty: the run owes nothing any more
 //!             tasks/<task id>/
 //!               task.info                       before the executor is told of it
@@ -36,6 +37,7 @@ pub const AGENT_INFO: &str = "agent.info";
 pub const FRAMEWORK_INFO: &str = "framework.info";
 pub const EXECUTOR_INFO: &str = "executor.info";
 pub const PROCESS_INFO: &str = "process.info";
+pub const LIMITS_INFO: &str = "limits.info";
 pub const EXECUTOR_DONE: &str = "executor.done";
 pub const TASK_INFO: &str = "task.info";
 pub const TASK_UPDATES: &str = "task.updates";

@@ -252,6 +252,12 @@ async fn create_directory(path: &Path, batch: &Batch) -> io::Result<()> {
     Ok(())
 }
 
+/// One file of which nobody else writes, in a directory that is there: durable when this returns.
+pub(crate) async fn replace_durably(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    replace(path, bytes).await?;
+    sync_directory(path.parent().expect("a file has a directory")).await
+}
+
 async fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     // The whole name and more: files of one directory are written side by side.
     let new = path.with_added_extension("new");

@@ -3,6 +3,7 @@
 use model::quantity::Quantity;
 use model::resources::{CPUS, MEM, Resources};
 
+use super::overrides::{Overrides, PIDS};
 use crate::cgroup::knobs::Limits;
 
 /// What the operator wants of all containers.
@@ -41,8 +42,9 @@ pub enum Ceiling {
 }
 
 /// The sum of what an executor and its tasks were given. A limit holds where any of them has one: those without one then
-/// count with what they were given, and one without bounds frees all (Mesos: `computeExecutorLimits` in slave.cpp).
-pub fn limits(shares: &[Share], policy: &LimitPolicy) -> Limits {
+/// count with what they were given, and one without bounds frees all (Mesos: `computeExecutorLimits` in slave.cpp). What an
+/// operator has set for the container takes the place of all that.
+pub fn limits(shares: &[Share], policy: &LimitPolicy, overrides: &Overrides) -> Limits {
     let sum = |name: &str| shares.iter().map(|share| share.resources.scalar(name)).sum::<Quantity>();
     let ceiling = |name: &str, of: fn(&Share) -> Option<Ceiling>| {
         shares.iter().try_fold(Quantity::ZERO, |total, share| match of(share) {
@@ -55,8 +57,21 @@ pub fn limits(shares: &[Share], policy: &LimitPolicy) -> Limits {
     let cpus_max = ceiling(CPUS, |share| share.cpus_max).filter(|_| cpus_are_limited);
     let lent = shares.iter().flat_map(|share| share.resources.iter()).filter(|part| part.is_revocable);
     let lent: Resources = lent.cloned().collect();
-    let cpus_max_milli = cpus_max.map(Quantity::milli);
-    let memory_max_bytes = ceiling(MEM, |share| share.memory_max).map(mebibytes);
+    let set = |name: &str, otherwise: Option<Quantity>| match overrides.of(name) {
+        Some(Ceiling::Unlimited) => None,
+        Some(Ceiling::At(limit)) => Some(limit),
+        None => otherwise,
+    };
+    let cpus_max_milli = set(CPUS, cpus_max).map(Quantity::milli);
+    let memory_max_bytes = set(MEM, ceiling(MEM, |share| share.memory_max)).map(mebibytes);
+    let egress = match overrides.of(EGRESS) {
+        None => Some(sum(EGRESS)).filter(|it| !it.is_zero()).map(mebibytes).or(policy.egress_max_bytes),
+        Some(_) => set(EGRESS, None).map(mebibytes),
+    };
+    let pids = match overrides.of(PIDS) {
+        None => policy.pids_max,
+        Some(_) => set(PIDS, None).map(|count| count.milli() / 1000),
+    };
     Limits {
         cpus_milli: sum(CPUS).milli(),
         cpus_revocable_milli: lent.scalar(CPUS).milli(),
@@ -71,11 +86,8 @@ pub fn limits(shares: &[Share], policy: &LimitPolicy) -> Limits {
             .zip(memory_max_bytes)
             .map(|(percent, max)| max / 100 * percent),
         swap_max_bytes: 0,
-        pids_max: policy.pids_max,
-        egress_max_bytes: Some(sum(EGRESS))
-            .filter(|it| !it.is_zero())
-            .map(mebibytes)
-            .or(policy.egress_max_bytes),
+        pids_max: pids,
+        egress_max_bytes: egress,
     }
 }
 
@@ -106,10 +118,10 @@ mod tests {
 
     #[test]
     fn shares_add_up_and_cpus_are_a_limit_only_where_somebody_says_so() {
-        let plain = limits(&[share(100, 32), share(1000, 128)], &LimitPolicy::default());
+        let plain = limits(&[share(100, 32), share(1000, 128)], &LimitPolicy::default(), &Overrides::default());
         assert_eq!((plain.cpus_milli, plain.cpus_max_milli), (1100, None));
         assert_eq!((plain.memory_bytes, plain.memory_max_bytes), (160 << 20, Some(160 << 20)));
-        let strict = limits(&[share(100, 32), share(1000, 128)], &STRICT);
+        let strict = limits(&[share(100, 32), share(1000, 128)], &STRICT, &Overrides::default());
         assert_eq!((strict.cpus_max_milli, strict.cpus_burst_milli), (Some(1100), Some(550)));
         assert_eq!(strict.memory_high_bytes, Some((160 << 20) / 100 * 90));
         assert_eq!((plain.cpus_burst_milli, plain.memory_high_bytes), (None, None));
@@ -119,11 +131,13 @@ mod tests {
     fn egress_is_what_was_given_or_else_what_the_operator_says() {
         let mut sends = share(1000, 128);
         sends.resources.add_part(&Resource::scalar(EGRESS, Quantity::from_milli(2500)));
-        let of = |shares: &[Share], policy: &LimitPolicy| limits(shares, policy).egress_max_bytes;
-        assert_eq!(of(&[share(100, 32), sends.clone()], &LimitPolicy::default()), Some(5 << 19));
-        assert_eq!(of(&[sends.clone(), sends], &STRICT), Some(5 << 20));
-        assert_eq!(of(&[share(100, 32)], &STRICT), Some(1 << 20));
-        assert_eq!(of(&[share(100, 32)], &LimitPolicy::default()), None);
+        let of = |shares: &[Share], policy: &LimitPolicy, overrides: &Overrides| {
+            limits(shares, policy, overrides).egress_max_bytes
+        };
+        assert_eq!(of(&[share(100, 32), sends.clone()], &LimitPolicy::default(), &Overrides::default()), Some(5 << 19));
+        assert_eq!(of(&[sends.clone(), sends], &STRICT, &Overrides::default()), Some(5 << 20));
+        assert_eq!(of(&[share(100, 32)], &STRICT, &Overrides::default()), Some(1 << 20));
+        assert_eq!(of(&[share(100, 32)], &LimitPolicy::default(), &Overrides::default()), None);
     }
 
     #[test]
@@ -131,7 +145,7 @@ mod tests {
         let mut lent = share(1000, 128);
         lent.resources
             .add_part(&Resource { is_revocable: true, ..Resource::scalar(CPUS, Quantity::from_milli(2000)) });
-        let limits = limits(&[share(100, 32), lent], &LimitPolicy::default());
+        let limits = limits(&[share(100, 32), lent], &LimitPolicy::default(), &Overrides::default());
         assert_eq!((limits.cpus_milli, limits.cpus_revocable_milli), (3100, 2000));
     }
 
@@ -139,10 +153,31 @@ mod tests {
     fn a_tasks_own_limit_counts_instead_of_what_it_was_given_and_one_without_bounds_frees_all() {
         let two = Ceiling::At(Quantity::from_units(2));
         let limited = Share { cpus_max: Some(two), memory_max: Some(Ceiling::Unlimited), ..share(1000, 128) };
-        let both = limits(&[share(100, 32), limited.clone()], &LimitPolicy::default());
+        let both = limits(&[share(100, 32), limited.clone()], &LimitPolicy::default(), &Overrides::default());
         assert_eq!((both.cpus_milli, both.cpus_max_milli), (1100, Some(2100)));
         assert_eq!((both.memory_bytes, both.memory_max_bytes), (160 << 20, None));
         let free = Share { cpus_max: Some(Ceiling::Unlimited), ..limited };
-        assert_eq!(limits(&[free], &STRICT).cpus_max_milli, None);
+        assert_eq!(limits(&[free], &STRICT, &Overrides::default()).cpus_max_milli, None);
+    }
+
+    #[test]
+    fn what_an_operator_sets_takes_the_place_of_what_follows_from_tasks() {
+        let at = |units| Ceiling::At(Quantity::from_units(units));
+        let set = |limits: &[(&str, Ceiling)]| {
+            Overrides::remembered(limits.iter().map(|(name, it)| ((*name).to_owned(), *it)), &[])
+        };
+        let shares = [share(100, 32), share(1000, 128)];
+        let high = set(&[(CPUS, at(2)), (MEM, at(100)), (PIDS, at(7)), (EGRESS, at(3))]);
+        let held = limits(&shares, &STRICT, &high);
+        assert_eq!((held.cpus_max_milli, held.cpus_burst_milli), (Some(2000), Some(1000)));
+        assert_eq!(held.memory_max_bytes, Some(100 << 20));
+        assert_eq!(held.memory_high_bytes, Some((100 << 20) / 100 * 90));
+        assert_eq!((held.pids_max, held.egress_max_bytes), (Some(7), Some(3 << 20)));
+        // What was promised stays.
+        assert_eq!((held.cpus_milli, held.memory_bytes), (1100, 160 << 20));
+        let none = set(&[CPUS, MEM, PIDS, EGRESS].map(|name| (name, Ceiling::Unlimited)));
+        let free = limits(&shares, &LimitPolicy { pids_max: Some(9), ..STRICT }, &none);
+        assert_eq!((free.cpus_max_milli, free.memory_max_bytes), (None, None));
+        assert_eq!((free.pids_max, free.egress_max_bytes), (None, None));
     }
 }

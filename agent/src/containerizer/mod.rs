@@ -14,6 +14,7 @@ pub mod launch;
 pub mod limits;
 pub mod nested;
 pub mod order;
+pub mod overrides;
 pub mod plan;
 pub mod reaper;
 pub mod sandbox;

@@ -245,7 +245,7 @@ mod tests {
             environment: BTreeMap::from([(text("A"), text("1")), (text("MESOS_SANDBOX"), text("/w/runs/r"))]),
             user: Some(text("nobody")),
             uris: Vec::new(),
-            limits: crate::containerizer::limits::limits(&[], &Default::default()),
+            limits: crate::containerizer::limits::limits(&[], &Default::default(), &Default::default()),
             output: None,
             confinement: Confinement::default(),
             task: None,

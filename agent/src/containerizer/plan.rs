@@ -15,6 +15,7 @@ use super::image::ImageWish;
 use super::isolation::asked::{Given, Policy, given};
 use super::isolation::confinement::Confinement;
 use super::limits::{LimitPolicy, Share, limits};
+use super::overrides::Overrides;
 use super::nested;
 use crate::cgroup::knobs::Limits;
 use crate::duration::show_ms;
@@ -238,7 +239,7 @@ pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
         user: agent.switch_user.then(|| user.to_owned()),
         uris: command.uris.clone(),
         output,
-        limits: limits(request.shares, &agent.limits),
+        limits: limits(request.shares, &agent.limits, &Overrides::default()),
         confinement: container,
         task: task.map(|confinement| TaskPlan { confinement, ..TaskPlan::default() }),
         image,

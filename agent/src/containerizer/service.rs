@@ -16,13 +16,14 @@ use super::init::{Init, Runtime};
 use super::io::{Ends, Switched};
 use super::launch::{self, LaunchError, Launcher, Prepared, mark};
 use super::nested;
+use super::overrides::Overrides;
 use super::plan::{Plan, runtime_directories, runtime_directory};
 use super::reaper::Reaper;
 use super::sandbox::{self, SandboxError};
 use crate::bpf::hold::{Egress, HoldError};
 use crate::cgroup::container::Container;
 use crate::cgroup::hierarchy::{Tree, TreeConfig};
-use crate::cgroup::knobs::Limits;
+use crate::cgroup::knobs::{Limits, Lowering};
 use crate::cgroup::met::{self, MemoryMet};
 use crate::cgroup::{CgroupError, Enforcement};
 use crate::sys::SysError;
@@ -280,10 +281,33 @@ impl Containerizer {
         let Some(cgroup) = running.cgroup.clone() else { return Ok(()) };
         let held = self.held.clone();
         let change = move || {
-            cgroup.change(&limits)?;
+            cgroup.change(&limits, Lowering::Never)?;
             held.change(cgroup.path(), &limits).map_err(ChangeError::Hold)
         };
         self.launcher.run(change).await
+    }
+
+    /// Sets limits that an operator wants for this container: memory may become less too, and `io_max` is replaced.
+    pub async fn override_limits(
+        &self,
+        running: &Running,
+        limits: Limits,
+        (old, new): (&Overrides, &Overrides),
+    ) -> Result<(), ChangeError> {
+        let Some((cgroup, tree)) = running.cgroup.clone().zip(self.tree.clone()) else { return Ok(()) };
+        let (held, old, new) = (self.held.clone(), old.io_max().to_vec(), new.io_max().to_vec());
+        let change = move || {
+            cgroup.change_io(&tree, &old, &new)?;
+            cgroup.change(&limits, Lowering::Wanted)?;
+            held.change(cgroup.path(), &limits).map_err(ChangeError::Hold)
+        };
+        self.launcher.run(change).await
+    }
+
+    /// Bytes of memory that are in use when the kernel has taken back what it can beyond `limit`; `None` where nobody counts.
+    pub async fn reclaim(&self, running: &Running, limit: u64) -> Option<u64> {
+        let cgroup = running.cgroup.clone()?;
+        self.launcher.run(move || cgroup.reclaim(limit)).await
     }
 
     /// What became of its packets since there is a limit; `None` while there is none.

@@ -1,6 +1,7 @@
 //! The calls of the operator API that act on containers: launched, waited for, killed, removed.
 
 use crate::containerizer::nested::Place;
+use crate::containerizer::overrides::Change;
 use crate::executor_api::body::{self, Answer};
 use crate::http::Order;
 use crate::runtime::Agent;
@@ -12,6 +13,7 @@ use api::v1;
 use api::v1::agent::call::Type;
 use api::v1::agent::{Call, Response, response};
 use http::StatusCode;
+use model::id::ContainerId;
 use std::rc::Rc;
 
 /// The call was validated: what its type needs is there.
@@ -23,6 +25,7 @@ pub(super) async fn answer(agent: &Rc<Agent>, order: Order) -> Answer {
         Type::KillNestedContainer | Type::KillContainer => kill(agent, &call).await,
         Type::RemoveNestedContainer | Type::RemoveContainer => remove(agent, &call).await,
         Type::AttachContainerOutput => attach_output(agent, &call).await,
+        Type::UpdateContainerLimits => return update_limits(agent, call).await,
         _ => Err(Refusal::UnknownCall),
     };
     answered.unwrap_or_else(|why| body::refusal(&why))
@@ -84,6 +87,16 @@ async fn attach_output(agent: &Rc<Agent>, call: &Call) -> Result<Answer, Refusal
         return Ok(body::reply(Reply::text(404, format!("Container {place} cannot be found"))));
     }
     Ok(body::reply(Reply::text(500, "I/O switchboard server was disabled for this container".to_owned())))
+}
+
+async fn update_limits(agent: &Rc<Agent>, call: Call) -> Answer {
+    let asked = call.update_container_limits.expect("validated");
+    let limits = asked.limits.into_iter().map(|(name, limit)| (name, limit.value)).collect();
+    let change = Change { limits, io_max: asked.io_max, unset: asked.unset };
+    match agent.update_limits(&ContainerId::new(&asked.container_id.value), &change).await {
+        Ok(()) => body::empty(StatusCode::OK),
+        Err(why) => body::reply(Reply::text(why.status(), why.to_string())),
+    }
 }
 
 /// The container that a call names.

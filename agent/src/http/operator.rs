@@ -43,6 +43,7 @@ fn is_of_containers(kind: Type) -> bool {
             | Type::WaitContainer
             | Type::KillContainer
             | Type::RemoveContainer
+            | Type::UpdateContainerLimits
     )
 }
 

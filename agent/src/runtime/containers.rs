@@ -9,7 +9,8 @@
 use crate::accounting::account::Account;
 use crate::cgroup::knobs::Controller;
 use crate::containerizer::launch::Prepared;
-use crate::containerizer::limits::{Ceiling, LimitPolicy, Share, limits};
+use crate::containerizer::limits::{Ceiling, LimitPolicy, Share};
+use crate::containerizer::overrides::Overrides;
 use crate::containerizer::plan::{self, Request, command_executor};
 use crate::containerizer::service::{Remembered, Running};
 use crate::node::effect::{Launch, Run};
@@ -38,6 +39,10 @@ pub(crate) struct Container {
     pub(crate) account: RefCell<Account>,
     /// When those were taken.
     pub(crate) looked: Cell<Option<UnixTime>>,
+    /// Limits that an operator has set for it.
+    pub(super) overrides: RefCell<Overrides>,
+    /// Held by who changes them.
+    pub(super) changing: tokio::sync::Mutex<()>,
     /// Under which BPF counts it.
     pub(crate) cgroup_id: Cell<Option<u64>>,
     pub(super) running: OnceCell<Running>,
@@ -187,6 +192,8 @@ impl Agent {
         let container = Rc::new(Container {
             account: RefCell::default(),
             looked: Cell::new(None),
+            overrides: RefCell::default(),
+            changing: tokio::sync::Mutex::default(),
             cgroup_id: Cell::new(None),
             running: OnceCell::new(),
             is_launching: Cell::new(false),
@@ -287,6 +294,7 @@ impl Agent {
             self.input(Input::Launched { container_id, pid: running.pid });
         }
         self.sample(&running).await;
+        self.remember_limits(container);
         let _ = container.running.set(running);
         Ok(())
     }
@@ -485,11 +493,10 @@ impl Agent {
             return;
         }
         let Some(container) = self.containers.borrow().get(container_id).cloned() else { return };
-        let shares = self.shares(container_id);
+        let limits = self.limits_of(&container);
         let agent = self.clone();
         tokio::task::spawn_local(async move {
             let Some(running) = container.running.get() else { return };
-            let limits = limits(&shares, &agent.limit_policy());
             if let Err(error) = agent.containerizer.set_limits(running, limits).await {
                 let cause = &error as &dyn std::error::Error;
                 tracing::warn!(cause, container = %running.container_id, "limits cannot be changed");

@@ -3,7 +3,6 @@
 use crate::accounting::account::Account;
 use crate::accounting::losses::Loss;
 use crate::config::MESOS_VERSION;
-use crate::containerizer::limits::limits;
 use crate::http::{Facts, Figures, Known};
 use crate::runtime::Agent;
 use api::legacy::{Gauge, system};
@@ -43,7 +42,7 @@ impl Agent {
     fn figures(&self, container_id: &ContainerId) -> Option<Figures> {
         let containers = self.containers.borrow();
         let container = containers.get(container_id)?;
-        let limits = limits(&self.shares(container_id), &self.limit_policy());
+        let limits = self.limits_of(container);
         let Account { usage, detail } = container.account.borrow().clone();
         let egress = container.running.get().and_then(|running| self.containerizer.egress(running));
         Some(Figures { usage, detail, taken: container.looked.get()?, limits, egress })

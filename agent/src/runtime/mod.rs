@@ -21,6 +21,7 @@ mod dispatch;
 mod facts;
 mod images;
 pub(crate) mod life;
+mod limits;
 mod machine;
 pub(crate) mod nested;
 mod start;

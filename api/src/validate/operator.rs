@@ -71,8 +71,15 @@ fn members_of_agent(kind: agent::call::Type, call: &agent::Call) -> Result<(), S
         Type::WaitContainer => call.wait_container.as_ref().map(|c| (&c.container_id, false)),
         Type::KillContainer => call.kill_container.as_ref().map(|c| (&c.container_id, false)),
         Type::RemoveContainer => call.remove_container.as_ref().map(|c| (&c.container_id, false)),
+        Type::UpdateContainerLimits => {
+            call.update_container_limits.as_ref().map(|c| (&c.container_id, false))
+        }
         _ => None,
     };
+    if let Some(call) = call.update_container_limits.as_ref().filter(|_| kind == Type::UpdateContainerLimits) {
+        let why = "Expecting 'update_container_limits.container_id.parent' not to be present: limits are an executor's";
+        expect(call.container_id.parent.is_none(), why)?;
+    }
     let Some((id, must_nest)) = container else { return Ok(()) };
     let name = kind.as_str_name().to_lowercase();
     container_id(id).map_err(|why| format!("'{name}.container_id' is invalid: {why}"))?;
