@@ -9,6 +9,7 @@ use client::operator::Operator;
 
 mod doctor;
 mod launch;
+mod limits;
 mod list;
 mod logs;
 mod run;
@@ -46,6 +47,8 @@ enum Command {
     Tasks(list::Tasks),
     /// What a task wrote.
     Logs(logs::Args),
+    /// Change what a running task may use.
+    UpdateLimits(limits::Args),
     /// What this machine, or an agent's, can and cannot measure and enforce, and what would change it.
     Doctor(doctor::Args),
     /// Watch nodes, frameworks and tasks as they work.
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
             Command::Frameworks(format) => list::frameworks(&cluster, format).await,
             Command::Tasks(args) => list::tasks(&cluster, args).await,
             Command::Logs(args) => logs::run(&cluster, args).await,
+            Command::UpdateLimits(args) => limits::run(&cluster, args).await,
             Command::Doctor(args) => doctor::run(&cluster, args).await,
             Command::Top(args) => top::run(&cluster, args).await,
         }

@@ -49,11 +49,16 @@ impl Task {
 /// A task's sandbox on its agent.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
-    agent: Operator,
+    pub(crate) agent: Operator,
     directory: String,
 }
 
 impl Sandbox {
+    /// The container whose sandbox it is: they have one name.
+    pub(crate) fn container_id(&self) -> &str {
+        self.directory.rsplit('/').next().unwrap_or_default()
+    }
+
     /// `None` while the agent has not made it yet.
     pub(crate) async fn find(cluster: &Cluster, task: &Task) -> Result<Option<Self>> {
         let agents = cluster.operator().get_json("/slaves").await?;

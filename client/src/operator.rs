@@ -1,11 +1,14 @@
 //! Requests that are answered at once: an operator's questions to a master or an agent.
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderValue, Method};
 use serde_json::Value;
 
 use crate::http::{Call, Connection};
 use crate::{Address, Error};
+
+const CONTENT_TYPE: &str = "content-type";
+const ACCEPT: &str = "accept";
 
 /// Asks one daemon. A standby master's redirect is followed.
 #[derive(Debug)]
@@ -42,6 +45,21 @@ impl Operator {
         let call = get(path);
         let body = self.connection.fetch(&call).await?;
         serde_json::from_slice(&body).map_err(|error| self.connection.nonsense(&call, error.to_string()))
+    }
+
+    /// Makes a call of the operator API; its answer is JSON, or nothing.
+    pub async fn call(&mut self, path: &str, call: &Value) -> Result<Option<Value>, Error> {
+        let name = call["type"].as_str().unwrap_or("a call").to_owned();
+        let json = HeaderValue::from_static("application/json");
+        let headers = vec![(CONTENT_TYPE, json.clone()), (ACCEPT, json)];
+        let body = Bytes::from(call.to_string());
+        let call = Call { name, method: Method::POST, path: path.to_owned(), headers, body };
+        let answer = self.connection.fetch(&call).await?;
+        if answer.is_empty() {
+            return Ok(None);
+        }
+        let read = serde_json::from_slice(&answer);
+        read.map(Some).map_err(|error| self.connection.nonsense(&call, error.to_string()))
     }
 
     /// Reads at most `length` bytes of a file from `offset`; its size and no data if `offset` is `None`.

@@ -97,7 +97,8 @@ impl Container {
     /// Bytes of memory in use, after the kernel has taken back what it can of what is beyond `limit`. `None` where nobody
     /// counts them.
     pub fn reclaim(&self, limit: u64) -> Option<u64> {
-        let used = || std::fs::read_to_string(self.path.join("memory.current")).ok()?.trim().parse::<u64>().ok();
+        let used =
+            || std::fs::read_to_string(self.path.join("memory.current")).ok()?.trim().parse::<u64>().ok();
         let before = used()?;
         if before <= limit {
             return Some(before);

@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn shares_add_up_and_cpus_are_a_limit_only_where_somebody_says_so() {
-        let plain = limits(&[share(100, 32), share(1000, 128)], &LimitPolicy::default(), &Overrides::default());
+        let plain =
+            limits(&[share(100, 32), share(1000, 128)], &LimitPolicy::default(), &Overrides::default());
         assert_eq!((plain.cpus_milli, plain.cpus_max_milli), (1100, None));
         assert_eq!((plain.memory_bytes, plain.memory_max_bytes), (160 << 20, Some(160 << 20)));
         let strict = limits(&[share(100, 32), share(1000, 128)], &STRICT, &Overrides::default());
@@ -134,7 +135,10 @@ mod tests {
         let of = |shares: &[Share], policy: &LimitPolicy, overrides: &Overrides| {
             limits(shares, policy, overrides).egress_max_bytes
         };
-        assert_eq!(of(&[share(100, 32), sends.clone()], &LimitPolicy::default(), &Overrides::default()), Some(5 << 19));
+        assert_eq!(
+            of(&[share(100, 32), sends.clone()], &LimitPolicy::default(), &Overrides::default()),
+            Some(5 << 19)
+        );
         assert_eq!(of(&[sends.clone(), sends], &STRICT, &Overrides::default()), Some(5 << 20));
         assert_eq!(of(&[share(100, 32)], &STRICT, &Overrides::default()), Some(1 << 20));
         assert_eq!(of(&[share(100, 32)], &LimitPolicy::default(), &Overrides::default()), None);

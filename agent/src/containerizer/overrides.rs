@@ -154,7 +154,10 @@ mod tests {
         let first = change(&[(CPUS, 1.5), (MEM, 256.0), (PIDS, 64.0), (EGRESS, 4.0)]);
         let set = Overrides::default().changed(&first, &total()).expect("good");
         let at = |milli| Some(Ceiling::At(Quantity::from_milli(milli)));
-        assert_eq!([CPUS, MEM, PIDS, EGRESS].map(|it| set.of(it)), [at(1500), at(256_000), at(64_000), at(4000)]);
+        assert_eq!(
+            [CPUS, MEM, PIDS, EGRESS].map(|it| set.of(it)),
+            [at(1500), at(256_000), at(64_000), at(4000)]
+        );
         let then = Change { unset: vec![MEM.into(), "io_max".into()], ..change(&[(CPUS, f64::INFINITY)]) };
         let set = set.changed(&then, &total()).expect("good");
         assert_eq!([CPUS, MEM, PIDS].map(|it| set.of(it)), [Some(Ceiling::Unlimited), None, at(64_000)]);
@@ -174,12 +177,18 @@ mod tests {
             Overrides::default().changed(change, &total()).expect_err("it is bad").to_string()
         };
         let limit = |name, value| told(&change(&[(name, value)]));
-        assert_eq!(told(&Change::default()), "Nothing is to be changed: expecting 'limits', 'io_max' or 'unset'");
+        assert_eq!(
+            told(&Change::default()),
+            "Nothing is to be changed: expecting 'limits', 'io_max' or 'unset'"
+        );
         assert!(limit("disk", 1.0).starts_with("'limits': there is no limit 'disk'"));
         for bad in [0.0, -1.0, f64::NAN, 0.0001] {
             assert_eq!(limit(CPUS, bad), "'limits.cpus': expecting more than zero, or Infinity");
         }
-        assert_eq!(limit(CPUS, 9.0), "'limits.cpus': 9 is more than this agent has (4); Infinity is no limit");
+        assert_eq!(
+            limit(CPUS, 9.0),
+            "'limits.cpus': 9 is more than this agent has (4); Infinity is no limit"
+        );
         assert!(limit(MEM, 1025.0).starts_with("'limits.mem': 1025 is more than"));
         assert_eq!(limit(PIDS, 1.5), "'limits.pids': expecting a whole number");
         let io = Change { io_max: vec!["8:0 rbps=0".into()], ..Change::default() };

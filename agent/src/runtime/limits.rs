@@ -105,7 +105,9 @@ impl Agent {
         let of_io = (!change.io_max.is_empty()).then_some(("io_max", Controller::Io));
         for (name, controller) in of_limits.chain(of_io) {
             if let Enforced::No { reason } = self.containerizer.enforcement().of(controller) {
-                return Err(LimitsRefused::Conflict(format!("'{name}' is not enforced on this agent: {reason}")));
+                return Err(LimitsRefused::Conflict(format!(
+                    "'{name}' is not enforced on this agent: {reason}"
+                )));
             }
         }
         Ok(())
@@ -118,7 +120,9 @@ impl Agent {
         before: &Limits,
         after: &Limits,
     ) -> Result<(), LimitsRefused> {
-        let Some(limit) = after.memory_max_bytes.filter(|_| after.memory_max_bytes != before.memory_max_bytes) else {
+        let Some(limit) =
+            after.memory_max_bytes.filter(|_| after.memory_max_bytes != before.memory_max_bytes)
+        else {
             return Ok(());
         };
         match self.containerizer.reclaim(running, limit).await {
@@ -131,7 +135,8 @@ impl Agent {
     }
 
     fn limits_file(&self, container: &Container) -> PathBuf {
-        let agent_id = self.look(|node| node.agent_id().cloned()).expect("only an agent with an id runs containers");
+        let agent_id =
+            self.look(|node| node.agent_id().cloned()).expect("only an agent with an id runs containers");
         Meta::of(&self.config.work_dir).run(&agent_id, &container.run).join(LIMITS_INFO)
     }
 
@@ -150,7 +155,9 @@ impl Agent {
             limits: overrides.limits().map(|(name, ceiling)| (name.to_owned(), milli(ceiling))).collect(),
             io_max: overrides.io_max().iter().map(|line| line.as_str().to_owned()).collect(),
         };
-        store::replace_durably(&path, &file.encode()).await.map_err(|error| LimitsRefused::Failed(chain(&error)))
+        store::replace_durably(&path, &file.encode())
+            .await
+            .map_err(|error| LimitsRefused::Failed(chain(&error)))
     }
 
     /// What was written down for a container of an earlier agent.

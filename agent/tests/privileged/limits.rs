@@ -190,3 +190,40 @@ fn limits_that_the_operator_sets_hold_every_container() {
 fn plan_limits(scene: &Scene) -> Limits {
     scene.plan("other", shell("true")).limits
 }
+
+/// Who runs on what is lent runs when nobody else does, and is an ordinary one as soon as CPUs are promised.
+#[test]
+#[ignore = "needs the cpu controller in the v2 tree, which this project's test machine has not: for a VM"]
+fn limits_of_lent_cpus_give_way_to_promised_ones() {
+    let extras = Extras { cpuset_cpus: CpuSet::parse("0").ok(), ..Extras::default() };
+    let wanted = [Controller::Cpu, Controller::Cpuset];
+    let Some(scene) = scene("limits_of_lent_cpus_give_way_to_promised_ones", &wanted, extras) else { return };
+    block_on(async {
+        let lend = |limits: &mut Limits| (limits.cpus_milli, limits.cpus_revocable_milli) = (4100, 4000);
+        let lent = run(&scene, "lent", BUSY, lend).await;
+        let group = lent.cgroup_path().unwrap();
+        let idle = || std::fs::read_to_string(group.join("cpu.idle")).unwrap();
+        assert_eq!(idle(), "1\n");
+        let firm = run(&scene, "firm", BUSY, |limits| limits.cpus_milli = 1000).await;
+        let groups = [group, firm.cgroup_path().unwrap()];
+        let used = || groups.map(|group| keyed(group, "cpu.stat", "usage_usec"));
+        until("both have run", || used().iter().all(|us| *us > 10_000));
+        let before = used();
+        until("the other has used 5 s", || used()[1] > before[1] + 5_000_000);
+        let [lent_us, firm_us] = [used()[0] - before[0], used()[1] - before[1]];
+        println!("beside a busy container the idle one had {lent_us} us of {}", lent_us + firm_us);
+        assert!(lent_us * 50 < lent_us + firm_us, "{lent_us} of {firm_us}");
+        // As when a task on guaranteed CPUs joins it, and leaves again.
+        let mut limits = plan_limits(&scene);
+        (limits.cpus_milli, limits.cpus_revocable_milli) = (5100, 4000);
+        scene.containerizer.set_limits(&lent, limits).await.unwrap();
+        let weight = std::fs::read_to_string(group.join("cpu.weight")).unwrap();
+        assert_eq!((idle().trim(), weight.trim()), ("0", "114"));
+        limits.cpus_milli = 4100;
+        scene.containerizer.set_limits(&lent, limits).await.unwrap();
+        scene.containerizer.set_limits(&lent, limits).await.unwrap();
+        assert_eq!(idle(), "1\n");
+        scene.end(&lent).await;
+        scene.end(&firm).await;
+    });
+}

@@ -76,7 +76,8 @@ fn members_of_agent(kind: agent::call::Type, call: &agent::Call) -> Result<(), S
         }
         _ => None,
     };
-    if let Some(call) = call.update_container_limits.as_ref().filter(|_| kind == Type::UpdateContainerLimits) {
+    if let Some(call) = call.update_container_limits.as_ref().filter(|_| kind == Type::UpdateContainerLimits)
+    {
         let why = "Expecting 'update_container_limits.container_id.parent' not to be present: limits are an executor's";
         expect(call.container_id.parent.is_none(), why)?;
     }
