@@ -82,6 +82,7 @@ pub(crate) const CORES: &[&str] = &[
     "agent/src/default_executor/task.rs",
     "agent/src/containerizer/fetch/cache/core.rs",
     "agent/src/containerizer/isolation",
+    "agent/src/containerizer/built_in.rs",
     "agent/src/containerizer/image.rs",
     "agent/src/containerizer/limits.rs",
     "agent/src/containerizer/order.rs",

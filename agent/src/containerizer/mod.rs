@@ -2,6 +2,7 @@
 //! (`fetch`), starts it (`launch`) under an init process (`init`, told what to do by `steps`) apart from others (`isolation`), waits for its end (`reaper`), ends
 //! it (`destroy`). `service` is what the agent calls.
 
+pub mod built_in;
 pub mod destroy;
 pub mod devices;
 pub mod fetch;

@@ -8,6 +8,8 @@
 mod core;
 mod launch;
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod scenarios;
 mod task;
 

@@ -1,7 +1,6 @@
-//! The core's behaviour, told as short stories of what happens and what is wanted then; and the laws that hold whatever
-//! happens in whatever order.
+//! The core's behaviour, told as short stories of what happens and what is wanted then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use api::v1;
 use api::v1::TaskState::{
@@ -9,27 +8,25 @@ use api::v1::TaskState::{
 };
 use api::v1::agent::response::WaitContainer;
 use api::v1::task_status::Reason;
-use bytes::Bytes;
 use model::time::{Now, Time, UnixTime};
-use proptest::prelude::*;
 
 use super::core::{Core, Effect, Input, Settings, Signal, Told};
 
-const S: u64 = 1_000_000_000;
+pub(super) const S: u64 = 1_000_000_000;
 
 /// A core, a clock, and what the core wanted since it was last asked.
-struct Story {
+pub(super) struct Story {
     core: Core,
     now_ns: u64,
-    wanted: Vec<Effect>,
+    pub(super) wanted: Vec<Effect>,
     /// The container of each task that was ever launched, by task.
-    containers: BTreeMap<String, v1::ContainerId>,
+    pub(super) containers: BTreeMap<String, v1::ContainerId>,
     /// Updates told and not acknowledged.
     told: Vec<v1::TaskStatus>,
 }
 
 impl Story {
-    fn new(reports_killing: bool) -> Self {
+    pub(super) fn new(reports_killing: bool) -> Self {
         let settings = Settings {
             executor_id: v1::ExecutorId { value: "e".to_owned() },
             shutdown_grace_ns: 5 * S,
@@ -54,11 +51,11 @@ impl Story {
         story
     }
 
-    fn launches(&mut self, tasks: &[v1::TaskInfo]) {
+    pub(super) fn launches(&mut self, tasks: &[v1::TaskInfo]) {
         self.happens(Input::LaunchGroup(tasks.to_vec()));
     }
 
-    fn happens(&mut self, input: Input) {
+    pub(super) fn happens(&mut self, input: Input) {
         let now = self.now();
         let at = self.wanted.len();
         self.core.handle(now, input, &mut self.wanted);
@@ -81,7 +78,7 @@ impl Story {
     }
 
     /// Lets time pass, waking the core whenever it asks for that.
-    fn passes(&mut self, ns: u64) {
+    pub(super) fn passes(&mut self, ns: u64) {
         let until = self.now_ns + ns;
         while let Some(Time(deadline)) = self.core.deadline().filter(|deadline| deadline.0 <= until) {
             self.now_ns = self.now_ns.max(deadline);
@@ -121,7 +118,7 @@ impl Story {
         self.happens(Input::Ended { container_id: self.container(task), told });
     }
 
-    fn acknowledges(&mut self) {
+    pub(super) fn acknowledges(&mut self) {
         for status in std::mem::take(&mut self.told) {
             self.happens(Input::Acknowledged { uuid: status.uuid.expect("it has one") });
         }
@@ -154,7 +151,7 @@ impl Story {
     }
 }
 
-fn task(id: &str) -> v1::TaskInfo {
+pub(super) fn task(id: &str) -> v1::TaskInfo {
     v1::TaskInfo {
         task_id: task_id(id),
         command: Some(v1::CommandInfo { value: Some("true".to_owned()), ..Default::default() }),
@@ -170,7 +167,7 @@ fn group(ids: &[&str]) -> Vec<v1::TaskInfo> {
     ids.iter().map(|id| task(id)).collect()
 }
 
-fn kill(id: &str, grace_ns: Option<u64>) -> Input {
+pub(super) fn kill(id: &str, grace_ns: Option<u64>) -> Input {
     Input::Kill { task_id: task_id(id), grace_ns }
 }
 
@@ -474,146 +471,4 @@ fn without_an_agent_there_is_nothing_to_do() {
     assert_eq!(story.wanted(), [Effect::Exit { is_success: false }]);
     story.exits("a", 0);
     assert_eq!((story.wanted(), story.core.deadline()), (vec![], None));
-}
-
-/// One step of a random script; numbers choose among what there is.
-#[derive(Clone, Debug)]
-enum Step {
-    Launch(u8),
-    Launched(u8),
-    Refused(u8),
-    Kill(u8, u8),
-    Exits(u8, u8),
-    Unknown(u8),
-    Acknowledged,
-    Lost,
-    Subscribed,
-    Passes(u8),
-    Shutdown,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        3 => (1..4u8).prop_map(Step::Launch),
-        8 => any::<u8>().prop_map(Step::Launched),
-        1 => any::<u8>().prop_map(Step::Refused),
-        3 => (any::<u8>(), 0..9u8).prop_map(|(n, grace)| Step::Kill(n, grace)),
-        4 => (any::<u8>(), 0..2u8).prop_map(|(n, code)| Step::Exits(n, code)),
-        1 => any::<u8>().prop_map(Step::Unknown),
-        3 => Just(Step::Acknowledged),
-        1 => Just(Step::Lost),
-        2 => Just(Step::Subscribed),
-        3 => (0..9u8).prop_map(Step::Passes),
-        1 => Just(Step::Shutdown),
-    ]
-}
-
-/// What the world outside would allow: containers are answered for once and end after they were waited for.
-#[derive(Default)]
-struct Outside {
-    launching: BTreeSet<String>,
-    waited: BTreeSet<String>,
-    count: usize,
-}
-
-fn take(story: &mut Story, outside: &mut Outside, step: &Step) {
-    let nth = |set: &BTreeSet<String>, n: u8| set.iter().nth(usize::from(n) % set.len().max(1)).cloned();
-    match *step {
-        Step::Launch(count) => {
-            let ids: Vec<String> = (0..count).map(|n| format!("t{}-{n}", outside.count)).collect();
-            outside.count += 1;
-            story.launches(&ids.iter().map(|id| task(id)).collect::<Vec<_>>());
-        }
-        Step::Launched(n) => {
-            if let Some(container_id) = nth(&outside.launching, n) {
-                outside.launching.remove(&container_id);
-                story.happens(Input::Launched { container_id });
-            }
-        }
-        Step::Refused(n) => {
-            if let Some(container_id) = nth(&outside.launching, n) {
-                outside.launching.remove(&container_id);
-                story.happens(Input::NotLaunched { container_id, why: "no".to_owned() });
-            }
-        }
-        Step::Kill(n, grace) => {
-            let tasks: BTreeSet<String> = story.containers.keys().cloned().collect();
-            if let Some(id) = nth(&tasks, n) {
-                story.happens(kill(&id, Some(u64::from(grace) * S)));
-            }
-        }
-        Step::Exits(n, code) => {
-            if let Some(container_id) = nth(&outside.waited, n) {
-                outside.waited.remove(&container_id);
-                let wait =
-                    WaitContainer { exit_status: Some(i32::from(code) << 8), ..WaitContainer::default() };
-                let told = Some(Told { how: Some("exited".to_owned()), wait });
-                story.happens(Input::Ended { container_id, told });
-            }
-        }
-        Step::Unknown(n) => {
-            if let Some(container_id) = nth(&outside.waited, n) {
-                outside.waited.remove(&container_id);
-                story.happens(Input::Ended { container_id, told: None });
-            }
-        }
-        Step::Acknowledged => story.acknowledges(),
-        Step::Lost => story.happens(Input::Lost),
-        Step::Subscribed => {
-            let container_id = v1::ContainerId { value: "outer".to_owned(), parent: None };
-            story.happens(Input::Subscribed { container_id, reports_killing: true });
-        }
-        Step::Passes(n) => story.passes(u64::from(n) * S),
-        Step::Shutdown => story.happens(Input::Shutdown),
-    }
-    for effect in &story.wanted {
-        match effect {
-            Effect::Launch(launch) => _ = outside.launching.insert(launch.container_id.value.clone()),
-            Effect::Wait(id) => _ = outside.waited.insert(id.value.clone()),
-            _ => {}
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
-    /// A task's updates never step back, its end is told once, every update has an id of its own; a group of which one did
-    /// not finish has all its others signalled or over; and when everything has ended and is acknowledged, the executor goes.
-    #[test]
-    fn laws(steps in prop::collection::vec(step(), 0..80)) {
-        let mut story = Story::new(true);
-        let mut outside = Outside::default();
-        let mut all = Vec::new();
-        for step in &steps {
-            take(&mut story, &mut outside, step);
-            all.append(&mut story.wanted);
-        }
-        // The world comes to rest: launches are answered, containers end, the agent listens.
-        take(&mut story, &mut outside, &Step::Subscribed);
-        for _ in 0..500 {
-            for step in [Step::Launched(0), Step::Exits(0, 0), Step::Acknowledged] {
-                take(&mut story, &mut outside, &step);
-                all.append(&mut story.wanted);
-            }
-        }
-        let mut uuids: BTreeSet<Bytes> = BTreeSet::new();
-        let mut last: BTreeMap<String, TaskState> = BTreeMap::new();
-        let rank = |state: TaskState| match state {
-            TaskStarting => 0,
-            TaskRunning => 1,
-            TaskKilling => 2,
-            _ => 3,
-        };
-        for effect in &all {
-            let Effect::Update(status) = effect else { continue };
-            prop_assert!(uuids.insert(status.uuid.clone().expect("it has one")));
-            let before = last.insert(status.task_id.value.clone(), status.state());
-            prop_assert!(before.is_none_or(|before| rank(before) < rank(status.state())), "{:?}", status);
-        }
-        prop_assert!(last.values().all(|state| rank(*state) == 3), "{:?}", last);
-        let exits = all.iter().filter(|it| matches!(it, Effect::Exit { .. })).count();
-        let has_worked = !last.is_empty() || steps.iter().any(|step| matches!(step, Step::Shutdown));
-        prop_assert_eq!(exits, usize::from(has_worked));
-    }
 }

@@ -8,10 +8,11 @@
 
 use crate::accounting::account::Account;
 use crate::cgroup::knobs::Controller;
+use crate::containerizer::built_in::command_executor;
 use crate::containerizer::launch::Prepared;
 use crate::containerizer::limits::{Ceiling, LimitPolicy, Share};
 use crate::containerizer::overrides::Overrides;
-use crate::containerizer::plan::{self, Request, command_executor};
+use crate::containerizer::plan::{self, Request};
 use crate::containerizer::service::{Remembered, Running};
 use crate::node::effect::{Launch, Run};
 use crate::node::input::{ContainerEnd, Input, OutOfMemory};

@@ -63,7 +63,7 @@ pub(super) fn group(
     if parts.iter().enumerate().any(|(i, a)| parts.iter().skip(i + 1).any(|b| overlaps(a, b))) {
         let each: Vec<String> = tasks.iter().map(|task| described(&task.resources)).collect();
         return Err(format!(
-            "There are overlapping resources in the task group's task resources {{ {} }} and/or executor resources {}",
+            "There are overlapping resources in the task group's task resources [ {} ] and/or executor resources {}",
             each.join(", "),
             described(&info.resources)
         ));

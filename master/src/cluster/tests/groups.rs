@@ -99,8 +99,8 @@ fn groups_that_cannot_run_are_told_why() {
         ),
         (
             vec![member("a", &agent, "ports:[4-5]", &ports), member("b", &agent, "ports:[5-6]", &ports)],
-            "There are overlapping resources in the task group's task resources { ports(allocated: *):[4-5], \
-             ports(allocated: *):[5-6] } and/or executor resources ports(allocated: *):[2-3]",
+            "There are overlapping resources in the task group's task resources [ ports(allocated: *):[4-5], \
+             ports(allocated: *):[5-6] ] and/or executor resources ports(allocated: *):[2-3]",
         ),
         (
             vec![ok("a"), member("b", &agent, "cpus:3", &info)],
