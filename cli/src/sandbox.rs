@@ -21,6 +21,8 @@ pub(crate) struct Task {
     framework_id: String,
     executor_id: String,
     agent_id: String,
+    /// The container that it has in its executor's, below those in which that is nested; none where it has the executor's.
+    containers: Vec<String>,
 }
 
 impl Task {
@@ -38,12 +40,24 @@ impl Task {
             // A command's executor bears the task's name.
             executor_id: executor_id.unwrap_or(id).to_owned(),
             agent_id: text(task, "slave_id")?.to_owned(),
+            containers: nested(task),
         })
     }
 
     pub(crate) fn has_ended(&self) -> bool {
         !matches!(self.state.as_str(), "TASK_STAGING" | "TASK_STARTING" | "TASK_RUNNING" | "TASK_KILLING")
     }
+}
+
+/// The ids of the containers around the task, from the executor's inwards, without the executor's.
+fn nested(task: &Value) -> Vec<String> {
+    let latest = task["statuses"].as_array().and_then(|it| it.last());
+    let told = latest.map(|it| &it["container_status"]["container_id"]).filter(|it| it.is_object());
+    let each = std::iter::successors(told, |id| Some(&id["parent"]).filter(|it| it.is_object()));
+    let mut ids: Vec<String> = each.filter_map(|id| id["value"].as_str().map(str::to_owned)).collect();
+    ids.pop();
+    ids.reverse();
+    ids
 }
 
 /// A task's sandbox on its agent.
@@ -91,7 +105,8 @@ fn directory(state: &Value, task: &Task) -> Option<String> {
         .filter(|it| it["id"] == task.framework_id.as_str())
         .flat_map(|it| either(&it, "completed_executors", "executors"));
     let executor = executors.rfind(|it| it["id"] == task.executor_id.as_str())?;
-    executor["directory"].as_str().map(str::to_owned)
+    let directory = executor["directory"].as_str()?.to_owned();
+    Some(task.containers.iter().fold(directory, |path, id| format!("{path}/containers/{id}")))
 }
 
 /// One file of a sandbox, copied as it grows.
@@ -148,7 +163,24 @@ mod tests {
             framework_id: "f".to_owned(),
             executor_id: executor_id.to_owned(),
             agent_id: "a".to_owned(),
+            containers: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_task_of_a_group_has_a_sandbox_in_its_executors() {
+        let id = serde_json::json!({"value": "c", "parent": {"value": "b", "parent": {"value": "a"}}});
+        let status = |id: &Value| serde_json::json!({"container_status": {"container_id": id}});
+        let told = serde_json::json!({"statuses": [{}, status(&id)]});
+        assert_eq!(nested(&told), ["b", "c"]);
+        assert!(
+            nested(&serde_json::json!({"statuses": [status(&serde_json::json!({"value": "a"}))]})).is_empty()
+        );
+        assert!(nested(&serde_json::json!({"statuses": []})).is_empty());
+        let executors = [serde_json::json!({"id": "e", "directory": "/runs/a"})];
+        let state = serde_json::json!({"frameworks": [{"id": "f", "executors": executors}]});
+        let task = Task { containers: vec!["b".to_owned(), "c".to_owned()], ..task("e") };
+        assert_eq!(directory(&state, &task).as_deref(), Some("/runs/a/containers/b/containers/c"));
     }
 
     #[test]

@@ -112,7 +112,8 @@ impl<'a> Status<'a> {
             timestamp: time::seconds(status.timestamp),
             labels: labels(said),
             container_status: container.map(|container| ContainerStatus {
-                container_id: Wrapped { value: container.container_id.as_str() },
+                container_id: nested(said, container.container_id.as_str())
+                    .map_or(ContainerId::Top { value: container.container_id.as_str() }, ContainerId::Nested),
                 network_infos: [Network {
                     ip_addresses: [Address {
                         protocol: if container.ip.is_ipv4() { "IPv4" } else { "IPv6" },
@@ -127,13 +128,26 @@ impl<'a> Status<'a> {
 
 #[derive(Serialize)]
 struct ContainerStatus<'a> {
-    container_id: Wrapped<'a>,
+    container_id: ContainerId<'a>,
     network_infos: [Network; 1],
 }
 
 #[derive(Serialize)]
-struct Wrapped<'a> {
-    value: &'a str,
+#[serde(untagged)]
+enum ContainerId<'a> {
+    Top {
+        value: &'a str,
+    },
+    /// With its parents.
+    Nested(Value<'a>),
+}
+
+/// The id that an executor told of a container of its own, if it lies in the container `outer`.
+fn nested<'a>(said: View<'a>, outer: &str) -> Option<Value<'a>> {
+    let told = said.get("container_status")?.message()?.get("container_id")?;
+    let parent = |id: &View<'a>| id.get("parent")?.message();
+    let top = std::iter::successors(told.message(), parent).last()?;
+    (parent(&told.message()?).is_some() && top.get("value")?.text()? == outer).then_some(told)
 }
 
 #[derive(Serialize)]

@@ -7,7 +7,7 @@ use api::v1;
 use api::v1::TaskState::{self, TaskFailed, TaskFinished, TaskKilled, TaskRunning, TaskStarting};
 use client::operator::Operator;
 
-use crate::support::{Framework, PATIENCE, Target, command_task, processes};
+use crate::support::{Framework, PATIENCE, Target, command_task, finish, printed, processes, program};
 
 /// The agent's own, of this framework.
 fn executor(framework: &Framework, id: &str) -> v1::ExecutorInfo {
@@ -84,8 +84,14 @@ async fn a_group_shares_a_sandbox_and_falls_together() {
     target.until("their processes are gone", async || processes(&folder, "sleep 4243").is_empty()).await;
     until_nothing_is_used(&mut target).await;
     let sandbox = sandboxes(&folder).pop().expect("it stays for a while");
-    let said = std::fs::read_to_string(sandbox.join("tasks/reader/stdout")).unwrap();
-    assert_eq!(said, "42\n", "each task's sandbox by its id");
+    let mut agent = Operator::new(target.cluster.as_ref().unwrap().agent(0).clone());
+    let path = sandbox.join("tasks/reader/stdout");
+    let said = agent.read_file(path.to_str().unwrap(), Some(0), 100).await.unwrap();
+    assert_eq!(said.data, "42\n", "each task's sandbox by its id");
+    let mut logs = program("ingot", &target);
+    logs.args(["logs", "reader"]);
+    let output = finish(logs).await;
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "42\n", "{}", printed(&output));
     framework.calls.teardown().await.unwrap();
 }
 
