@@ -8,6 +8,7 @@ use client::Address;
 use client::operator::Operator;
 
 mod doctor;
+mod exec;
 mod launch;
 mod limits;
 mod list;
@@ -47,6 +48,10 @@ enum Command {
     Tasks(list::Tasks),
     /// What a task wrote.
     Logs(logs::Args),
+    /// Run a command in a running task's container.
+    Exec(exec::Args),
+    /// Show, and type into, the terminal of a task that has one; Ctrl-P Ctrl-Q leaves it.
+    Attach(exec::AttachArgs),
     /// Change what a running task may use.
     UpdateLimits(limits::Args),
     /// What this machine, or an agent's, can and cannot measure and enforce, and what would change it.
@@ -66,6 +71,8 @@ fn main() -> ExitCode {
             Command::Frameworks(format) => list::frameworks(&cluster, format).await,
             Command::Tasks(args) => list::tasks(&cluster, args).await,
             Command::Logs(args) => logs::run(&cluster, args).await,
+            Command::Exec(args) => exec::run(&cluster, args).await,
+            Command::Attach(args) => exec::attach(&cluster, args).await,
             Command::UpdateLimits(args) => limits::run(&cluster, args).await,
             Command::Doctor(args) => doctor::run(&cluster, args).await,
             Command::Top(args) => top::run(&cluster, args).await,

@@ -4,6 +4,7 @@
 use std::io::Write;
 
 use anyhow::{Context, Result, bail};
+use api::v1;
 use client::Address;
 use client::operator::{Operator, escaped};
 use serde_json::Value;
@@ -75,20 +76,53 @@ impl Sandbox {
 
     /// `None` while the agent has not made it yet.
     pub(crate) async fn find(cluster: &Cluster, task: &Task) -> Result<Option<Self>> {
-        let agents = cluster.operator().get_json("/slaves").await?;
-        let mut list = agents["slaves"].as_array().into_iter().flatten();
-        let Some(agent) = list.find(|it| it["id"] == task.agent_id) else {
-            bail!("the agent {} of task {} is not registered", task.agent_id, task.id);
-        };
-        // `slave(1)@127.0.0.1:5051`: the name is the path under which the agent answers at that address.
-        let pid = text(agent, "pid")?;
-        let (name, address) =
-            pid.split_once('@').with_context(|| format!("`{pid}` is no agent's address"))?;
-        let mut agent = Operator::new(address.parse::<Address>()?);
-        let state = agent.get_json(&format!("/{}/state", escaped(name))).await?;
+        let (agent, state) = state_of_agent(cluster, task).await?;
         let directory = directory(&state, task);
         Ok(directory.map(|directory| Self { agent, directory }))
     }
+}
+
+/// A running task's container, and where its agent is. `None` while there is no container.
+pub(crate) async fn container_of(
+    cluster: &Cluster,
+    task: &Task,
+) -> Result<(Address, Option<v1::ContainerId>)> {
+    let (agent, state) = state_of_agent(cluster, task).await?;
+    Ok((agent.address().clone(), container(&state, task)))
+}
+
+/// What the task's agent knows.
+async fn state_of_agent(cluster: &Cluster, task: &Task) -> Result<(Operator, Value)> {
+    let agents = cluster.operator().get_json("/slaves").await?;
+    let mut list = agents["slaves"].as_array().into_iter().flatten();
+    let Some(agent) = list.find(|it| it["id"] == task.agent_id) else {
+        bail!("the agent {} of task {} is not registered", task.agent_id, task.id);
+    };
+    // `slave(1)@127.0.0.1:5051`: the name is the path under which the agent answers at that address.
+    let pid = text(agent, "pid")?;
+    let (name, address) = pid.split_once('@').with_context(|| format!("`{pid}` is no agent's address"))?;
+    let mut agent = Operator::new(address.parse::<Address>()?);
+    let state = agent.get_json(&format!("/{}/state", escaped(name))).await?;
+    Ok((agent, state))
+}
+
+/// Of a task that has one of its own, in its executor's, its status tells; all others run in their executor's.
+fn container(state: &Value, task: &Task) -> Option<v1::ContainerId> {
+    let list =
+        |of: &Value, name: &str| of[name].as_array().into_iter().flatten().cloned().collect::<Vec<_>>();
+    let mut executors = list(state, "frameworks")
+        .into_iter()
+        .filter(|it| it["id"] == task.framework_id.as_str())
+        .flat_map(|it| list(&it, "executors"));
+    let executor = executors.rfind(|it| it["id"] == task.executor_id.as_str())?;
+    let mut tasks = list(&executor, "tasks").into_iter().filter(|it| it["id"] == task.id.as_str());
+    let latest = tasks.next_back().and_then(|it| list(&it, "statuses").pop());
+    let own = latest.map(|status| status["container_status"]["container_id"].clone());
+    let own = own.filter(|id| id["parent"].is_object()).and_then(|id| serde_json::to_vec(&id).ok());
+    let own = own.and_then(|id| api::json::from_slice(&id).ok());
+    let executors =
+        || Some(v1::ContainerId { value: executor["container"].as_str()?.to_owned(), parent: None });
+    own.or_else(executors)
 }
 
 /// The sandbox of the task's executor, running or ended. Of several runs under one id the agent lists the latest last, and

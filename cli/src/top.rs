@@ -17,7 +17,7 @@ mod once;
 mod reading;
 mod shell;
 mod state;
-mod terminal;
+pub(crate) mod terminal;
 mod units;
 
 #[cfg(test)]

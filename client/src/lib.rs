@@ -4,6 +4,7 @@
 //! - [`scheduler`]: a framework's two connections. Events come out of a channel, calls go in through a handle.
 //! - [`executor`]: the same for an executor, with the updates that the agent has not acknowledged yet.
 //! - [`containers`]: an executor's calls about containers nested in its own.
+//! - [`session`]: commands in running containers, and what containers show on their terminals.
 //! - [`operator`]: requests answered at once: `/state`, `/tasks`, `/files/read`.
 //!
 //! A stream that breaks is subscribed again, with the same framework or executor id, by the task that reads it; its
@@ -19,6 +20,7 @@ pub mod executor;
 mod http;
 pub mod operator;
 pub mod scheduler;
+pub mod session;
 mod stream;
 mod v1_aid;
 

@@ -172,7 +172,7 @@ impl Stream {
     }
 
     /// The next event. Dropping the future loses nothing: bytes are kept as they come.
-    async fn next<M: V1>(&mut self) -> Result<M, Error> {
+    pub(crate) async fn next<M: V1>(&mut self) -> Result<M, Error> {
         loop {
             let record = self.decoder.next_record().map_err(|error| self.nonsense(error.to_string()))?;
             if let Some(record) = record {

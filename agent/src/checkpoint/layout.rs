@@ -20,6 +20,9 @@
 //!               task.updates                    a log of frames: updates, and their acknowledgements
 //!   containers/<container id>/
 //!     exit                                      how the program ended, written by init; zeros until then
+//!     containers/<id>/                          what is nested in it, and so on
+//!       exit
+//!       call                                    the call that launched it
 //!   fetch/                                      the fetcher's cache, unless a flag puts it elsewhere
 //!   slaves/<agent id>/frameworks/<framework id>/executors/<executor id>/runs/
 //!     latest                                    link to the newest run

@@ -3,7 +3,9 @@
 use crate::executor_api::download::Pieces;
 use crate::http::files::Download;
 use crate::runtime::streams::Records;
+use crate::runtime::switchboard::Output;
 use api::legacy::Reply;
+use api::media::Body as Media;
 use api::refusal::Refusal;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -19,6 +21,8 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30 * 60);
 pub(crate) enum AnswerBody {
     Whole(Option<Bytes>),
     File(Pieces),
+    /// What a container writes.
+    Output(Output),
     /// And what is sent when there has been nothing else for a while.
     Events {
         records: Records,
@@ -44,6 +48,7 @@ impl Body for AnswerBody {
                 let piece = std::task::ready!(pieces.poll(context));
                 return Poll::Ready(piece.map(|piece| piece.map(Frame::data)));
             }
+            Self::Output(output) => std::task::ready!(output.poll(context)),
             Self::Events { records, heartbeat, idle } => match records.poll(context) {
                 Poll::Ready(record) => record,
                 Poll::Pending => {
@@ -67,7 +72,7 @@ impl Body for AnswerBody {
                 bytes.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or(0)),
             ),
             Self::File(pieces) => SizeHint::with_exact(pieces.left()),
-            Self::Events { .. } => SizeHint::default(),
+            Self::Events { .. } | Self::Output(_) => SizeHint::default(),
         }
     }
 }
@@ -101,6 +106,17 @@ pub(crate) fn download(file: Download) -> Answer {
     let mut response = Response::new(AnswerBody::File(Pieces::of(file)));
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response.headers_mut().extend(disposition.map(|value| (header::CONTENT_DISPOSITION, value)));
+    response
+}
+
+/// A stream of what a container writes.
+pub(crate) fn output(output: Output, wanted: Media) -> Answer {
+    let mut response = Response::new(AnswerBody::Output(output));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(wanted.as_str()));
+    if let Media::Stream(encoding) = wanted {
+        headers.insert("message-content-type", HeaderValue::from_static(encoding.as_str()));
+    }
     response
 }
 

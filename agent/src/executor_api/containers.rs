@@ -5,7 +5,8 @@ use crate::containerizer::overrides::Change;
 use crate::executor_api::body::{self, Answer};
 use crate::http::Order;
 use crate::runtime::Agent;
-use crate::runtime::nested::{Launched, termination};
+use crate::runtime::nested::{Found, Launched, Owner, termination};
+use crate::runtime::switchboard::Switchboard;
 use api::legacy::Reply;
 use api::media::Body;
 use api::refusal::Refusal;
@@ -21,10 +22,11 @@ pub(super) async fn answer(agent: &Rc<Agent>, order: Order) -> Answer {
     let Order { call, kind, wanted } = order;
     let answered = match kind {
         Type::LaunchNestedContainer | Type::LaunchContainer => launch(agent, call).await,
+        Type::LaunchNestedContainerSession => session(agent, call, wanted).await,
         Type::WaitNestedContainer | Type::WaitContainer => wait(agent, &call, kind, wanted).await,
         Type::KillNestedContainer | Type::KillContainer => kill(agent, &call).await,
         Type::RemoveNestedContainer | Type::RemoveContainer => remove(agent, &call).await,
-        Type::AttachContainerOutput => attach_output(agent, &call).await,
+        Type::AttachContainerOutput => attach_output(agent, &call, wanted).await,
         Type::UpdateContainerLimits => return update_limits(agent, call).await,
         _ => Err(Refusal::UnknownCall),
     };
@@ -32,11 +34,41 @@ pub(super) async fn answer(agent: &Rc<Agent>, order: Order) -> Answer {
 }
 
 async fn launch(agent: &Rc<Agent>, call: Call) -> Result<Answer, Refusal> {
-    let (launched, _) = agent.launch_nested(call).await?;
-    Ok(body::empty(match launched {
-        Launched::Now => StatusCode::OK,
+    Ok(body::empty(match agent.launch_nested(call).await? {
+        Launched::Now(..) => StatusCode::OK,
         Launched::Before => StatusCode::ACCEPTED,
     }))
+}
+
+/// The container ends with the answer.
+async fn session(agent: &Rc<Agent>, call: Call, wanted: Body) -> Result<Answer, Refusal> {
+    let Launched::Now(nested, owner) = agent.launch_nested(call).await? else {
+        return Ok(body::empty(StatusCode::ACCEPTED));
+    };
+    match nested.board() {
+        Some(board) => Ok(output(board, wanted, owner)),
+        None => Err(Refusal::Bad(format!("Container {} has ended", nested.place))),
+    }
+}
+
+fn output(board: &Rc<Switchboard>, wanted: Body, owner: Option<Owner>) -> Answer {
+    // Records they are in any case, as in Mesos; only the headers say so or not.
+    let (Body::Single(encoding) | Body::Stream(encoding)) = wanted;
+    body::output(board.attach(encoding, owner), wanted)
+}
+
+/// Of a container that has one.
+pub(super) async fn board(agent: &Rc<Agent>, place: &Place) -> Result<Rc<Switchboard>, Reply> {
+    let found = agent.find_place(place).await;
+    let board = match &found {
+        Some(Found::Nested(nested)) if nested.has_ended() => None,
+        Some(Found::Nested(nested)) => Some(nested.board().cloned()),
+        Some(Found::Top(top)) => Some(top.board().cloned()),
+        None => None,
+    };
+    let board = board.ok_or_else(|| Reply::text(404, format!("Container {place} cannot be found")))?;
+    let without = "I/O switchboard server was disabled for this container";
+    board.ok_or_else(|| Reply::text(500, without.to_owned()))
 }
 
 async fn wait(agent: &Rc<Agent>, call: &Call, kind: Type, wanted: Body) -> Result<Answer, Refusal> {
@@ -81,12 +113,11 @@ async fn remove(agent: &Rc<Agent>, call: &Call) -> Result<Answer, Refusal> {
     Ok(body::empty(StatusCode::OK))
 }
 
-async fn attach_output(agent: &Rc<Agent>, call: &Call) -> Result<Answer, Refusal> {
-    let place = place(call)?;
-    if agent.find_place(&place).await.is_none() {
-        return Ok(body::reply(Reply::text(404, format!("Container {place} cannot be found"))));
-    }
-    Ok(body::reply(Reply::text(500, "I/O switchboard server was disabled for this container".to_owned())))
+async fn attach_output(agent: &Rc<Agent>, call: &Call, wanted: Body) -> Result<Answer, Refusal> {
+    Ok(match board(agent, &place(call)?).await {
+        Ok(board) => output(&board, wanted, None),
+        Err(reply) => body::reply(reply),
+    })
 }
 
 async fn update_limits(agent: &Rc<Agent>, call: Call) -> Answer {

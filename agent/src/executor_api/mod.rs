@@ -6,5 +6,6 @@ pub(crate) mod call;
 mod containers;
 mod download;
 pub(crate) mod events;
+mod input;
 mod route;
 pub(crate) mod server;

@@ -15,7 +15,13 @@ pub(crate) async fn answer(agent: &Rc<Agent>, head: &Parts, body: &Bytes) -> Ans
     if is_of_executor(head.uri.path()) {
         return call::executor(agent, &head.method, &head.headers, body).await;
     }
-    match agent.with_facts(|facts| looks::answer(head, body, facts)) {
+    let answer = agent.with_facts(|facts| looks::answer(head, body, facts));
+    looked(agent, answer).await
+}
+
+/// What those who look have found, as an answer.
+pub(super) async fn looked(agent: &Rc<Agent>, answer: looks::Answer) -> Answer {
+    match answer {
         looks::Answer::Reply(reply) => body::reply(reply),
         looks::Answer::Order(order) => containers::answer(agent, *order).await,
         looks::Answer::Scrape(scrape) => {

@@ -1,7 +1,7 @@
 //! HTTP/1.1 on the agent's port: a task a connection, a body read whole, an answer.
 
 use crate::executor_api::body::{self, Answer};
-use crate::executor_api::route;
+use crate::executor_api::{input, route};
 use crate::runtime::Agent;
 use api::refusal::Refusal;
 use bytes::Bytes;
@@ -50,6 +50,9 @@ pub(crate) async fn serve(agent: Rc<Agent>, listener: TcpListener) {
 
 async fn handle(agent: Rc<Agent>, request: Request<Incoming>) -> Result<Answer, Infallible> {
     let (head, incoming) = request.into_parts();
+    if crate::http::is_stream(&head) {
+        return Ok(input::answer(&agent, &head, incoming).await);
+    }
     let declared =
         head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let too_large = || body::refusal(&Refusal::TooLarge { bytes_max: CALL_BYTES_MAX });

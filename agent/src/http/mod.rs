@@ -80,6 +80,15 @@ pub fn is_of_executor(path: &str) -> bool {
     parts(&decode(path)).take(3).eq(["api", "v1", "executor"])
 }
 
+/// Whether a request's body is a stream of records, which may last: a call to the operator API.
+pub fn is_stream(head: &Parts) -> bool {
+    let content_type = head.headers.get("content-type").and_then(|value| value.to_str().ok());
+    let essence = content_type.and_then(|it| it.split(';').next()).unwrap_or_default().trim();
+    head.method == http::Method::POST
+        && essence.eq_ignore_ascii_case(api::media::RECORDIO)
+        && !is_of_executor(head.uri.path())
+}
+
 fn parts(path: &str) -> impl Iterator<Item = &str> {
     let mut parts = path.trim_matches('/').split('/').peekable();
     parts.next_if(|part| *part == "slave(1)");

@@ -16,6 +16,7 @@ use crate::containerizer::plan::{self, Request};
 use crate::containerizer::service::{Remembered, Running};
 use crate::node::effect::{Launch, Run};
 use crate::node::input::{ContainerEnd, Input, OutOfMemory};
+use crate::runtime::switchboard::Switchboard;
 use crate::runtime::{Agent, increment};
 use crate::sampler::sources::Target;
 use crate::sys::pidfd::{Ended, Exit};
@@ -47,6 +48,8 @@ pub(crate) struct Container {
     /// Under which BPF counts it.
     pub(crate) cgroup_id: Cell<Option<u64>>,
     pub(super) running: OnceCell<Running>,
+    /// Of one that has a terminal.
+    board: OnceCell<Rc<Switchboard>>,
     /// Its program may run, and the node has not been told which process that is.
     is_launching: Cell<bool>,
     launched: Notify,
@@ -67,6 +70,10 @@ impl Container {
     /// `None` until it runs.
     pub(super) fn running(&self) -> Option<&Running> {
         self.running.get()
+    }
+
+    pub(crate) fn board(&self) -> Option<&Rc<Switchboard>> {
+        self.board.get()
     }
 
     pub(super) fn is_ending(&self) -> bool {
@@ -197,6 +204,7 @@ impl Agent {
             changing: tokio::sync::Mutex::default(),
             cgroup_id: Cell::new(None),
             running: OnceCell::new(),
+            board: OnceCell::new(),
             is_launching: Cell::new(false),
             launched: Notify::new(),
             is_sought: Cell::new(false),
@@ -237,9 +245,6 @@ impl Agent {
 
     async fn start_container(self: &Rc<Self>, container: &Container, launch: &Launch) -> Result<(), String> {
         let mut plan = self.plan(launch)?;
-        if plan.io != plan::Io::Files {
-            return Err("container.tty_info is not supported".to_owned());
-        }
         self.provide_root(&mut plan).await?;
         let started = self.start_planned(container, plan).await;
         if started.is_err() {
@@ -270,6 +275,14 @@ impl Agent {
                 return Err(chain(&error));
             }
         };
+        if let Some(switched) = running.take_switched() {
+            let started = Switchboard::start(switched, false);
+            let started = started.inspect_err(|error| {
+                tracing::error!(%error, container = %running.container_id, "terminal cannot be watched");
+                container.destroy.notify_one();
+            });
+            _ = started.map(|board| container.board.set(board));
+        }
         let _ = container.running.set(running);
         Ok(())
     }
@@ -296,6 +309,11 @@ impl Agent {
         }
         self.sample(&running).await;
         self.remember_limits(container);
+        if let Ok(plan) = self.plan_of(container)
+            && let Some(board) = self.reopen(&running, &plan).await
+        {
+            let _ = container.board.set(board);
+        }
         let _ = container.running.set(running);
         Ok(())
     }
@@ -311,6 +329,9 @@ impl Agent {
         self.destroy_nested(&container);
         let ended = self.kill_all(running).await;
         self.until_none_nested(&container).await;
+        if let Some(board) = container.board() {
+            board.close();
+        }
         let before = container.account.borrow().usage;
         let usage = self.last_figures(&container, ended).await;
         let out_of_memory = self.out_of_memory(running, &before, &usage).await;
@@ -445,7 +466,12 @@ impl Agent {
             task_command: task.as_ref().and_then(|task| task.command.as_ref()),
             shares: &self.shares(&launch.run.container_id),
         };
-        plan::plan(agent, &request).map_err(|error| chain(&error))
+        let mut plan = plan::plan(agent, &request).map_err(|error| chain(&error))?;
+        if launch.command_task.is_some() && matches!(plan.io, plan::Io::Terminal(_)) {
+            // The terminal is the task's: its session is not ours, nor our executor's.
+            plan.task.get_or_insert_default();
+        }
+        Ok(plan)
     }
 
     /// What a container that runs was made by.

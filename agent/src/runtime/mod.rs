@@ -26,6 +26,7 @@ mod machine;
 pub(crate) mod nested;
 mod start;
 pub(crate) mod streams;
+pub(crate) mod switchboard;
 mod usage;
 
 pub use start::{StartError, run};

@@ -8,10 +8,11 @@
 //! ```
 
 use crate::containerizer::nested::{self, Place};
-use crate::containerizer::plan::Plan;
+use crate::containerizer::plan::{Io, Plan};
 use crate::containerizer::service::{Remembered, Running};
 use crate::http::NestedView;
 use crate::runtime::containers::{Container, chain, wait_status};
+use crate::runtime::switchboard::Switchboard;
 use crate::runtime::{Agent, increment};
 use crate::sys::pidfd::{Ended, Exit};
 use api::refusal::Refusal;
@@ -27,6 +28,8 @@ pub(crate) struct Nested {
     pub(crate) plan: Plan,
     pub(crate) is_session: bool,
     running: OnceCell<Running>,
+    /// Where its input and output pass through the agent.
+    board: OnceCell<Rc<Switchboard>>,
     /// How it ended, and everything in it.
     end: OnceCell<Ended>,
     ended: Notify,
@@ -35,11 +38,20 @@ pub(crate) struct Nested {
 }
 
 /// What LAUNCH comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Launched {
-    Now,
+    /// A session has an owner.
+    Now(Rc<Nested>, Option<Owner>),
     /// It was, by an earlier call; it may even have ended.
     Before,
+}
+
+/// With whom a session ends.
+pub(crate) struct Owner(Rc<Nested>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.destroy();
+    }
 }
 
 /// A container that somebody asks about.
@@ -50,6 +62,14 @@ pub(crate) enum Found {
 }
 
 impl Nested {
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end.get().is_some()
+    }
+
+    pub(crate) fn board(&self) -> Option<&Rc<Switchboard>> {
+        self.board.get()
+    }
+
     /// Everything of it is killed. Calling it again is harmless.
     pub(crate) fn destroy(&self) {
         self.was_destroyed.set(true);
@@ -85,17 +105,16 @@ impl Agent {
     }
 
     /// Goes on though the caller stops waiting.
-    pub(crate) async fn launch_nested(
-        self: &Rc<Self>,
-        call: Call,
-    ) -> Result<(Launched, Rc<Nested>), Refusal> {
+    pub(crate) async fn launch_nested(self: &Rc<Self>, call: Call) -> Result<Launched, Refusal> {
         let (place, ..) = parts(&call).ok_or(Refusal::UnknownCall)?;
         self.until_found(&place).await;
-        if let Some(known) = self.nested.borrow().get(&place) {
-            return Ok((Launched::Before, known.clone()));
+        if self.nested.borrow().contains_key(&place) {
+            return Ok(Launched::Before);
         }
         let nested = self.plan_nested(&call)?;
         self.nested.borrow_mut().insert(place, nested.clone());
+        // A caller who goes before it has an answer leaves no session behind.
+        let owner = nested.is_session.then(|| Owner(nested.clone()));
         let (told, hears) = oneshot::channel();
         let (agent, launching) = (self.clone(), nested.clone());
         tokio::task::spawn_local(async move {
@@ -112,7 +131,7 @@ impl Agent {
             }
         });
         let started = hears.await.expect("it is told of every launch");
-        started.map_err(Refusal::Bad).map(|()| (Launched::Now, nested))
+        started.map_err(Refusal::Bad).map(|()| Launched::Now(nested, owner))
     }
 
     fn plan_nested(self: &Rc<Self>, call: &Call) -> Result<Rc<Nested>, Refusal> {
@@ -123,9 +142,6 @@ impl Agent {
         };
         let parent = self.parent_plan(&parent).map_err(bad)?;
         let is_session = call.r#type() == v1::agent::call::Type::LaunchNestedContainerSession;
-        if is_session || container.as_ref().is_some_and(|it| it.tty_info.is_some()) {
-            return Err(bad("container.tty_info is not supported".to_owned()));
-        }
         let plan = nested::plan(&nested::Nested {
             place: &place,
             parent: &parent,
@@ -139,6 +155,7 @@ impl Agent {
             plan: plan.map_err(|error| bad(chain(&error)))?,
             is_session,
             running: OnceCell::new(),
+            board: OnceCell::new(),
             end: OnceCell::new(),
             ended: Notify::new(),
             destroy: Notify::new(),
@@ -207,7 +224,18 @@ impl Agent {
                 return Err(why);
             }
         };
+        let switched = running.take_switched();
         let _ = nested.running.set(running);
+        if let Some(switched) = switched {
+            match Switchboard::start(switched, nested.is_session) {
+                Ok(board) => _ = nested.board.set(board),
+                // Out of descriptors, most likely. Nobody would read what it writes.
+                Err(error) => {
+                    tracing::error!(%error, container = %nested.place, "input and output cannot be watched");
+                    nested.destroy();
+                }
+            }
+        }
         Ok(())
     }
 
@@ -232,6 +260,9 @@ impl Agent {
         self.containerizer.settle(&nested.plan.container_id, ended).await;
         tracing::info!(container = %nested.place, exit = %ended.exit, "nested container ended");
         self.end_nested(&nested, ended);
+        if let Some(board) = nested.board.get() {
+            board.close();
+        }
     }
 
     fn end_nested(&self, nested: &Nested, ended: Ended) {
@@ -352,6 +383,20 @@ impl Agent {
         }
     }
 
+    /// The switchboard of a container that an earlier life of the agent started.
+    pub(super) async fn reopen(&self, running: &Running, plan: &Plan) -> Option<Rc<Switchboard>> {
+        if !matches!(plan.io, Io::Terminal(_)) {
+            return None;
+        }
+        let failed = |cause: &dyn std::error::Error| {
+            let container = &running.container_id;
+            tracing::warn!(cause = %chain(cause), %container, "nobody can be attached to a container's terminal");
+        };
+        let switched = self.containerizer.reopen(running, plan.nested_in.clone()).await;
+        let switched = switched.inspect_err(|error| failed(error)).ok()??;
+        Switchboard::start(switched, false).inspect_err(|error| failed(error)).ok()
+    }
+
     async fn reattach_nested(self: &Rc<Self>, nested: Rc<Nested>) {
         let remembered = Remembered {
             container_id: nested.plan.container_id.clone(),
@@ -366,6 +411,9 @@ impl Agent {
                 return self.end_nested(&nested, Ended { exit: Exit::Unknown, usage: None });
             }
         };
+        if let Some(board) = self.reopen(&running, &nested.plan).await {
+            let _ = nested.board.set(board);
+        }
         let _ = nested.running.set(running);
         if nested.is_session {
             // Whose it was lost it with the agent.

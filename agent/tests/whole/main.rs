@@ -27,4 +27,5 @@ mod limits;
 mod logger;
 mod nested;
 mod restart;
+mod sessions;
 mod survival;

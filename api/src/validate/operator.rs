@@ -84,7 +84,45 @@ fn members_of_agent(kind: agent::call::Type, call: &agent::Call) -> Result<(), S
     let Some((id, must_nest)) = container else { return Ok(()) };
     let name = kind.as_str_name().to_lowercase();
     container_id(id).map_err(|why| format!("'{name}.container_id' is invalid: {why}"))?;
-    expect(id.parent.is_some() || !must_nest, format!("Expecting '{name}.container_id.parent' to be present"))
+    let parent = format!("Expecting '{name}.container_id.parent' to be present");
+    expect(id.parent.is_some() || !must_nest, parent)?;
+    own_limits(call)
+}
+
+/// Who may have limits of its own: what is nested in a container directly, and is no session.
+fn own_limits(call: &agent::Call) -> Result<(), String> {
+    let has_own = |container: &Option<v1::ContainerInfo>| {
+        let linux = container.as_ref().and_then(|it| it.linux_info.as_ref());
+        linux.is_some_and(|linux| !linux.share_cgroups())
+    };
+    let is_twice_nested =
+        |id: &v1::ContainerId| id.parent.as_ref().is_some_and(|parent| parent.parent.is_some());
+    if let Some(session) = &call.launch_nested_container_session
+        && has_own(&session.container)
+    {
+        return Err("'launch_nested_container_session.container.linux_info' is invalid: 'share_cgroups' cannot be set to \
+                    'false' for nested container sessions"
+            .into());
+    }
+    let refused = |call: &str, what: &str| {
+        Err(format!("'{call}' is invalid: containers nested at the second level or greater cannot {what}"))
+    };
+    let not_shared = "set 'share_cgroups' to 'false'";
+    match (&call.launch_nested_container, &call.launch_container) {
+        (Some(launch), _) if is_twice_nested(&launch.container_id) && has_own(&launch.container) => {
+            refused("launch_nested_container", not_shared)
+        }
+        (_, Some(launch)) if is_twice_nested(&launch.container_id) => {
+            let call = "launch_container";
+            match launch {
+                _ if !launch.resources.is_empty() => refused(call, "specify resources"),
+                _ if !launch.limits.is_empty() => refused(call, "specify resource limits"),
+                _ if has_own(&launch.container) => refused(call, not_shared),
+                _ => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
 }
 
 fn attach_input(call: &agent::Call) -> Result<(), String> {

@@ -87,6 +87,26 @@ fn give_back() {
     let _ = disable_raw_mode();
 }
 
+/// The terminal's keys while they are handed on as they are typed. Dropped, it is as it was.
+pub(crate) struct Raw;
+
+impl Raw {
+    pub(crate) fn take() -> io::Result<Self> {
+        enable_raw_mode().map(|()| Self)
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        let _ = disable_raw_mode();
+    }
+}
+
+/// Columns and rows of the terminal, if there is one.
+pub(crate) fn size() -> Option<(u16, u16)> {
+    ratatui::crossterm::terminal::size().ok().filter(|(columns, rows)| *columns > 0 && *rows > 0)
+}
+
 /// How wide the terminal is, if there is one.
 pub(super) fn width() -> Option<u16> {
     ratatui::crossterm::terminal::size().ok().map(|(width, _)| width).filter(|it| *it > 0)
