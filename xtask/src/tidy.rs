@@ -91,6 +91,7 @@ pub(crate) const CORES: &[&str] = &[
     "agent/src/containerizer/record.rs",
     "agent/src/containerizer/spec.rs",
     "agent/src/containerizer/steps.rs",
+    "agent/src/containerizer/streams.rs",
     "agent/src/images/config.rs",
     "agent/src/images/digest.rs",
     "agent/src/images/reference.rs",

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use super::plan::{Io, Window};
+use super::streams::{Io, Window};
 use crate::sys::identity::Identity;
 use crate::sys::{SysError, terminal};
 

@@ -22,6 +22,7 @@ pub mod sandbox;
 pub mod seccomp;
 pub mod service;
 pub mod steps;
+pub mod streams;
 pub mod task;
 pub mod used;
 

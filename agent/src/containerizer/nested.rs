@@ -18,7 +18,8 @@ use model::id::{ContainerId, check_id};
 use super::image::ImageWish;
 use super::isolation::asked::refuse_nested;
 use super::isolation::confinement::Confinement;
-use super::plan::{self, Io, Output, PATH, Plan, PlanError};
+use super::plan::{self, Output, PATH, Plan, PlanError};
+use super::streams::{self, Io};
 
 /// The name, in a container's sandbox and in its own folder, of the folder in which those are that are nested in it.
 pub const NESTED: &str = "containers";
@@ -153,7 +154,7 @@ pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
         None => plan::program(command, &environment["PATH"])?,
     };
     let user = own_user.filter(|_| *switch_user);
-    let io = plan::terminal(*container).unwrap_or(if *is_session { Io::Pipes } else { Io::Files });
+    let io = streams::terminal(*container).unwrap_or(if *is_session { Io::Pipes } else { Io::Files });
     let output = match &parent.output {
         Some(Output { folder, settings }) => {
             Some(Output { folder: folder.clone(), settings: settings.with(&environment)? })
@@ -310,7 +311,7 @@ mod tests {
             ..v1::ContainerInfo::default()
         };
         let session = plan(&Nested { container: Some(&terminal), ..nested }).expect("a plan");
-        assert_eq!(session.io, Io::Terminal(Some(plan::Window { rows: 24, columns: 80 })));
+        assert_eq!(session.io, Io::Terminal(Some(streams::Window { rows: 24, columns: 80 })));
     }
 
     #[test]

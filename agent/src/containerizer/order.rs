@@ -6,8 +6,9 @@ use std::path::Path;
 
 use super::isolation::confinement::{Capabilities, Confinement, Namespaces};
 use super::isolation::mounts;
-use super::plan::{Io, Plan, TaskPlan};
+use super::plan::{Plan, TaskPlan};
 use super::steps::{Exec, Step};
+use super::streams::Io;
 
 /// Whom the program runs as, by numbers.
 #[derive(Clone, Copy, Debug)]

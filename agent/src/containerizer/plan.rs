@@ -17,6 +17,7 @@ use super::isolation::confinement::Confinement;
 use super::limits::{LimitPolicy, Share, limits};
 use super::nested;
 use super::overrides::Overrides;
+use super::streams::{Io, terminal};
 use crate::cgroup::knobs::Limits;
 use crate::duration::show_ms;
 use crate::images::config::NoExecutable;
@@ -110,32 +111,6 @@ pub struct TaskPlan {
     pub environment: BTreeMap<String, String>,
     /// Instead of the task's own; the entry point of an image.
     pub command: Option<v1::CommandInfo>,
-}
-
-/// What a program reads and writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Io {
-    /// Nothing to read; the sandbox's files.
-    Files,
-    /// Pipes, whose other ends are the agent's.
-    Pipes,
-    /// A terminal, whose other end is the agent's.
-    Terminal(Option<Window>),
-}
-
-/// The size of a terminal's window, in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    pub rows: u16,
-    pub columns: u16,
-}
-
-impl Window {
-    /// What is too large for the kernel is as large as it can be.
-    pub fn of(size: v1::tty_info::WindowSize) -> Self {
-        let number = |number| u16::try_from(number).unwrap_or(u16::MAX);
-        Self { rows: number(size.rows), columns: number(size.columns) }
-    }
 }
 
 /// A container's output, when it goes by way of the logger.
@@ -246,12 +221,6 @@ pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
         image,
         image_user: None,
     })
-}
-
-/// Who asks for a terminal gets one.
-pub(super) fn terminal(container: Option<&v1::ContainerInfo>) -> Option<Io> {
-    let info = container?.tty_info.as_ref()?;
-    Some(Io::Terminal(info.window_size.map(Window::of)))
 }
 
 /// What every Mesos executor finds in its environment (names and forms: Mesos' docs/executor-http-api.md), the operator's

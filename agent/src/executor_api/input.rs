@@ -2,7 +2,7 @@
 //! further one is for it; the answer comes when the request ends, or the container's output.
 
 use crate::containerizer::nested::Place;
-use crate::containerizer::plan::Window;
+use crate::containerizer::streams::Window;
 use crate::executor_api::body::{self, Answer};
 use crate::executor_api::{containers, route};
 use crate::http::{self as looks, Order};

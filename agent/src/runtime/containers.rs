@@ -14,6 +14,7 @@ use crate::containerizer::limits::{Ceiling, LimitPolicy, Share};
 use crate::containerizer::overrides::Overrides;
 use crate::containerizer::plan::{self, Request};
 use crate::containerizer::service::{Remembered, Running};
+use crate::containerizer::streams::Io;
 use crate::node::effect::{Launch, Run};
 use crate::node::input::{ContainerEnd, Input, OutOfMemory};
 use crate::runtime::switchboard::Switchboard;
@@ -467,7 +468,7 @@ impl Agent {
             shares: &self.shares(&launch.run.container_id),
         };
         let mut plan = plan::plan(agent, &request).map_err(|error| chain(&error))?;
-        if launch.command_task.is_some() && matches!(plan.io, plan::Io::Terminal(_)) {
+        if launch.command_task.is_some() && matches!(plan.io, Io::Terminal(_)) {
             // The terminal is the task's: its session is not ours, nor our executor's.
             plan.task.get_or_insert_default();
         }

@@ -8,8 +8,9 @@
 //! ```
 
 use crate::containerizer::nested::{self, Place};
-use crate::containerizer::plan::{Io, Plan};
+use crate::containerizer::plan::Plan;
 use crate::containerizer::service::{Remembered, Running};
+use crate::containerizer::streams::Io;
 use crate::http::NestedView;
 use crate::runtime::containers::{Container, chain, wait_status};
 use crate::runtime::switchboard::Switchboard;
@@ -51,6 +52,9 @@ pub(crate) struct Owner(Rc<Nested>);
 impl Drop for Owner {
     fn drop(&mut self) {
         self.0.destroy();
+        if let Some(board) = self.0.board.get() {
+            board.let_go();
+        }
     }
 }
 
@@ -227,7 +231,9 @@ impl Agent {
         let switched = running.take_switched();
         let _ = nested.running.set(running);
         if let Some(switched) = switched {
-            match Switchboard::start(switched, nested.is_session) {
+            // Unless its owner has gone already.
+            let waits = nested.is_session && !nested.was_destroyed.get();
+            match Switchboard::start(switched, waits) {
                 Ok(board) => _ = nested.board.set(board),
                 // Out of descriptors, most likely. Nobody would read what it writes.
                 Err(error) => {

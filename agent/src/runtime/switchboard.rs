@@ -12,7 +12,7 @@
 //! Who owns a session holds its program back by not reading; who merely looks on does not, and is dropped instead.
 
 use crate::containerizer::io::{Ends, Switched};
-use crate::containerizer::plan::Window;
+use crate::containerizer::streams::Window;
 use crate::runtime::nested::Owner;
 use crate::sys::watch::Watch;
 use crate::sys::{SysError, terminal};
@@ -98,15 +98,15 @@ impl Switchboard {
         Ok(board)
     }
 
-    /// The container has ended, and how is known: who sees the end of its output may ask. Nobody is waited for any more.
+    /// The container has ended, and how is known: who sees the end of its output may ask.
     pub(super) fn close(&self) {
-        self.let_go();
         if !self.is_closed.replace(true) {
             self.count_down();
         }
     }
 
-    fn let_go(&self) {
+    /// Nobody is waited for any more.
+    pub(super) fn let_go(&self) {
         self.waits.set(false);
         self.attached.notify_waiters();
     }
@@ -118,9 +118,10 @@ impl Switchboard {
         let file = tokio_uring::fs::File::from_std(file);
         let mut is_whole = true;
         while let Some(piece) = read(&source).await {
+            // Before it is told, so that what somebody saw is there after any end of the agent. The file was opened for
+            // appending: the place does not matter.
+            let (written, piece) = file.write_all_at(piece, 0).await;
             self.tell(stream, &piece).await;
-            // The file was opened for appending: the place does not matter.
-            let (written, _) = file.write_all_at(piece, 0).await;
             if let Err(error) = written
                 && std::mem::take(&mut is_whole)
             {

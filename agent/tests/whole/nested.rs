@@ -130,7 +130,7 @@ fn nested_containers_nest_and_end_with_what_they_are_in() {
     let shown = containers(r#"{"type":"GET_CONTAINERS"}"#);
     assert_eq!(shown["get_containers"]["containers"].as_array().unwrap().len(), 1);
     let runs = |line: &str| processes(line).len();
-    assert_eq!(runs("sleep 1001"), 1);
+    until("the innermost runs", || runs("sleep 1001") == 1);
     expect(&scene.of("KILL_NESTED_CONTAINER", "a"), 200, "");
     for path in ["a", "a.b", "a.b.c"] {
         assert_eq!(scene.exit_status(path), 9, "{path}");

@@ -57,7 +57,7 @@ impl Output {
         }
     }
 
-    fn to_the_end(mut self) -> (String, String) {
+    fn until_over(mut self) -> (String, String) {
         while self.more() {}
         (self.stdout, self.stderr)
     }
@@ -124,7 +124,7 @@ impl Input {
 fn a_session_shows_what_its_command_writes_and_how_it_ends() {
     let scene = Scene::new(&[]);
     let line = "echo out; echo err >&2; echo $MESOS_SANDBOX; pwd; exit 4";
-    let (stdout, stderr) = scene.session("s", line, None).to_the_end();
+    let (stdout, stderr) = scene.session("s", line, None).until_over();
     let sandbox = scene.agent.sandbox(&scene.root).display().to_string();
     assert_eq!((stdout.as_str(), stderr.as_str()), (&*format!("out\n{sandbox}\n{sandbox}\n"), "err\n"));
     assert_eq!(scene.exit_status("s"), 4 << 8);
@@ -132,7 +132,7 @@ fn a_session_shows_what_its_command_writes_and_how_it_ends() {
     assert_eq!(std::fs::read_to_string(kept).unwrap(), stdout);
     // More than any buffer on the way holds, to a reader who begins late: nothing is lost, and the command is held back.
     let much = scene.session("m", "seq 1 300000", None);
-    let (stdout, _) = much.to_the_end();
+    let (stdout, _) = much.until_over();
     let expect: String = (1..=300_000).map(|number| format!("{number}\n")).collect();
     assert!(stdout == expect, "{} bytes of {}", stdout.len(), expect.len());
     assert_eq!(scene.exit_status("m"), 0);
@@ -172,7 +172,7 @@ fn what_is_sent_is_read_by_the_command() {
     input.write("again\n");
     session.until("again\n");
     input.write("");
-    let (stdout, _) = session.to_the_end();
+    let (stdout, _) = session.until_over();
     assert_eq!(stdout, "hello\nagain\nover\n");
     // It is answered though it is not whole: there is nobody left to write to.
     assert_eq!(input.request.answer().status, 200);
@@ -195,7 +195,7 @@ fn a_session_may_have_a_terminal_whose_window_follows() {
     session.until("50 132\r\nchanged\r\n");
     // Ctrl-C is for the terminal's own foreground.
     input.write("\u{3}");
-    let (stdout, stderr) = session.to_the_end();
+    let (stdout, stderr) = session.until_over();
     assert!(stdout.contains("words\r\n") && stderr.is_empty(), "it echoes: {stdout:?}");
     assert_eq!(scene.exit_status("s") & 0x7f, 2);
 }
