@@ -24,12 +24,14 @@ pub(super) struct Kernel {
     pub(super) modules: Vec<PathBuf>,
 }
 
-/// What tests want that the cloud kernels do not have built in: pairs of network devices, block devices, queueing.
+/// What tests want that the cloud kernels do not have built in: pairs of network devices, block devices, queueing, roots of
+/// images.
 const MODULES: &[&str] = &[
     "veth",
     "dummy",
     "loop",
     "null_blk",
+    "overlay",
     "sch_fq",
     "sch_ingress",
     "sch_netem",
