@@ -146,6 +146,71 @@ fn a_task_on_an_image_ends_as_others_do() {
     scene.check_nothing_left();
 }
 
+/// By the image's entry point, as it has no command of its own.
+#[test]
+fn an_executor_of_the_framework_runs_on_its_image() {
+    let Some(scene) = Scene::of("an_executor_of_the_framework_runs_on_its_image", &[]) else { return };
+    let (agent, mut session) = scene.place.start(&scene.master);
+    session.register();
+    let mut info = ::api::convert::task::to_v1(&crate::master::command("t", "")).unwrap();
+    info.command = None;
+    info.executor = Some(v1::ExecutorInfo {
+        executor_id: v1::ExecutorId { value: "e".to_owned() },
+        framework_id: Some(v1::FrameworkId { value: "F".to_owned() }),
+        command: Some(v1::CommandInfo { shell: Some(false), ..v1::CommandInfo::default() }),
+        container: Some(container("busybox")),
+        ..v1::ExecutorInfo::default()
+    });
+    session.run(&framework(false), ::api::convert::task::from_v1(&info).unwrap());
+    let failed = session.follow("t", TaskState::Failed);
+    // It is no executor, after all.
+    assert_eq!(failed.last().unwrap().reason, Some(Reason::EXECUTOR_TERMINATED));
+    let stdout = crate::restart::files(&scene.place.work_dir().join("slaves"));
+    let stdout = stdout.iter().find(|path| path.ends_with("stdout")).unwrap();
+    let told = std::fs::read_to_string(stdout).unwrap();
+    assert_eq!(told, "cmd\nuid=1234(web) gid=2345(web) groups=2345(web),3456(logs)\n/srv/work\nimage\n");
+    scene.check_nothing_left();
+    drop(agent);
+}
+
+#[test]
+fn a_nested_container_runs_on_its_image() {
+    let Some(scene) = Scene::of("a_nested_container_runs_on_its_image", &[]) else { return };
+    let (agent, mut session) = scene.place.start(&scene.master);
+    session.register();
+    session.run(&framework(true), crate::master::command("t", "sleep 1000"));
+    let told = session.follow("t", TaskState::Running);
+    let root = told.last().unwrap().container.as_ref().unwrap().container_id.to_string();
+    let image = json!({"type": "DOCKER", "docker": {"name": "plain:1"}});
+    let id = json!({"value": "a", "parent": {"value": root}});
+    let post = |agent: &Agent, call: serde_json::Value| {
+        let json = ["Content-Type: application/json"];
+        crate::http::call(agent.address, "POST", "/api/v1", &json, &call.to_string())
+    };
+    let launch = json!({"type": "LAUNCH_NESTED_CONTAINER", "launch_nested_container": {
+        "container_id": id,
+        "command": {"value": "cat /etc/new; pwd; until [ -e go ]; do sleep 0.05; done; exit 3"},
+        "container": {"type": "MESOS", "mesos": {"image": image}},
+    }});
+    let answer = post(&agent, launch);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let sandbox = agent.sandbox(&root).join("containers/a");
+    crate::agent::until("it runs on its image", || {
+        std::fs::read_to_string(sandbox.join("stdout")).unwrap() == "new/mnt/mesos/sandbox\n"
+    });
+    // Its root stays as long as it lives, whatever becomes of the agent.
+    agent.kill();
+    let (agent, mut session) = scene.place.start(&scene.master);
+    session.register();
+    assert_eq!(scene.roots().len(), 1);
+    std::fs::write(sandbox.join("go"), "").unwrap();
+    let wait = json!({"type": "WAIT_NESTED_CONTAINER", "wait_nested_container": {"container_id": id}});
+    assert_eq!(post(&agent, wait).json()["wait_nested_container"]["exit_status"], 3 << 8);
+    scene.check_nothing_left();
+    session.kill("t", None);
+    session.follow("t", TaskState::Killed);
+}
+
 #[test]
 fn an_image_that_cannot_be_had_fails_its_task_by_name() {
     let Some(scene) = Scene::of("an_image_that_cannot_be_had_fails_its_task_by_name", &[]) else { return };
