@@ -53,6 +53,8 @@ pub enum Refusal {
     MasterRecovering,
     #[error("Agent has not finished recovery")]
     AgentRecovering,
+    #[error("Agent '{agent_id}' not found")]
+    AgentNotFound { agent_id: String },
     #[error("Framework cannot be found")]
     FrameworkNotFound,
     #[error("Framework is not subscribed")]
@@ -100,7 +102,7 @@ impl Refusal {
             Self::Method { .. } => 405,
             Self::TooLarge { .. } => 413,
             Self::UnknownCall => 501,
-            Self::NotFound => 404,
+            Self::NotFound | Self::AgentNotFound { .. } => 404,
             Self::MasterRecovering | Self::AgentRecovering => 503,
             Self::FrameworkNotSubscribed | Self::ExecutorNotSubscribed => 403,
             Self::Conflict(_) => 409,

@@ -76,7 +76,16 @@ struct ToAgent {
     updateTotal @9 :List(Common.Resource);
     ping @10 :UInt64;
     runGroup @11 :RunGroup;
+    drain @12 :Drain;
   }
+}
+
+struct Drain {
+  # Everything that runs there is to be killed.
+  hasMaxGrace @0 :Bool;
+  maxGraceNs @1 :UInt64;
+  # Bounds the time that tasks have to end by themselves.
+  marksGone @2 :Bool;
 }
 
 struct Registered {

@@ -99,6 +99,13 @@ pub enum ToAgent {
         task_id: TaskId,
         grace_ns: Option<u64>,
     },
+    /// Kills every task that is here and lets none begin until all are over. May come again, and changes what was told before.
+    Drain {
+        /// Bounds the time that tasks have to end by themselves.
+        max_grace_ns: Option<u64>,
+        /// The agent will not come back: its tasks are told so.
+        marks_gone: bool,
+    },
     /// The scheduler (or the master in its place) has that update.
     Acknowledge {
         framework_id: FrameworkId,

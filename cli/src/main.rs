@@ -8,6 +8,7 @@ use client::Address;
 use client::operator::Operator;
 
 mod doctor;
+mod drain;
 mod exec;
 mod launch;
 mod limits;
@@ -54,6 +55,14 @@ enum Command {
     Attach(exec::AttachArgs),
     /// Change what a running task may use.
     UpdateLimits(limits::Args),
+    /// End all tasks of an agent and offer nothing more of it.
+    Drain(drain::Drain),
+    /// Offer nothing more of an agent; its tasks stay.
+    Deactivate(drain::Agent),
+    /// Offer an agent again that was deactivated or drained.
+    Reactivate(drain::Agent),
+    /// Say that an agent will never come back; its tasks are lost. Cannot be undone.
+    Gone(drain::Agent),
     /// What this machine, or an agent's, can and cannot measure and enforce, and what would change it.
     Doctor(doctor::Args),
     /// Watch nodes, frameworks and tasks as they work.
@@ -74,6 +83,10 @@ fn main() -> ExitCode {
             Command::Exec(args) => exec::run(&cluster, args).await,
             Command::Attach(args) => exec::attach(&cluster, args).await,
             Command::UpdateLimits(args) => limits::run(&cluster, args).await,
+            Command::Drain(args) => drain::drain(&cluster, args).await,
+            Command::Deactivate(args) => drain::change(&cluster, args, "DEACTIVATE_AGENT").await,
+            Command::Reactivate(args) => drain::change(&cluster, args, "REACTIVATE_AGENT").await,
+            Command::Gone(args) => drain::change(&cluster, args, "MARK_AGENT_GONE").await,
             Command::Doctor(args) => doctor::run(&cluster, args).await,
             Command::Top(args) => top::run(&cluster, args).await,
         }

@@ -12,7 +12,7 @@ use crate::allocator::event::Allocation;
 use crate::allocator::handle::Allocator;
 use crate::cluster::Cluster;
 use crate::cluster::effect::{Done, Effect, Event};
-use crate::cluster::input::{Call, CallOf, Input, StreamId, Subscribe, Ticket};
+use crate::cluster::input::{Call, CallOf, Input, OperatorCall, StreamId, Subscribe, Ticket};
 use crate::cluster::snapshot::Snapshot;
 use crate::http::stream::Sink;
 use crate::net::{Outbox, ToNet};
@@ -57,6 +57,10 @@ pub(crate) enum Command {
         framework_id: FrameworkId,
         stream: Option<StreamId>,
         call: Call,
+        reply: oneshot::Sender<Result<Done, Refusal>>,
+    },
+    Operator {
+        call: OperatorCall,
         reply: oneshot::Sender<Result<Done, Refusal>>,
     },
     Snapshot {
@@ -248,6 +252,12 @@ impl Driver {
                 let ticket = Ticket(self.next_ticket);
                 self.tickets.insert(ticket, reply);
                 Input::Call(CallOf { ticket, framework_id, stream, call })
+            }
+            Command::Operator { call, reply } => {
+                self.next_ticket += 1;
+                let ticket = Ticket(self.next_ticket);
+                self.tickets.insert(ticket, reply);
+                Input::Operator { ticket, call }
             }
             Command::Snapshot { reply } => return self.readers.push(reply),
             Command::Stop => unreachable!("seen by `turn`"),

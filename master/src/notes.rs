@@ -15,6 +15,12 @@ pub(crate) fn log(note: &Note) {
         Note::AgentRemoved { agent_id, why, task_count } => {
             tracing::warn!(%agent_id, %why, task_count, "agent_removed");
         }
+        Note::AgentDeactivated { agent_id } => tracing::info!(%agent_id, "agent_deactivated"),
+        Note::AgentReactivated { agent_id } => tracing::info!(%agent_id, "agent_reactivated"),
+        Note::AgentDraining { agent_id, marks_gone } => {
+            tracing::info!(%agent_id, marks_gone, "agent_draining");
+        }
+        Note::AgentDrained { agent_id } => tracing::info!(%agent_id, "agent_drained"),
         Note::FrameworkSubscribed { framework_id, name, is_new } => {
             tracing::info!(%framework_id, %name, is_new, "framework_subscribed");
         }

@@ -1,6 +1,7 @@
 //! What the master says, and what the agent says of itself when it introduces itself.
 
 use crate::node::Node;
+use crate::node::drain::Drain;
 use crate::node::effect::{Effect, Ending, Group, Record};
 use crate::node::executors::Phase;
 use crate::node::gates::Gate;
@@ -98,6 +99,9 @@ impl Node {
             }
             ToAgent::Kill { framework_id, task_id, grace_ns } => {
                 self.kill(now, &framework_id, &task_id, grace_ns, effects);
+            }
+            ToAgent::Drain { max_grace_ns, marks_gone } => {
+                self.drain(now, Drain { max_grace_ns, marks_gone }, effects);
             }
             ToAgent::Acknowledge { framework_id, task_id, update_id } => {
                 self.acknowledge(now, framework_id, task_id, update_id, effects);

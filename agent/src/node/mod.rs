@@ -13,6 +13,7 @@ pub mod replay;
 pub mod settings;
 pub mod view;
 
+mod drain;
 mod executors;
 mod frameworks;
 mod gates;
@@ -69,6 +70,8 @@ pub struct Node {
     counters: Counters,
     /// Set when the agent is ending everything it runs; it exits with this once nothing runs any more.
     ending: Option<effect::Ending>,
+    /// Set while everything that runs here is being killed for an operator.
+    draining: Option<drain::Drain>,
 }
 
 impl Node {
@@ -89,6 +92,7 @@ impl Node {
             rng: fastrand::Rng::with_seed(seed),
             counters: Counters::default(),
             ending: None,
+            draining: None,
         }
     }
 
@@ -122,6 +126,7 @@ impl Node {
             Input::StreamClosed { caller } => self.stream_closed(caller),
             Input::End(ending) => self.end(now, ending, effects),
         }
+        self.finish_draining();
         self.exit_if_done(effects);
     }
 
@@ -143,6 +148,7 @@ impl Node {
         while let Some(container_id) = self.timers.pop_due(now.time) {
             self.executor_overdue(now, &container_id, effects);
         }
+        self.finish_draining();
         self.exit_if_done(effects);
     }
 

@@ -95,6 +95,13 @@ impl Node {
             note(effects, "task that is here already", &here.task_id);
             return self.drop_rest(now, &framework_id, tasks, effects);
         }
+        if self.draining.is_some() {
+            let (reason, why) = (Reason::AGENT_DRAINING, "Task was received while agent was already draining");
+            for task in tasks {
+                self.drop_task(now, &framework_id, task.task_id, reason, why, effects);
+            }
+            return;
+        }
         let executor_id = first.executor_id();
         let why = match framework.executors.get(&executor_id).map(|executor| executor.phase) {
             Some(_) if first.executor.is_none() => {
@@ -356,6 +363,7 @@ impl Node {
         effects: &mut Vec<Effect>,
     ) {
         let update_id = status.update_id.expect("callers see to it");
+        self.tell_of_draining(framework_id, &mut status);
         status.agent_id = self.registration.agent_id().cloned();
         if status.timestamp.0 == 0 {
             status.timestamp = now.unix;

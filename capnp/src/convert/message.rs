@@ -95,6 +95,11 @@ pub fn decode_to_agent(payload: &[u8]) -> Result<ToAgent, WireError> {
         to_agent::UpdateFramework(it) => ToAgent::UpdateFramework { framework: info::read_framework(it?)? },
         to_agent::UpdateTotal(total) => ToAgent::UpdateTotal { total: resource::read_all(total?)? },
         to_agent::Ping(sequence) => ToAgent::Ping { sequence },
+        to_agent::Drain(it) => {
+            let it = it?;
+            let max_grace_ns = it.get_has_max_grace().then_some(it.get_max_grace_ns());
+            ToAgent::Drain { max_grace_ns, marks_gone: it.get_marks_gone() }
+        }
     })
 }
 
@@ -312,5 +317,11 @@ fn write_to_agent(message: &ToAgent, mut out: to_agent::Builder<'_>) {
             resource::write_all(total, out.init_update_total(resource::count(total)));
         }
         ToAgent::Ping { sequence } => out.set_ping(*sequence),
+        ToAgent::Drain { max_grace_ns, marks_gone } => {
+            let mut drain = out.init_drain();
+            drain.set_has_max_grace(max_grace_ns.is_some());
+            drain.set_max_grace_ns(max_grace_ns.unwrap_or_default());
+            drain.set_marks_gone(*marks_gone);
+        }
     }
 }

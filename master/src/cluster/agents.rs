@@ -68,6 +68,8 @@ pub(super) enum Removal {
     Unregistered,
     /// Another agent registered at its address.
     Replaced,
+    /// An operator says so.
+    Gone,
 }
 
 /// Agents that were given up, oldest forgotten first.
@@ -305,6 +307,7 @@ impl Cluster {
             Removal::Replaced => {
                 format!("Agent {} removed: a new agent registered at the same address", agent.info.hostname)
             }
+            Removal::Gone => "Agent has been marked gone".to_owned(),
         }
     }
 
@@ -314,6 +317,8 @@ impl Cluster {
             Removal::Unreachable => &mut self.counters.slave_removals_reason_unhealthy,
             Removal::Unregistered => &mut self.counters.slave_removals_reason_unregistered,
             Removal::Replaced => &mut self.counters.slave_removals_reason_registered,
+            // Mesos has no name for it.
+            Removal::Gone => return,
         };
         *reason += 1;
     }
@@ -346,12 +351,12 @@ impl Cluster {
         }
         framework.used.subtract(&task.info.resources);
         let is_aware = framework.is_partition_aware();
-        let state = if removal == Removal::Unreachable && is_aware {
-            TaskState::Unreachable
-        } else {
-            TaskState::Lost
+        let (state, reason) = match removal {
+            Removal::Unreachable if is_aware => (TaskState::Unreachable, Reason::AGENT_REMOVED),
+            Removal::Gone if is_aware => (TaskState::GoneByOperator, Reason::AGENT_REMOVED_BY_OPERATOR),
+            _ => (TaskState::Lost, Reason::AGENT_REMOVED),
         };
-        let mut status = task.status_by_master(state, Some(Reason::AGENT_REMOVED), why, turn.now.unix);
+        let mut status = task.status_by_master(state, Some(reason), why, turn.now.unix);
         if removal == Removal::Unreachable {
             status.body = super::reconcile::unreachable_since(turn.now.unix);
         }
@@ -364,6 +369,36 @@ impl Cluster {
             self.keep_unreachable(framework_id, task, turn);
         } else {
             self.complete_task(framework_id, task, turn);
+        }
+    }
+
+    /// Tasks of an agent that was given up and will not come back: told so, and over.
+    pub(super) fn lose_unreachable(&mut self, agent_id: &AgentId, why: &str, turn: &mut Turn<'_>) {
+        let ids: Vec<_> = self.frameworks.iter().map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            let there = |task: &super::tasks::Task| task.info.agent_id == *agent_id;
+            let framework = self.frameworks.get(&id).expect("listed above");
+            if !framework.unreachable.iter().any(|task| there(task)) {
+                continue;
+            }
+            let framework = self.frameworks.get_mut(&id).expect("listed above");
+            let is_aware = framework.is_partition_aware();
+            let all = std::mem::take(&mut framework.unreachable);
+            let (lost, stay): (VecDeque<_>, _) = all.into_iter().partition(|task| there(task));
+            framework.unreachable = stay;
+            for mut task in lost {
+                let (state, reason) = if is_aware {
+                    (TaskState::GoneByOperator, Reason::AGENT_REMOVED_BY_OPERATOR)
+                } else {
+                    (TaskState::Lost, Reason::AGENT_REMOVED)
+                };
+                let status = task.status_by_master(state, Some(reason), why, turn.now.unix);
+                self.frameworks.get(&id).expect("listed above").tell(&status, turn);
+                let changed = Arc::make_mut(&mut task);
+                changed.state = state;
+                changed.record(status);
+                self.complete_task(&id, task, turn);
+            }
         }
     }
 }

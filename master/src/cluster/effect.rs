@@ -25,7 +25,7 @@ pub enum Effect {
     ToScheduler { stream: StreamId, event: Event },
     /// Close the stream, after what was sent before.
     CloseStream { stream: StreamId },
-    /// Answer the request; exactly one for each [`super::input::Input::Call`].
+    /// Answer the request; exactly one for each [`super::input::Input::Call`] and `Operator`.
     Answer { ticket: Ticket, answer: Result<Done, Refusal> },
     /// Tell the allocator.
     Allocator(event::Event),

@@ -50,8 +50,19 @@ pub enum Input {
     StreamGone { stream: StreamId },
     /// Any other call of the scheduler API.
     Call(CallOf),
+    /// A call of the operator API that changes something.
+    Operator { ticket: Ticket, call: OperatorCall },
     /// Offers the allocator wants made, in its order.
     Allocations(Vec<Allocation>),
+}
+
+/// What operators do about agents. Legal at any time; refused where the agent is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OperatorCall {
+    Drain { agent_id: AgentId, max_grace_ns: Option<u64>, marks_gone: bool },
+    Deactivate { agent_id: AgentId },
+    Reactivate { agent_id: AgentId },
+    MarkGone { agent_id: AgentId },
 }
 
 /// SUBSCRIBE. A first subscription has no id, or one of the client's own choosing.

@@ -15,6 +15,7 @@ pub mod tasks;
 
 mod agents;
 mod containers;
+mod drain;
 mod frameworks;
 mod groups;
 mod invariants;
@@ -91,6 +92,7 @@ pub struct Cluster {
     /// Whose HTTP server is where: an agent that forgot its id is known by it.
     addresses: BTreeMap<SocketAddr, AgentId>,
     unreachable: agents::Unreachable,
+    withdrawn: drain::Withdrawn,
 
     frameworks: Kept<FrameworkId, frameworks::Framework>,
     framework_keys: Keys<FrameworkKey, FrameworkId>,
@@ -161,6 +163,7 @@ impl Cluster {
             sessions: BTreeMap::new(),
             addresses: BTreeMap::new(),
             unreachable: agents::Unreachable::default(),
+            withdrawn: drain::Withdrawn::default(),
             frameworks: Kept::default(),
             framework_keys: Keys::default(),
             streams: BTreeMap::new(),
@@ -194,8 +197,10 @@ impl Cluster {
             Input::Subscribe(subscribe) => self.subscribe(subscribe, turn),
             Input::StreamGone { stream } => self.stream_gone(&stream, turn),
             Input::Call(call) => self.call(call, turn),
+            Input::Operator { ticket, call } => self.operator_call(ticket, call, turn),
             Input::Allocations(allocations) => self.allocations(allocations, turn),
         }
+        self.finish_draining(turn);
     }
 
     /// When [`Self::expire`] is to be called though nothing happens. Changes with every call of `handle` and `expire`.
@@ -232,12 +237,19 @@ impl Cluster {
             frameworks: self.frameworks.views(),
             completed_frameworks: self.completed.iter().cloned().collect(),
             agents: self.agents.views(),
+            withdrawn: self.withdrawn_agents(),
             unreachable_agents: self.unreachable.since(),
             counters: self.counters,
             usage: Arc::clone(&self.usage),
         });
         self.published = Some((self.revision, Arc::clone(&snapshot)));
         snapshot
+    }
+
+    /// Registered agents that operators have taken out of use.
+    fn withdrawn_agents(&self) -> BTreeMap<AgentId, snapshot::Withdrawal> {
+        let known = self.withdrawn.deactivated().filter(|id| self.agents.contains(id));
+        known.map(|id| (id.clone(), snapshot::Withdrawal { drain: self.withdrawn.drain(id) })).collect()
     }
 
     fn agent_message(&mut self, session: SessionId, message: ToMaster, turn: &mut Turn<'_>) {

@@ -31,6 +31,19 @@ pub enum Note {
         why: Arc<str>,
         task_count: usize,
     },
+    AgentDeactivated {
+        agent_id: AgentId,
+    },
+    AgentReactivated {
+        agent_id: AgentId,
+    },
+    AgentDraining {
+        agent_id: AgentId,
+        marks_gone: bool,
+    },
+    AgentDrained {
+        agent_id: AgentId,
+    },
     FrameworkSubscribed {
         framework_id: FrameworkId,
         name: Arc<str>,

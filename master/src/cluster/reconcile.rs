@@ -77,7 +77,10 @@ impl Cluster {
         now < end
             && !is_named_here(framework_id.as_str())
             && agent_id.is_none_or(|id| {
-                !is_named_here(id.as_str()) && !self.agents.contains(id) && self.unreachable.get(id).is_none()
+                !is_named_here(id.as_str())
+                    && !self.agents.contains(id)
+                    && self.unreachable.get(id).is_none()
+                    && !self.withdrawn.is_gone(id)
             })
     }
 
@@ -125,6 +128,9 @@ impl Cluster {
         let (state, text) = match since {
             _ if registered => (TaskState::Gone, "Reconciliation: Task is unknown to the agent"),
             Some(_) => (TaskState::Unreachable, "Reconciliation: Task is unreachable"),
+            None if agent_id.as_ref().is_some_and(|id| self.withdrawn.is_gone(id)) => {
+                (TaskState::GoneByOperator, "Reconciliation: Task is gone")
+            }
             None => (TaskState::Unknown, "Reconciliation: Task is unknown"),
         };
         let state = if is_aware { state } else { state.without_partition_awareness() };

@@ -23,6 +23,9 @@ impl Cluster {
         self.counters.messages_reregister_slave += 1;
         self.counters.slave_reregistrations += 1;
         let Reregister { agent_id, info, frameworks, executors, tasks } = message;
+        if self.refuse_gone(&agent_id, session, turn) {
+            return;
+        }
         let named: BTreeSet<_> =
             tasks.iter().map(|task| (task.framework_id.clone(), task.task.task_id.clone())).collect();
         let running: BTreeSet<_> = executors
@@ -66,6 +69,7 @@ impl Cluster {
         turn.agent(session, self.registered(agent_id.clone(), missing));
         self.bring_up_to_date(&agent_id, session, &frameworks, over, &named, turn);
         self.offer_again(&agent_id, is_known, is_charged, turn);
+        self.withdraw_again(&agent_id, session, turn);
     }
 
     /// A registered agent's new session; what it had in the old one stands.

@@ -7,6 +7,7 @@
 //! [`Snapshot::usage`].
 
 use super::counters::Counters;
+pub use super::drain::Drain;
 use super::executors::Executor;
 use super::offers::Offer;
 use super::tasks::Task;
@@ -51,6 +52,8 @@ pub struct Snapshot {
     pub completed_frameworks: Vec<Arc<FrameworkView>>,
     /// Registered agents, connected or not; by id.
     pub agents: Vec<Arc<AgentView>>,
+    /// Those of them that operators have taken out of use; nothing of them is offered.
+    pub withdrawn: BTreeMap<AgentId, Withdrawal>,
     /// Agents given up, by id, and since when.
     pub unreachable_agents: Vec<(AgentId, UnixTime)>,
     pub counters: Counters,
@@ -94,7 +97,7 @@ pub struct AgentView {
     pub info: Arc<AgentInfo>,
     /// Its session is open.
     pub is_connected: bool,
-    /// Its resources are offered.
+    /// Its resources are offered, unless it is among the [`Snapshot::withdrawn`].
     pub is_active: bool,
     pub registered: UnixTime,
     pub reregistered: Option<UnixTime>,
@@ -106,6 +109,13 @@ pub struct AgentView {
     pub offered: Resources,
     /// Where the figures of the node itself stand, once it has reported: [`usage::Table::node`] of [`Snapshot::usage`].
     pub node: Option<usage::NodeRow>,
+}
+
+/// An agent that is deactivated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// `None`: its tasks stay.
+    pub drain: Option<Drain>,
 }
 
 /// One role in use: a framework is subscribed to it, it has a weight, or something is reserved for it.
@@ -120,6 +130,16 @@ pub struct RoleView {
 }
 
 impl Snapshot {
+    /// `None`: it is in use.
+    pub fn withdrawal(&self, id: &AgentId) -> Option<&Withdrawal> {
+        self.withdrawn.get(id)
+    }
+
+    /// Whether resources of the agent are offered.
+    pub fn is_active(&self, agent: &AgentView) -> bool {
+        agent.is_active && self.withdrawal(&agent.id).is_none()
+    }
+
     pub fn framework(&self, id: &FrameworkId) -> Option<&Arc<FrameworkView>> {
         self.frameworks.binary_search_by(|view| view.id.cmp(id)).ok().map(|at| &self.frameworks[at])
     }

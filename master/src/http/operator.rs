@@ -1,12 +1,17 @@
-//! `/api/v1`: the operator API, for now its reading half.
+//! `/api/v1`: the operator API: what only reads is answered from a picture of the cluster, the rest goes to the core.
 
 use super::legacy;
 use super::serve::{App, body, document, encoding_of_post, gauges, header, refuse};
+use crate::cluster::input::OperatorCall;
+use crate::driver::Command;
 use api::media::{self, Encoding};
 use api::refusal::Refusal;
+use api::v1::master::call::Type;
 use api::{v1, validate};
 use axum::extract::Request;
 use axum::response::Response;
+use model::id::AgentId;
+use tokio::sync::oneshot;
 
 pub(super) async fn answer(app: &App, request: Request) -> Response {
     serve(app, request).await.unwrap_or_else(|refusal| refuse(&refusal))
@@ -18,6 +23,12 @@ async fn serve(app: &App, request: Request) -> Result<Response, Refusal> {
     let call: v1::master::Call = media::decode(encoding, &body(request).await?)?;
     let kind = validate::master(&call)?;
     let encoding = Encoding::of_answer(accept.as_deref())?;
+    if let Some(call) = change(kind, &call)? {
+        let (reply, answer) = oneshot::channel();
+        app.post.send(Command::Operator { call, reply });
+        // 200, and nothing to read.
+        return answer.await.unwrap_or(Err(Refusal::MasterRecovering)).map(|_| Response::default());
+    }
     let picture = app.picture().await.ok_or(Refusal::MasterRecovering)?;
     let written = tokio::task::spawn_blocking(move || {
         let answer = legacy::answer(kind, &picture.snapshot, &gauges(&picture));
@@ -29,4 +40,35 @@ async fn serve(app: &App, request: Request) -> Result<Response, Refusal> {
         Ok(Err(error)) => Err(Refusal::Bad(error.to_string())),
         Err(_) => Err(Refusal::Bad("the answer could not be written".into())),
     }
+}
+
+/// What a call wants changed; `None` for one that only reads. Its member was seen by `validate`.
+fn change(kind: Type, call: &v1::master::Call) -> Result<Option<OperatorCall>, Refusal> {
+    let agent = |id: &v1::AgentId| AgentId::new(&id.value);
+    Ok(match kind {
+        Type::DrainAgent => call.drain_agent.as_ref().map(|it| drain(it, agent(&it.agent_id))).transpose()?,
+        Type::DeactivateAgent => {
+            call.deactivate_agent.as_ref().map(|it| OperatorCall::Deactivate { agent_id: agent(&it.agent_id) })
+        }
+        Type::ReactivateAgent => {
+            call.reactivate_agent.as_ref().map(|it| OperatorCall::Reactivate { agent_id: agent(&it.agent_id) })
+        }
+        Type::MarkAgentGone => {
+            call.mark_agent_gone.as_ref().map(|it| OperatorCall::MarkGone { agent_id: agent(&it.agent_id) })
+        }
+        _ => None,
+    })
+}
+
+fn drain(call: &v1::master::call::DrainAgent, agent_id: AgentId) -> Result<OperatorCall, Refusal> {
+    let bad = || Refusal::Invalid {
+        call: "master::Call",
+        why: "'drain_agent.max_grace_period' is negative or too long".into(),
+    };
+    let ns = |grace: &v1::Duration| {
+        let (seconds, nanos) = (u64::try_from(grace.seconds()).ok()?, u64::try_from(grace.nanos()).ok()?);
+        seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
+    };
+    let max_grace_ns = call.max_grace_period.as_ref().map(|grace| ns(grace).ok_or_else(bad)).transpose()?;
+    Ok(OperatorCall::Drain { agent_id, max_grace_ns, marks_gone: call.mark_gone() })
 }

@@ -239,7 +239,8 @@ impl World {
                 .for_each(|(_, held)| theirs.add(held));
             assert_eq!(mine, theirs, "offered and used on {id}, here and in the allocator's books");
             let (total, is_active) = &self.books.totals[&agent.key];
-            assert_eq!((total, *is_active), (&agent.info.total, agent.session.is_some()));
+            let may_be = agent.session.is_some() && !self.cluster.withdrawn.is_deactivated(id);
+            assert_eq!((total, *is_active), (&agent.info.total, may_be));
         }
         assert_eq!(self.books.totals.len(), self.cluster.agents.iter().count());
         for (_, framework) in self.cluster.frameworks.iter() {
@@ -408,6 +409,13 @@ impl World {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         self.give(Input::Call(CallOf { ticket, framework_id: id.clone(), stream, call }));
+        self.answers.remove(&ticket).expect("every call is answered at once")
+    }
+
+    pub(super) fn operator(&mut self, call: OperatorCall) -> Result<Done, Refusal> {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.give(Input::Operator { ticket, call });
         self.answers.remove(&ticket).expect("every call is answered at once")
     }
 

@@ -1,8 +1,9 @@
 //! `/slaves`, and agents in `/state` and `/state-summary`.
 
-use crate::cluster::snapshot::{AgentView, Snapshot};
+use crate::cluster::snapshot::{AgentView, Drain, Snapshot};
 use crate::usage::Table;
 use api::convert::{agent, time};
+use api::json::{self, Encoded};
 use api::legacy::Query;
 use api::legacy::amounts::Amounts;
 use api::legacy::attributes::Attributes;
@@ -40,12 +41,18 @@ pub(super) struct Agent<'a> {
     unreserved_resources: Amounts<'a>,
     active: bool,
     deactivated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain_info: Option<Encoded>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimated_drain_start_time_seconds: Option<f64>,
     version: &'a str,
     capabilities: [&'static str; 3],
 }
 
 impl<'a> Agent<'a> {
-    pub(super) fn of(view: &'a AgentView) -> Self {
+    pub(super) fn of(view: &'a AgentView, snapshot: &Snapshot) -> Self {
+        let withdrawal = snapshot.withdrawal(&view.id);
+        let drain = withdrawal.and_then(|it| it.drain);
         let reserved = reserved(&view.total).into_iter();
         Self {
             id: view.id.as_str(),
@@ -62,11 +69,25 @@ impl<'a> Agent<'a> {
                 .map(|(role, parts)| (role.as_str(), Amounts::sum(parts.into_iter())))
                 .collect(),
             unreserved_resources: Amounts::sum(unreserved(&view.total)),
-            active: view.is_active,
-            deactivated: false,
+            active: snapshot.is_active(view),
+            deactivated: withdrawal.is_some(),
+            drain_info: drain.map(|drain| json::value(&drain_info(&drain))),
+            estimated_drain_start_time_seconds: drain.and_then(|it| it.started).map(time::seconds),
             version: &view.info.version,
             capabilities: CAPABILITIES.map(|capability| capability.as_str_name()),
         }
+    }
+}
+
+pub(super) fn drain_info(drain: &Drain) -> v1::DrainInfo {
+    let state = if drain.is_drained { v1::DrainState::Drained } else { v1::DrainState::Draining };
+    let grace = drain.max_grace_ns.map(|ns| i64::try_from(ns).unwrap_or(i64::MAX));
+    v1::DrainInfo {
+        state: state.into(),
+        config: v1::DrainConfig {
+            max_grace_period: grace.map(|nanoseconds| v1::DurationInfo { nanoseconds }),
+            mark_gone: Some(drain.marks_gone),
+        },
     }
 }
 
@@ -79,13 +100,13 @@ pub(super) fn measured(view: &AgentView, table: &Table) -> Option<MeasuredNode> 
 /// `/slaves`; `?slave_id=` narrows it to one.
 pub(super) struct Slaves<'a> {
     agents: Vec<&'a Arc<AgentView>>,
-    table: &'a Table,
+    snapshot: &'a Snapshot,
 }
 
 impl<'a> Slaves<'a> {
     pub(super) fn of(snapshot: &'a Snapshot, query: &Query) -> Self {
         let admitted = snapshot.agents.iter().filter(|view| query.admits("slave_id", view.id.as_str()));
-        Self { agents: admitted.collect(), table: &snapshot.usage }
+        Self { agents: admitted.collect(), snapshot }
     }
 }
 
@@ -96,7 +117,7 @@ impl Serialize for Slaves<'_> {
             slaves: A,
             recovered_slaves: [(); 0],
         }
-        let agents = Each(|| self.agents.iter().map(|view| Detailed::of(view, self.table)));
+        let agents = Each(|| self.agents.iter().map(|view| Detailed::of(view, self.snapshot)));
         Document { slaves: agents, recovered_slaves: [] }.serialize(serializer)
     }
 }
@@ -120,14 +141,14 @@ struct Detailed<'a> {
 }
 
 impl<'a> Detailed<'a> {
-    fn of(view: &'a AgentView, table: &Table) -> Self {
+    fn of(view: &'a AgentView, snapshot: &Snapshot) -> Self {
         Self {
-            agent: Agent::of(view),
+            agent: Agent::of(view, snapshot),
             reserved_resources_full: reserved(&view.total),
             unreserved_resources_full: unreserved(&view.total).collect(),
             used_resources_full: view.used.iter().collect(),
             offered_resources_full: view.offered.iter().collect(),
-            ingot: measured(view, table),
+            ingot: measured(view, &snapshot.usage),
         }
     }
 }

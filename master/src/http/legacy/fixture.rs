@@ -66,6 +66,7 @@ pub(super) fn snapshot() -> Snapshot {
             .map(|of| framework_of(of, &state))
             .collect(),
         agents: state.get_agents.iter().flat_map(|all| &all.agents).map(agent_of).collect(),
+        withdrawn: std::collections::BTreeMap::new(),
         unreachable_agents: Vec::new(),
         counters: Counters::default(),
         usage,

@@ -114,7 +114,7 @@ fn cluster(snapshot: &Snapshot, metrics: &mut Metrics) {
         metrics.insert(Cow::Borrowed(name), count as f64);
     };
     let (agents, frameworks) = (&snapshot.agents, &snapshot.frameworks);
-    let active = agents.iter().filter(|view| view.is_active).count();
+    let active = agents.iter().filter(|view| snapshot.is_active(view)).count();
     let connected = agents.iter().filter(|view| view.is_connected).count();
     put("master/slaves_active", active);
     put("master/slaves_inactive", agents.len() - active);

@@ -126,19 +126,23 @@ fn get_metrics(snapshot: &Snapshot, gauges: &[Gauge]) -> response::GetMetrics {
 }
 
 fn get_agents(snapshot: &Snapshot) -> Result<response::GetAgents, Error> {
-    let agents = snapshot.agents.iter().map(|view| agent_of(view)).collect::<Result<_, _>>()?;
+    let agents = snapshot.agents.iter().map(|view| agent_of(view, snapshot)).collect::<Result<_, _>>()?;
     Ok(response::GetAgents { agents, recovered_agents: Vec::new() })
 }
 
-fn agent_of(view: &AgentView) -> Result<get_agents::Agent, Error> {
+fn agent_of(view: &AgentView, snapshot: &Snapshot) -> Result<get_agents::Agent, Error> {
     let shown = |resources: &Resources| resources::to_v1(resources, Format::OPERATOR);
+    let withdrawal = snapshot.withdrawal(&view.id);
+    let drain = withdrawal.and_then(|it| it.drain);
     let mut agent_info = agent::to_v1(&view.info, Some(&view.id))?;
     // Every agent here keeps checkpoints; Mesos' operators see that it does.
     agent_info.checkpoint = Some(true);
     Ok(get_agents::Agent {
         agent_info,
-        active: view.is_active,
-        deactivated: Some(false),
+        active: snapshot.is_active(view),
+        deactivated: Some(withdrawal.is_some()),
+        drain_info: drain.map(|drain| agents::drain_info(&drain)),
+        estimated_drain_start_time: drain.and_then(|it| it.started).map(time::info),
         version: view.info.version.to_string(),
         pid: Some(agent::pid(&view.info)),
         registered_time: Some(time::info(view.registered)),

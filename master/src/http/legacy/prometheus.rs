@@ -92,11 +92,11 @@ fn cluster(page: &mut Page, snapshot: &Snapshot) {
         let mut family = page.family(name, Kind::Gauge, help);
         all.iter().for_each(|(state, count)| family.line(&Labels::of([("state", *state)]), *count));
     };
-    let agents = |is: fn(&AgentView) -> bool| snapshot.agents.iter().filter(|view| is(view)).count();
+    let agents = |is: &dyn Fn(&AgentView) -> bool| snapshot.agents.iter().filter(|view| is(view)).count();
     let all = [
         ("registered", snapshot.agents.len()),
-        ("connected", agents(|view| view.is_connected)),
-        ("active", agents(|view| view.is_active)),
+        ("connected", agents(&|view| view.is_connected)),
+        ("active", agents(&|view| snapshot.is_active(view))),
         ("unreachable", snapshot.unreachable_agents.len()),
     ];
     states("ingot_cluster_agents", "Agents; one may be in several of these states.", &all);
@@ -222,7 +222,7 @@ fn agents(page: &mut Page, snapshot: &Snapshot) {
     all.iter().for_each(|(labels, view)| family.line(labels, view.is_connected));
     let mut family =
         page.family("ingot_cluster_agent_active", Kind::Gauge, "Whether its resources are offered.");
-    all.iter().for_each(|(labels, view)| family.line(labels, view.is_active));
+    all.iter().for_each(|(labels, view)| family.line(labels, snapshot.is_active(view)));
     for (name, help, of) in [
         (
             "ingot_cluster_agent_resource",

@@ -60,7 +60,7 @@ impl Serialize for State<'_> {
         let (snapshot, master) = (self.0, &self.0.master);
         let (id, hostname) = (master.id.as_str(), &*master.hostname);
         let pid = format!("master@{}", master.address);
-        let active = snapshot.agents.iter().filter(|view| view.is_active).count();
+        let active = snapshot.agents.iter().filter(|view| snapshot.is_active(view)).count();
         let flag = |name: &str| {
             let found = master.flags.iter().find(|(known, _)| &**known == name);
             found.map(|(_, value)| &**value)
@@ -85,7 +85,7 @@ impl Serialize for State<'_> {
             log_dir: flag("log_dir"),
             external_log_file: flag("external_log_file"),
             flags: Flags::pairs(snapshot),
-            slaves: Each(|| snapshot.agents.iter().map(|view| Agent::of(view))),
+            slaves: Each(|| snapshot.agents.iter().map(|view| Agent::of(view, snapshot))),
             recovered_slaves: [],
             frameworks: Each(|| snapshot.frameworks.iter().map(|view| Full::of(view, &snapshot.usage))),
             completed_frameworks: Each(|| {

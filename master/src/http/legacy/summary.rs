@@ -110,7 +110,7 @@ impl Serialize for Summary<'_> {
             snapshot.agents.iter().map(|view| {
                 let (counts, framework_ids) = tally.of_agents.get(&view.id).cloned().unwrap_or_default();
                 AgentSummary {
-                    agent: Agent::of(view),
+                    agent: Agent::of(view, snapshot),
                     counts,
                     framework_ids,
                     ingot: measured(view, &snapshot.usage),
