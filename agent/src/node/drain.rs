@@ -61,3 +61,47 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::effect::Record;
+    use crate::node::world::{World, task};
+    use wire::message::ToAgent;
+
+    #[test]
+    fn a_drain_bounds_the_time_that_a_task_has() {
+        let grace = |max_grace_ns, own: Option<u64>| {
+            let mut info = task("t", None);
+            info.kill_grace_ns = own;
+            Drain { max_grace_ns, marks_gone: false }.grace_ns(&info)
+        };
+        assert_eq!(grace(None, Some(5)), None);
+        assert_eq!(grace(Some(3), Some(5)), Some(3));
+        assert_eq!(grace(Some(3), None), Some(3));
+        assert_eq!(grace(Some(7), Some(5)), None);
+    }
+
+    #[test]
+    fn what_runs_is_killed_and_told_why_and_nothing_begins_until_all_is_over() {
+        let (mut world, container_id) = World::with_task(true, Some("e"));
+        world.executor_tells(&container_id, &TaskId::new("t"), TaskState::Running);
+        world.flush();
+        world.say(ToAgent::Drain { max_grace_ns: Some(7), marks_gone: false });
+        assert!(world.seen.contains(&"kill t".to_owned()), "{:?}", world.seen);
+        world.run(task("late", Some("e")));
+        world.flush();
+        let reason = world.disk.iter().rev().find_map(|record| match record {
+            Record::Update { status, .. } if status.state == TaskState::Killed => status.reason,
+            _ => None,
+        });
+        assert_eq!(reason, Some(Reason::AGENT_DRAINING));
+        assert!(world.states("late").iter().all(|state| state.is_terminal()) && !world.states("late").is_empty());
+        assert!(world.node.draining.is_some());
+        world.settle();
+        assert_eq!(world.node.draining, None);
+        world.run(task("again", None));
+        world.flush();
+        assert_eq!(world.launching.len(), 1);
+    }
+}
