@@ -85,6 +85,7 @@ pub(crate) const CORES: &[&str] = &[
     "agent/src/containerizer/built_in.rs",
     "agent/src/containerizer/image.rs",
     "agent/src/containerizer/limits.rs",
+    "agent/src/containerizer/overrides.rs",
     "agent/src/containerizer/order.rs",
     "agent/src/containerizer/nested.rs",
     "agent/src/containerizer/plan.rs",

@@ -31,9 +31,11 @@ impl Node {
         let mut here: Vec<(FrameworkId, TaskId, Option<u64>)> = Vec::new();
         for (framework_id, framework) in &self.frameworks {
             let tasks = framework.executors.values().flat_map(|executor| executor.tasks.values());
-            here.extend(tasks.filter(|task| task.stage != Stage::Over).map(|task| {
-                (framework_id.clone(), task.info.task_id.clone(), drain.grace_ns(&task.info))
-            }));
+            here.extend(
+                tasks.filter(|task| task.stage != Stage::Over).map(|task| {
+                    (framework_id.clone(), task.info.task_id.clone(), drain.grace_ns(&task.info))
+                }),
+            );
         }
         for (framework_id, task_id, grace_ns) in here {
             self.kill(now, &framework_id, &task_id, grace_ns, effects);
@@ -96,7 +98,9 @@ mod tests {
             _ => None,
         });
         assert_eq!(reason, Some(Reason::AGENT_DRAINING));
-        assert!(world.states("late").iter().all(|state| state.is_terminal()) && !world.states("late").is_empty());
+        assert!(
+            world.states("late").iter().all(|state| state.is_terminal()) && !world.states("late").is_empty()
+        );
         assert!(world.node.draining.is_some());
         world.settle();
         assert_eq!(world.node.draining, None);

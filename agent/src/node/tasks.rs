@@ -96,7 +96,8 @@ impl Node {
             return self.drop_rest(now, &framework_id, tasks, effects);
         }
         if self.draining.is_some() {
-            let (reason, why) = (Reason::AGENT_DRAINING, "Task was received while agent was already draining");
+            let (reason, why) =
+                (Reason::AGENT_DRAINING, "Task was received while agent was already draining");
             for task in tasks {
                 self.drop_task(now, &framework_id, task.task_id, reason, why, effects);
             }

@@ -165,7 +165,8 @@ impl Cluster {
     pub(super) fn finish_draining(&mut self, turn: &mut Turn<'_>) {
         let is_empty = |id: &AgentId| self.agents.get(id).is_some_and(|agent| agent.tasks.is_empty());
         let draining = self.withdrawn.draining.iter().filter(|(_, drain)| !drain.is_drained);
-        let empty: Vec<_> = draining.filter(|(id, _)| is_empty(id)).map(|(id, it)| (id.clone(), *it)).collect();
+        let empty: Vec<_> =
+            draining.filter(|(id, _)| is_empty(id)).map(|(id, it)| (id.clone(), *it)).collect();
         for (id, drain) in empty {
             turn.note(Note::AgentDrained { agent_id: id.clone() });
             if drain.marks_gone {

@@ -47,12 +47,14 @@ fn change(kind: Type, call: &v1::master::Call) -> Result<Option<OperatorCall>, R
     let agent = |id: &v1::AgentId| AgentId::new(&id.value);
     Ok(match kind {
         Type::DrainAgent => call.drain_agent.as_ref().map(|it| drain(it, agent(&it.agent_id))).transpose()?,
-        Type::DeactivateAgent => {
-            call.deactivate_agent.as_ref().map(|it| OperatorCall::Deactivate { agent_id: agent(&it.agent_id) })
-        }
-        Type::ReactivateAgent => {
-            call.reactivate_agent.as_ref().map(|it| OperatorCall::Reactivate { agent_id: agent(&it.agent_id) })
-        }
+        Type::DeactivateAgent => call
+            .deactivate_agent
+            .as_ref()
+            .map(|it| OperatorCall::Deactivate { agent_id: agent(&it.agent_id) }),
+        Type::ReactivateAgent => call
+            .reactivate_agent
+            .as_ref()
+            .map(|it| OperatorCall::Reactivate { agent_id: agent(&it.agent_id) }),
         Type::MarkAgentGone => {
             call.mark_agent_gone.as_ref().map(|it| OperatorCall::MarkGone { agent_id: agent(&it.agent_id) })
         }

@@ -68,14 +68,16 @@ fn a_deactivated_agent_is_not_offered_until_it_is_reactivated() {
 #[test]
 fn a_drained_agent_has_no_task_left_and_waits_to_be_reactivated() {
     let Scene { mut world, session, agent, scheduler } = scene(framework_info());
-    let drain =
-        OperatorCall::Drain { agent_id: agent.clone(), max_grace_ns: Some(7), marks_gone: false };
+    let drain = OperatorCall::Drain { agent_id: agent.clone(), max_grace_ns: Some(7), marks_gone: false };
     assert_eq!(world.operator(drain), Ok(Done::Ok));
     let order = ToAgent::Drain { max_grace_ns: Some(7), marks_gone: false };
     assert_eq!(world.told(session), [order.clone()]);
     let state = |world: &mut World| {
         let snapshot = world.cluster.snapshot(world.now);
-        snapshot.withdrawal(&agent).and_then(|it| it.drain).map(|drain| (drain.is_drained, drain.started.is_some()))
+        snapshot
+            .withdrawal(&agent)
+            .and_then(|it| it.drain)
+            .map(|drain| (drain.is_drained, drain.started.is_some()))
     };
     assert_eq!(state(&mut world), Some((false, true)));
     let reactivate = OperatorCall::Reactivate { agent_id: agent.clone() };
@@ -93,6 +95,7 @@ fn a_drained_agent_has_no_task_left_and_waits_to_be_reactivated() {
     assert_eq!(state(&mut world), Some((false, true)), "its end is not acknowledged");
     world.acknowledge(&scheduler, &agent, "t", 2);
     assert_eq!(state(&mut world), Some((true, true)));
+    world.heard(&scheduler.stream);
     assert_eq!(world.offer(&scheduler), []);
     assert_eq!(world.operator(reactivate), Ok(Done::Ok));
     assert_eq!(state(&mut world), None);
