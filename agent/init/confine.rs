@@ -23,6 +23,18 @@ pub fn unshare(flags: usize) -> Result<(), Errno> {
     plain(number::UNSHARE, [flags]).map(drop)
 }
 
+/// Of a process by its pidfd: Linux 5.8.
+pub fn enter(payload: &[u8]) -> Result<(), Errno> {
+    let fd = number_at(payload, 0)?;
+    let result = plain(number::SETNS, [fd as usize, number_at(payload, 4)? as usize]);
+    crate::kernel::close(fd as i32);
+    result.map(drop)
+}
+
+fn number_at(payload: &[u8], at: usize) -> Result<u32, Errno> {
+    crate::spec::number(payload, at).ok_or(EINVAL)
+}
+
 /// For a byte from the agent; that it is gone instead is an error.
 pub fn wait() -> Result<(), Errno> {
     let mut byte = 0_u8;

@@ -49,6 +49,7 @@ pub(crate) mod number {
     pub const SECCOMP: usize = 317;
     pub const SETGROUPS: usize = 116;
     pub const SETHOSTNAME: usize = 170;
+    pub const SETNS: usize = 308;
     pub const SETRESGID: usize = 119;
     pub const SETRESUID: usize = 117;
     pub const SETSID: usize = 112;
@@ -102,6 +103,7 @@ pub(crate) mod number {
     pub const SECCOMP: usize = 277;
     pub const SETGROUPS: usize = 159;
     pub const SETHOSTNAME: usize = 161;
+    pub const SETNS: usize = 268;
     pub const SETRESGID: usize = 149;
     pub const SETRESUID: usize = 147;
     pub const SETSID: usize = 157;

@@ -97,11 +97,13 @@ fn take(tag: Tag, payload: &mut [u8], held: &mut Held) -> Result<(), Errno> {
         Tag::Uid => number().and_then(kernel::setresuid).map(drop),
         Tag::DieWithInit => {
             kernel::die_with_parent()?;
-            // It may have died before it was asked for.
-            if kernel::parent() == held.init { Ok(()) } else { Err(kernel::ESRCH) }
+            // It may have died before it was asked for. Zero is one that is not of our PID namespace; when that one dies we
+            // are somebody's of it.
+            if [held.init, 0].contains(&kernel::parent()) { Ok(()) } else { Err(kernel::ESRCH) }
         }
         Tag::Signals => kernel::block_signals(0).map(drop),
         Tag::Exec => Err(spec::relocate(payload).map_or(kernel::EINVAL, |exec| execute(&exec))),
+        Tag::Enter => confine::enter(payload),
         Tag::Unshare => number().and_then(confine::unshare),
         Tag::Await => confine::wait(),
         Tag::Propagation => number().and_then(mount::propagation),

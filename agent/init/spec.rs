@@ -11,7 +11,7 @@
 //! build: the version is a guard against a mistake, not an interface.
 
 pub const MAGIC: u32 = u32::from_le_bytes(*b"INGI");
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 pub const HEADER_BYTES: usize = 16;
 pub const STEP_HEADER_BYTES: usize = 8;
 
@@ -25,8 +25,8 @@ pub const RECORD_FD: i32 = 5;
 /// What init has open for the agent, and never touches: the agent's end of the container's terminal, which outlives the agent
 /// by that. It is not there for a container without.
 pub const KEEP_FD: i32 = 6;
-/// How many init is given at most.
-pub const FDS_COUNT: usize = 7;
+/// How many init is given at most: the last is for [`Tag::Enter`].
+pub const FDS_COUNT: usize = 8;
 
 /// A step. The numbers are init's language; the names are what an error is told by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +95,9 @@ pub enum Tag {
     Seccomp = 29,
     /// Standard input, a terminal, becomes the session's. No payload.
     Terminal = 30,
+    /// descriptor u32, flags u32 (`CLONE_NEW*`): those namespaces of the process that the pidfd stands for. Who is forked
+    /// later is in its PID namespace. The descriptor is closed.
+    Enter = 31,
 }
 
 /// How many detached mounts can be held at a time, and hence what a slot is less than.
@@ -113,7 +116,7 @@ pub const ATTACH_NO_LINKS: u32 = 2;
 pub const ATTACH_OPTIONAL: u32 = 4;
 
 impl Tag {
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Session,
         Self::Umask,
         Self::Chdir,
@@ -144,6 +147,7 @@ impl Tag {
         Self::NoNewPrivileges,
         Self::Seccomp,
         Self::Terminal,
+        Self::Enter,
     ];
 
     pub fn of(number: u32) -> Option<Self> {
@@ -183,6 +187,7 @@ impl Tag {
             Self::NoNewPrivileges => "prctl(PR_SET_NO_NEW_PRIVS)",
             Self::Seccomp => "seccomp",
             Self::Terminal => "ioctl(TIOCSCTTY)",
+            Self::Enter => "setns",
         }
     }
 }

@@ -178,6 +178,7 @@ fn by_init(
         // Nobody writes down its end but this process.
         record: stdin.as_fd(),
         keep: None,
+        enter: None,
         cgroup: None,
         namespaces: 0,
     };

@@ -2,7 +2,7 @@
 
 use api::v1;
 
-use super::isolation::confinement::Rootfs;
+use super::isolation::confinement::{Namespaces, Rootfs};
 use super::plan::{Agent, Plan, PlanError, Request, check_variable, program};
 use crate::images::config::Config;
 use crate::images::users::User;
@@ -57,6 +57,9 @@ impl Plan {
         };
         confinement.namespaces.mount = true;
         confinement.root = Some(root);
+        // Its mounts are its own then, not those of whom it is nested in; and so are its processes, which /proc shows.
+        confinement.namespaces.pid |= self.shares.pid;
+        self.shares = Namespaces { mount: false, pid: false, ..self.shares };
     }
 
     /// Has what was wished for run on the image: in its root, by its entry point and variables where the framework has none

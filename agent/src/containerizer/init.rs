@@ -59,9 +59,16 @@ pub struct Start<'a> {
     pub record: BorrowedFd<'a>,
     /// What init has open, so that it outlives the agent.
     pub keep: Option<BorrowedFd<'a>>,
+    /// A process whose namespaces it enters: see [`enter_fd`].
+    pub enter: Option<BorrowedFd<'a>>,
     pub cgroup: Option<BorrowedFd<'a>>,
     /// `CLONE_NEW*` of those that it begins in.
     pub namespaces: u64,
+}
+
+/// The number under which init finds whom it enters: that behind the last of the others.
+pub(super) fn enter_fd(keeps: bool) -> u32 {
+    KEEP_FD.cast_unsigned() + u32::from(keeps)
 }
 
 /// Why a program does not run.
@@ -97,8 +104,9 @@ impl Init {
             nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(SysError::of("pipe2"))?;
         let [stdin, stdout, stderr] = start.stdio;
         let given = [stdin, stdout, stderr, spec.as_fd(), writer.as_fd(), start.record];
-        let descriptors: Vec<BorrowedFd<'_>> = given.into_iter().chain(start.keep).collect();
-        debug_assert!(descriptors.len() <= FDS_COUNT, "what is kept is the last: {KEEP_FD}");
+        let descriptors: Vec<BorrowedFd<'_>> =
+            given.into_iter().chain(start.keep).chain(start.enter).collect();
+        debug_assert!(descriptors.len() <= FDS_COUNT, "more than init looks for: {descriptors:?}");
         let name =
             CString::new(format!("ingot-init {}", start.name)).unwrap_or_else(|_| c"ingot-init".into());
         let child = vfork::start(&vfork::Start {

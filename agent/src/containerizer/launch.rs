@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use super::held::Held;
 use super::init::{self, Init, NotRun, Runtime};
 use super::io::{self, Ends};
+use super::isolation::confinement::Namespaces;
 use super::nested;
 use super::order::{User, steps};
 use super::plan::{Output, Plan};
@@ -275,34 +276,65 @@ fn leave_task(prepared: &mut Prepared) -> Result<(), LaunchError> {
     Ok(())
 }
 
+/// A container's first process, by its number and when it began.
+pub(super) type Leader = (u32, u64);
+
+/// Who it is whose namespaces a nested container enters, where those are its own.
+fn entered(plan: &Plan, parent: Option<Leader>) -> Result<Option<OwnedFd>, LaunchError> {
+    let Some((pid, start_ticks)) = parent.filter(|_| plan.shares != Namespaces::default()) else {
+        return Ok(None);
+    };
+    let what = || "the container that it is in".to_owned();
+    let process =
+        pidfd::open(pid.cast_signed()).map_err(|source| LaunchError::Isolate { what: what(), source })?;
+    // First the handle, then the look: see `find`.
+    if processes::stat(pid.cast_signed()).is_none_or(|stat| stat.start_ticks != start_ticks) {
+        let source = SysError { call: "pidfd_open", errno: nix::errno::Errno::ESRCH };
+        return Err(LaunchError::Isolate { what: what(), source });
+    }
+    Ok(Some(process))
+}
+
+fn undone(prepared: &Prepared, error: LaunchError) -> Result<Started, LaunchError> {
+    let _ = prepared.runtime.remove();
+    if let Some(Err(error)) = prepared.cgroup.as_ref().map(|cgroup| cgroup.remove()) {
+        tracing::warn!(%error, "a cgroup that was never used cannot be removed");
+    }
+    Err(error)
+}
+
 /// Blocks until the program runs. On an error nothing runs and the cgroup is removed; the error stands in the sandbox's
 /// `stderr` as well, where people look.
-pub(super) fn start(mut prepared: Prepared, init: &Init) -> Result<Started, LaunchError> {
-    leave_task(&mut prepared)?;
+pub(super) fn start(
+    mut prepared: Prepared,
+    parent: Option<Leader>,
+    init: &Init,
+) -> Result<Started, LaunchError> {
+    let parent = match leave_task(&mut prepared).and_then(|()| entered(&prepared.plan, parent)) {
+        Ok(parent) => parent,
+        Err(error) => return undone(&prepared, error),
+    };
     let Prepared { plan, programs, files, ends, identity, record, .. } = &prepared;
     // Who has to start a task with less than its own rights needs them until then.
     let user = identity.as_ref().filter(|_| plan.task.is_none()).map(Identity::user);
-    let steps = steps(plan, user);
+    let keep = match ends {
+        Some(Ends::Terminal(ours)) => Some(ours.as_fd()),
+        Some(Ends::Pipes { .. }) | None => None,
+    };
+    let enter = parent.as_ref().map(|_| init::enter_fd(keep.is_some()));
+    let steps = steps(plan, user, enter);
     let spec = encode(&steps);
     let mark = mark(0, 0, &plan.sandbox).environment;
     let cgroup = prepared.cgroup.as_ref();
-    let failed = |error| {
-        let _ = prepared.runtime.remove();
-        if let Some(Err(error)) = cgroup.map(|cgroup| cgroup.remove()) {
-            tracing::warn!(%error, "a cgroup that was never used cannot be removed");
-        }
-        Err(error)
-    };
+    let failed = |error| undone(&prepared, error);
     let start = init::Start {
         name: plan.container_id.as_str(),
         spec: &spec,
         mark: CString::new(mark).expect("ids hold no NUL"),
         stdio: [programs[0].as_fd(), programs[1].as_fd(), programs[2].as_fd()],
         record: record.as_fd(),
-        keep: match ends {
-            Some(Ends::Terminal(ours)) => Some(ours.as_fd()),
-            Some(Ends::Pipes { .. }) | None => None,
-        },
+        keep,
+        enter: parent.as_ref().map(AsFd::as_fd),
         cgroup: cgroup.map(|cgroup| cgroup.directory()),
         namespaces: plan.confinement.namespaces.flags(),
     };

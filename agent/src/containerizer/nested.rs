@@ -17,7 +17,7 @@ use model::id::{ContainerId, check_id};
 
 use super::image::ImageWish;
 use super::isolation::asked::refuse_nested;
-use super::isolation::confinement::Confinement;
+use super::isolation::confinement::Namespaces;
 use super::plan::{self, Output, PATH, Plan, PlanError};
 use super::streams::{self, Io};
 
@@ -176,11 +176,21 @@ pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
         uris: command.uris.clone(),
         limits: parent.limits,
         output,
-        confinement: Confinement::default(),
+        // No more than what is in there already may do.
+        confinement: parent.task.as_ref().map_or(&parent.confinement, |task| &task.confinement).rights(),
+        shares: shared(parent),
         task: None,
         image,
         image_user: None,
     })
+}
+
+/// The namespaces of the container that it is in. Those of a root of its own would hide the sandbox's path.
+fn shared(parent: &Plan) -> Namespaces {
+    let Namespaces { pid, mount, ipc, uts, net } = parent.confinement.namespaces;
+    let own = Namespaces { pid, mount: mount && parent.confinement.root.is_none(), ipc, uts, net };
+    // It may be nested itself, and then it is where its parent is.
+    if own == Namespaces::default() { parent.shares } else { own }
 }
 
 /// What only a container of its own can have must not be silently left out of one that asks for it.
@@ -200,6 +210,7 @@ fn refuse_unsupported(container: Option<&v1::ContainerInfo>) -> Result<(), PlanE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::containerizer::isolation::confinement::Confinement;
 
     fn id(parts: &[&str]) -> v1::ContainerId {
         let nest = |parent: Option<v1::ContainerId>, value: &&str| {
@@ -249,6 +260,7 @@ mod tests {
             limits: crate::containerizer::limits::limits(&[], &Default::default(), &Default::default()),
             output: None,
             confinement: Confinement::default(),
+            shares: Namespaces::default(),
             task: None,
             image: None,
             image_user: None,

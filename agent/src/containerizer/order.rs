@@ -23,12 +23,16 @@ pub struct User<'a> {
 /// Init gets a session before it forks, so that it is found by it where there is no cgroup. What it mounts is there before
 /// the program's process is.
 ///
+/// `enter`: where init finds whom it shares namespaces with.
+///
 /// # Panics
 /// If a path or a variable holds a NUL, which plans do not.
-pub fn steps(plan: &Plan, user: Option<User<'_>>) -> Vec<Step> {
+pub fn steps(plan: &Plan, user: Option<User<'_>>, enter: Option<u32>) -> Vec<Step> {
     let Plan { confinement, sandbox, .. } = plan;
+    let flags = plan.shares.flags() as u32;
+    let mut steps: Vec<Step> = enter.map(|fd| Step::Enter { fd, flags }).into_iter().collect();
     // Or init would keep the file system in use that the agent was started in.
-    let mut steps = vec![Step::Chdir(c"/".into()), Step::Session];
+    steps.extend([Step::Chdir(c"/".into()), Step::Session]);
     steps.extend(names(confinement, confinement.namespaces, sandbox));
     steps.push(Step::Fork);
     let has_terminal = matches!(plan.io, Io::Terminal(_)) && plan.task.is_none();

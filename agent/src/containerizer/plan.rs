@@ -13,7 +13,7 @@ use model::id::{AgentId, BadId, ContainerId, FrameworkId, check_id};
 
 use super::image::ImageWish;
 use super::isolation::asked::{Given, Policy, given};
-use super::isolation::confinement::Confinement;
+use super::isolation::confinement::{Confinement, Namespaces};
 use super::limits::{LimitPolicy, Share, limits};
 use super::nested;
 use super::overrides::Overrides;
@@ -94,6 +94,8 @@ pub struct Plan {
     pub output: Option<Output>,
     /// How the container is kept apart from others.
     pub confinement: Confinement,
+    /// Of the container that it is nested in, those namespaces are its own, too.
+    pub shares: Namespaces,
     /// Where the command executor is to start its task otherwise than as a child like itself.
     pub task: Option<TaskPlan>,
     /// The image that the container is to run on: what is in it is not known yet.
@@ -217,6 +219,7 @@ pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
         output,
         limits: limits(request.shares, &agent.limits, &Overrides::default()),
         confinement: container,
+        shares: Namespaces::default(),
         task: task.map(|confinement| TaskPlan { confinement, ..TaskPlan::default() }),
         image,
         image_user: None,

@@ -175,8 +175,18 @@ impl Containerizer {
 
     /// Runs the program. On an error nothing runs and no cgroup is left.
     pub async fn start(&self, prepared: Prepared) -> Result<Running, LaunchError> {
+        self.start_in(prepared, None).await
+    }
+
+    /// The same in another container, whose namespaces it shares.
+    pub async fn start_in(
+        &self,
+        prepared: Prepared,
+        parent: Option<&Running>,
+    ) -> Result<Running, LaunchError> {
         let init = self.init.clone();
-        let started = self.launcher.run(move || launch::start(prepared, &init)).await?;
+        let parent = parent.map(|parent| (parent.pid, parent.start_ticks));
+        let started = self.launcher.run(move || launch::start(prepared, parent, &init)).await?;
         let mark = started.mark();
         let launch::Started { prepared, child, start_ticks } = started;
         let [_, stdout, stderr] = prepared.files.map(std::fs::File::from);

@@ -20,6 +20,11 @@ pub enum Step {
     DieWithInit,
     Signals,
     Exec(Exec),
+    /// `CLONE_NEW*` of the process that the pidfd stands for, which init has under this number.
+    Enter {
+        fd: u32,
+        flags: u32,
+    },
     /// `CLONE_NEW*`
     Unshare(u64),
     Await,
@@ -70,7 +75,7 @@ impl Step {
     pub fn subject(&self) -> Option<String> {
         let show = |text: &CString| text.to_string_lossy().into_owned();
         match self {
-            Self::Unshare(_) | Self::Await => Some("namespaces".to_owned()),
+            Self::Enter { .. } | Self::Unshare(_) | Self::Await => Some("namespaces".to_owned()),
             Self::Propagation(_) => Some("mounts".to_owned()),
             Self::Mount { kind, target, .. } => Some(format!("{} at {}", show(kind), show(target))),
             Self::Filesystem(filesystem) => Some(show(&filesystem.kind)),
@@ -178,6 +183,7 @@ fn payload(step: &Step) -> (Tag, Vec<u8>) {
         Step::DieWithInit => (Tag::DieWithInit, Vec::new()),
         Step::Signals => (Tag::Signals, Vec::new()),
         Step::Exec(exec) => (Tag::Exec, exec_payload(exec)),
+        Step::Enter { fd, flags } => (Tag::Enter, with_texts(&[*fd, *flags], &[], &[])),
         Step::Unshare(flags) => (Tag::Unshare, flags.to_le_bytes().to_vec()),
         Step::Await => (Tag::Await, Vec::new()),
         Step::Propagation(flags) => (Tag::Propagation, flags.to_le_bytes().to_vec()),

@@ -101,7 +101,34 @@ fn of_machine(machine: &Machine) -> Vec<Finding> {
             )
         },
         swap(machine),
+        namespaces(machine),
+        if machine.status.contains("\nSeccomp:") {
+            about("seccomp", State::Ok, "the kernel filters system calls", None)
+        } else {
+            let says = "this kernel has no CONFIG_SECCOMP_FILTER: no linux/seccomp";
+            about("seccomp", State::Missing, says, Some("apt-get install linux-image-amd64 && reboot"))
+        },
     ]
+}
+
+/// Whether containers can have mounts and namespaces of their own: mount_setattr(2) is of 5.12.
+fn namespaces(machine: &Machine) -> Finding {
+    const SYS_ADMIN: u32 = 21;
+    let about = |state, says, remedy| finding(Area::Machine, "isolation", state, says, remedy);
+    let set = machine.status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let set = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or_default();
+    let mut numbers =
+        machine.kernel.split(|it: char| !it.is_ascii_digit()).map_while(|it| it.parse::<u32>().ok());
+    let version = numbers.next().zip(numbers.next());
+    if version.is_some_and(|version| version < (5, 12)) {
+        let says = "volumes, roots and PID namespaces want Linux 5.12";
+        return about(State::Missing, says, Some("apt-get install linux-image-amd64 && reboot"));
+    }
+    if set >> SYS_ADMIN & 1 == 0 {
+        let says = "rlimits and system call filters only; the rest wants root";
+        return about(State::Less, says, Some(AS_ROOT));
+    }
+    about(State::Ok, "namespaces, volumes, roots and capabilities", None)
 }
 
 /// A file system that must be mounted somewhere.

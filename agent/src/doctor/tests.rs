@@ -6,8 +6,8 @@ use crate::bpf::{Figure, Reason, Support};
 use crate::cgroup::{Enforced, Enforcement};
 use api::doctor::{Area, By, Finding, Report, State};
 
-const ROOT: &str = "Name:\tx\nCapEff:\t000001ffffffffff\n";
-const USER: &str = "Name:\tx\nCapEff:\t0000000000000000\n";
+const ROOT: &str = "Name:\tx\nCapEff:\t000001ffffffffff\nSeccomp:\t0\n";
+const USER: &str = "Name:\tx\nCapEff:\t0000000000000000\nSeccomp:\t0\n";
 
 /// Debian 12 as it comes.
 fn unified() -> Machine {
@@ -63,6 +63,18 @@ fn found<'r>(report: &'r Report, area: Area, name: &str) -> &'r Finding {
 
 fn state(report: &Report, area: Area, name: &str) -> State {
     found(report, area, name).state
+}
+
+#[test]
+fn who_can_keep_containers_apart_is_told_from_who_cannot() {
+    let told = |machine: &Machine| {
+        let report = report(machine, &Support::without(Vec::new()), &enforced(), By::Probe);
+        ["isolation", "seccomp"].map(|name| state(&report, Area::Machine, name))
+    };
+    assert_eq!(told(&unified()), [State::Ok, State::Ok]);
+    assert_eq!(told(&Machine { status: USER.into(), ..unified() }), [State::Less, State::Ok]);
+    assert_eq!(told(&Machine { kernel: "5.10.0".into(), ..unified() }), [State::Missing, State::Ok]);
+    assert_eq!(told(&Machine { status: "CapEff:\tffffffff\n".into(), ..unified() })[1], State::Missing);
 }
 
 fn fits(report: &Report) {

@@ -220,7 +220,10 @@ impl Agent {
             self.remove_sandbox(nested).await;
             return Err(why);
         }
-        let running = containerizer.start(prepared).await.map_err(|error| chain(&error));
+        // The outermost has what is shared; its namespaces are those of all that is in it.
+        let outermost = self.containers.borrow().get(&nested.place.root()).cloned();
+        let outermost = outermost.as_ref().and_then(|it| it.running());
+        let running = containerizer.start_in(prepared, outermost).await.map_err(|error| chain(&error));
         let running = match running {
             Ok(running) => running,
             Err(why) => {

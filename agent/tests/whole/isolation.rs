@@ -1,8 +1,9 @@
 //! Command tasks that ask to be kept apart: what holds for the task does not hold for its executor, which has to go on working.
 
-use crate::agent::Place;
+use crate::agent::{Place, until};
 use crate::master::{Master, command, framework};
 use crate::needs::{self, Need};
+use crate::nested::Scene;
 use ::api::v1;
 use model::task::{Reason, TaskInfo, TaskState};
 
@@ -83,6 +84,30 @@ fn a_command_task_gets_what_it_asks_for_and_is_told_what_it_cannot_have() {
         assert!(last.message.as_deref().unwrap().contains(message), "{:?}", last.message);
         assert_eq!(last.reason, Some(Reason::CONTAINER_LAUNCH_FAILED));
     }
+}
+
+/// What is beside a task sees what it sees, and may do no more.
+#[test]
+fn who_is_let_into_a_container_is_kept_apart_as_it_is() {
+    if !needs::met("who_is_let_into_a_container_is_kept_apart_as_it_is", &[Need::Root]) {
+        return;
+    }
+    let isolation = "--isolation=cgroup,namespaces/pid,namespaces/ipc,namespaces/uts,linux/capabilities,linux/seccomp,linux/nnp";
+    let most = r#"--bounding-capabilities={"capabilities": ["CHOWN", "KILL"]}"#;
+    let line =
+        "for i in pid mnt ipc uts; do readlink /proc/self/ns/$i; done > here; echo > ready; exec sleep 1000";
+    let scene = Scene::with(&[isolation, most], line);
+    let sandbox = scene.agent.sandbox(&scene.root);
+    until("the task runs", || sandbox.join("ready").exists());
+    let beside = "for i in pid mnt ipc uts; do readlink /proc/self/ns/$i; done; grep -E '^(CapBnd|NoNewPrivs|Seccomp):' \
+        /proc/self/status; cat /proc/1/comm; exit 7";
+    assert_eq!(scene.launch("a", beside).status, 200);
+    assert_eq!(scene.exit_status("a"), 7 << 8);
+    let output = std::fs::read_to_string(sandbox.join("containers/a/stdout")).unwrap();
+    let here = std::fs::read_to_string(sandbox.join("here")).unwrap();
+    assert_eq!(output, format!("{here}CapBnd:\t0000000000000021\nNoNewPrivs:\t1\nSeccomp:\t2\ningot-init\n"));
+    let own = std::fs::read_link("/proc/self/ns/pid").unwrap();
+    assert!(!here.contains(own.to_str().unwrap()), "{here}");
 }
 
 #[test]

@@ -156,6 +156,7 @@ fn first_of(info: &v1::ContainerInfo, linux: &v1::LinuxInfo) -> Option<&'static 
     let asked = [
         (!info.volumes.is_empty(), "container.volumes"),
         (info.hostname.is_some(), "container.hostname"),
+        (info.mesos.as_ref().is_some_and(|mesos| mesos.image.is_some()), "container.mesos.image"),
         (linux.share_pid_namespace == Some(false), "container.linux_info.share_pid_namespace"),
         (linux.ipc_mode() == IpcMode::Private, "container.linux_info.ipc_mode"),
     ];

@@ -27,6 +27,18 @@ pub struct Confinement {
     pub seccomp: Vec<Filter>,
 }
 
+impl Confinement {
+    /// What it may do, without what it sees: for who is let into it.
+    pub fn rights(&self) -> Self {
+        Self {
+            capabilities: self.capabilities,
+            no_new_privileges: self.no_new_privileges,
+            seccomp: self.seccomp.clone(),
+            ..Self::default()
+        }
+    }
+}
+
 /// Instructions of 8 bytes, for seccomp(2).
 pub type Filter = Arc<[u8]>;
 
