@@ -126,7 +126,7 @@ pub(super) fn cannot(field: &'static str, why: impl Into<String>) -> PlanError {
 /// What containers come with later releases must not be silently left out of a task that asks for it.
 fn refuse_unsupported(info: &v1::ContainerInfo) -> Result<(), PlanError> {
     let asked = [
-        (info.r#type() == Type::Docker, "container.type DOCKER"),
+        (info.r#type == Type::Docker as i32, "container.type DOCKER"),
         (info.docker.is_some(), "container.docker"),
     ];
     first(&asked)
