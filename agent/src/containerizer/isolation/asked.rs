@@ -94,9 +94,8 @@ pub fn given(
     let wants_no_network = wants_no_network(&info)?;
     let needs_mounts = !outer.volumes.is_empty() || outer.namespaces.pid || outer.namespaces.ipc;
     outer.namespaces.mount |= needs_mounts;
-    if let Some(field) =
-        first_of(&info, &linux).filter(|_| !policy.filesystem && outer.namespaces != Namespaces::default())
-    {
+    let is_apart = has_image || outer.namespaces != Namespaces::default();
+    if let Some(field) = first_of(&info, &linux).filter(|_| !policy.filesystem && is_apart) {
         return Err(cannot(
             field,
             "it needs an agent that runs as root, with filesystem/linux in --isolation",
