@@ -100,6 +100,9 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
+    use crate::containerizer::isolation::asked::Policy;
     use api::v1::environment::Variable;
     use std::collections::BTreeMap;
 
@@ -119,7 +122,7 @@ mod tests {
             ]),
             limits: Default::default(),
             logger: None,
-            isolation: Default::default(),
+            isolation: Arc::new(Policy { filesystem: true, ..Policy::default() }),
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use agent::cgroup::extras::Extras;
 use agent::cgroup::hierarchy::TreeConfig;
+use agent::containerizer::isolation::asked::Policy;
 use agent::containerizer::limits::LimitPolicy;
 use agent::containerizer::plan::{self, Agent, Plan, PlanError, Request};
 use agent::containerizer::service::{Containerizer, Running};
@@ -76,7 +77,7 @@ impl Scene {
             environment: BTreeMap::new(),
             limits: LimitPolicy::default(),
             logger: None,
-            isolation: Arc::default(),
+            isolation: Arc::new(Policy { filesystem: true, ..Policy::default() }),
         };
         let cgroup = containerizer.cgroup_root().map(Path::to_owned);
         Self { containerizer, agent, cgroup, folder }
