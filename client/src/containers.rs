@@ -1,6 +1,6 @@
-//! An executor's calls to its agent about containers nested in its own: launch, wait, signal. Each goes on a connection of
+//! An executor's calls to its agent about containers nested in its own: launch, wait, signal, remove. Each goes on a connection of
 //! its own, so that many can be waited for at once, and is answered at last: where the agent is away, or not ready, it is
-//! made again. All three bear that; one that launched before says so and launches nothing.
+//! made again. All bear that; one that launched before says so and launches nothing.
 
 use std::time::Duration;
 
@@ -57,6 +57,16 @@ impl Containers {
     pub async fn signal(self, id: v1::ContainerId, signal: i32) -> Result<(), Error> {
         let kill = call::KillContainer { container_id: id, signal: Some(signal) };
         let call = Call { kill_container: Some(kill), ..of(call::Type::KillContainer) };
+        match self.answered(call, crate::http::ANSWER_MAX).await {
+            Err(error) if !is_not_found(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets a container that has ended, and deletes its sandbox. One that the agent does not know is no error.
+    pub async fn remove(self, id: v1::ContainerId) -> Result<(), Error> {
+        let remove = call::RemoveContainer { container_id: id };
+        let call = Call { remove_container: Some(remove), ..of(call::Type::RemoveContainer) };
         match self.answered(call, crate::http::ANSWER_MAX).await {
             Err(error) if !is_not_found(&error) => Err(error),
             _ => Ok(()),

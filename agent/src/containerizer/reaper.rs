@@ -43,6 +43,12 @@ impl Reaper {
         *self.end.get_or_init(ended).await
     }
 
+    /// Whether the process has not ended yet, as far as can be told.
+    pub(super) fn is_alive(&self) -> bool {
+        let ended = self.process.as_ref().map(|process| pidfd::has_ended(process));
+        matches!(ended, Some(Ok(false)))
+    }
+
     async fn of_init(&self) -> Ended {
         let unknown = Ended { exit: Exit::Unknown, usage: None };
         let Some(process) = &self.process else { return unknown };

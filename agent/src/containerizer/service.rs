@@ -27,7 +27,7 @@ use crate::cgroup::knobs::{Limits, Lowering};
 use crate::cgroup::met::{self, MemoryMet};
 use crate::cgroup::{CgroupError, Enforcement};
 use crate::sys::SysError;
-use crate::sys::pidfd::Ended;
+use crate::sys::pidfd::{Ended, Exit};
 use crate::sys::processes::Mark;
 
 /// The agent's containers.
@@ -329,6 +329,7 @@ impl Containerizer {
     /// reaped. Its figures can still be read: it has to be removed afterwards. Calling it again is harmless.
     pub async fn destroy(&self, running: &Running) -> Result<Ended, DestroyError> {
         let container_id = || running.container_id.clone();
+        let lived = running.reaper.is_alive();
         match &running.cgroup {
             Some(cgroup) => {
                 let error = |source| DestroyError::Cgroup { container_id: container_id(), source };
@@ -340,7 +341,11 @@ impl Containerizer {
                 .await
                 .map_err(|source| DestroyError::Processes { container_id: container_id(), source })?,
         }
-        Ok(running.wait().await)
+        let ended = running.wait().await;
+        // Of another's child only its init could tell, which was killed with it. But then we know by what.
+        let killed = Exit::Signal { number: libc::SIGKILL, core_dumped: false };
+        let exit = if lived && ended.exit == Exit::Unknown { killed } else { ended.exit };
+        Ok(Ended { exit, ..ended })
     }
 
     /// What became of its memory limit so far; `None` where its memory is not held to any.

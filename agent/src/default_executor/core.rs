@@ -12,12 +12,14 @@ use api::v1;
 use api::v1::TaskState;
 use api::v1::agent::call::LaunchContainer;
 use api::v1::agent::response::WaitContainer;
-use api::v1::task_status::Source;
+use api::v1::task_status::{Reason, Source};
 use bytes::Bytes;
 use model::time::{Now, Time};
 
 use super::launch::launch;
 use super::task::{End, Task};
+use crate::checks::core::{self as checks, Which};
+use crate::checks::probe::Probe;
 
 /// Kept back of a shutdown's grace: the ends must be told before the agent's own patience is over.
 const SHUTDOWN_RESERVE_NS: u64 = 2_000_000_000;
@@ -67,6 +69,11 @@ pub(crate) enum Input {
         container_id: String,
         why: String,
     },
+    /// Of a task's checks.
+    Checks {
+        container_id: String,
+        input: checks::Input,
+    },
     /// What *Wait* waited for.
     Ended {
         container_id: String,
@@ -100,6 +107,17 @@ pub(crate) enum Effect {
     Signal {
         container_id: v1::ContainerId,
         signal: Signal,
+    },
+    /// Of a task's checks: answered by *Checks(Probed)* with the same number.
+    Probe {
+        container_id: String,
+        which: Which,
+        number: u64,
+        probe: Box<Probe>,
+    },
+    CancelProbe {
+        container_id: String,
+        which: Which,
     },
     /// A line for whoever reads the sandbox's stderr.
     Note(String),
@@ -181,8 +199,13 @@ impl Core {
                 self.container_id = container_id;
                 self.reports_killing = reports_killing;
                 self.set_subscribed(now.time, true);
+                self.look_at_all(now, &checks::Input::Resumed, effects);
             }
-            Input::Lost => self.set_subscribed(now.time, false),
+            Input::Lost => {
+                self.set_subscribed(now.time, false);
+                // Commands are run by the agent. (Mesos' pauses as well.)
+                self.look_at_all(now, &checks::Input::Paused, effects);
+            }
             Input::Launch => {
                 note(effects, "LAUNCH is not for a default executor; shutting down");
                 self.shutdown(now, effects);
@@ -203,6 +226,7 @@ impl Core {
             Input::NotLaunched { container_id, why } => {
                 self.answered(now, &container_id, Some(why), effects);
             }
+            Input::Checks { container_id, input } => self.look(now, &container_id, Some(input), effects),
             Input::Ended { container_id, told } => {
                 if let Some(task) = self.tasks.get(&container_id) {
                     let end = task.ended(told);
@@ -240,7 +264,69 @@ impl Core {
                 let container_id = task.container_id.clone();
                 effects.push(Effect::Signal { container_id, signal: Signal::Kill });
             }
+            self.look(now, &container_id, None, effects);
         }
+    }
+
+    fn look_at_all(&mut self, now: Now, input: &checks::Input, effects: &mut Vec<Effect>) {
+        // Those that are being killed stay as they are.
+        let watched = self.tasks.iter().filter(|(_, task)| task.runs && task.kill.is_none());
+        for id in watched.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.look(now, &id, Some(input.clone()), effects);
+        }
+    }
+
+    /// Hands a task's checks what has happened, or word that time has passed, and does what they want.
+    fn look(&mut self, now: Now, id: &str, input: Option<checks::Input>, effects: &mut Vec<Effect>) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        let mut wanted = Vec::new();
+        match input {
+            Some(input) => task.checks.handle(now.time, input, &mut wanted),
+            None => task.checks.expire(now.time, &mut wanted),
+        }
+        for effect in wanted {
+            let container_id = id.to_owned();
+            match effect {
+                checks::Effect::Probe { which, number, probe } => {
+                    effects.push(Effect::Probe { container_id, which, number, probe });
+                }
+                checks::Effect::Cancel { which } => effects.push(Effect::CancelProbe { container_id, which }),
+                checks::Effect::Checked(status) => {
+                    let reason = Reason::TaskCheckStatusUpdated;
+                    self.found(now, id, reason, effects, |it| it.check_status = Some(*status));
+                }
+                checks::Effect::Health { is_healthy, kills } => {
+                    let reason = Reason::TaskHealthCheckStatusUpdated;
+                    self.found(now, id, reason, effects, |it| it.healthy = Some(is_healthy));
+                    if kills && let Some(task) = self.tasks.get_mut(id) {
+                        note(effects, &format!("task {} is not healthy and is killed", task.id.value));
+                        task.is_unhealthy = true;
+                        self.end_task(now, id, None, effects);
+                    }
+                }
+                checks::Effect::Note(text) => {
+                    let task = self.tasks.get(id).map_or("", |task| &task.id.value);
+                    note(effects, &format!("task {task}: {text}"));
+                }
+            }
+        }
+    }
+
+    /// A check has found something: TASK_RUNNING once more, with all that checks have found so far.
+    fn found(
+        &mut self,
+        now: Now,
+        id: &str,
+        reason: Reason,
+        effects: &mut Vec<Effect>,
+        change: impl FnOnce(&mut v1::TaskStatus),
+    ) {
+        let Some(task) = self.tasks.get_mut(id) else { return };
+        change(&mut task.running);
+        task.running.set_reason(reason);
+        task.running.timestamp = Some(timestamp(now));
+        let status = task.running.clone();
+        self.update(status, effects);
     }
 
     fn set_subscribed(&mut self, now: Time, is_subscribed: bool) {
@@ -339,7 +425,12 @@ impl Core {
             let max_ns = task.completion_max_ns;
             task.complete_by = (max_ns > 0).then(|| now.time.plus_ns(max_ns));
             let running = self.status(now, &self.tasks[id], TaskState::TaskRunning);
+            self.tasks.get_mut(id).expect("as above").running = running.clone();
             self.update(running, effects);
+            self.look(now, id, Some(checks::Input::Started), effects);
+            if !self.is_subscribed {
+                self.look(now, id, Some(checks::Input::Paused), effects);
+            }
         }
         effects.push(Effect::Wait(container_id));
     }
@@ -380,16 +471,21 @@ impl Core {
         if has_begun {
             effects.push(Effect::Signal { container_id, signal });
         }
+        // What is being killed is not looked at any more.
+        self.look(now, id, Some(checks::Input::Paused), effects);
     }
 
     /// Tells a task's end, and ends its group if that is no success.
     fn end(&mut self, now: Now, id: &str, end: End, effects: &mut Vec<Effect>) {
+        self.look(now, id, Some(checks::Input::Paused), effects);
         let Some(task) = self.tasks.remove(id) else { return };
         let state = end.state;
         let mut status = self.status(now, &task, state);
         status.reason = end.reason.map(i32::from);
         status.message = end.message;
         status.limitation = end.limitation;
+        // (Mesos' says so of every other task of the group, too.)
+        status.healthy = task.is_unhealthy.then_some(false);
         self.update(status, effects);
         let group = self.groups.get_mut(&task.group).expect("a task's group is there");
         let ends_group = state != TaskState::TaskFinished && !group.is_ending;
@@ -437,8 +533,9 @@ impl Core {
         let mut status = v1::TaskStatus {
             task_id: task.id.clone(),
             executor_id: Some(self.settings.executor_id.clone()),
-            timestamp: Some(now.unix.0 as f64 / 1e6),
+            timestamp: Some(timestamp(now)),
             container_status: Some(container_status),
+            check_status: task.unchecked,
             ..v1::TaskStatus::default()
         };
         status.set_state(state);
@@ -465,6 +562,11 @@ impl Core {
         self.rng.fill(&mut bytes);
         uuid::Builder::from_random_bytes(bytes)
     }
+}
+
+/// Seconds since 1970.
+fn timestamp(now: Now) -> f64 {
+    now.unix.0 as f64 / 1e6
 }
 
 fn note(effects: &mut Vec<Effect>, text: &str) {

@@ -1,5 +1,6 @@
 //! From a task of a group to the container that is launched for it. Decides; what cannot be given is refused by name.
 
+use api::convert::check::{self, BadCheck};
 use api::v1;
 use api::v1::agent::call::LaunchContainer;
 use api::v1::volume::{Source, source};
@@ -7,8 +8,8 @@ use api::v1::volume::{Source, source};
 /// What a task asks for and cannot have. Becomes the message of TASK_FAILED.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LaunchError {
-    #[error("TaskInfo.{field} is not supported")]
-    Unsupported { field: &'static str },
+    #[error("TaskInfo.{field}: {why}")]
+    Check { field: &'static str, why: BadCheck },
 }
 
 /// `container_ip`: the address of the network that the executor's containers share.
@@ -18,12 +19,9 @@ pub(crate) fn launch(
     container_ip: &str,
 ) -> Result<LaunchContainer, LaunchError> {
     // Running a task unwatched that asked to be watched would be a lie.
-    for (is_asked, field) in [(task.health_check.is_some(), "health_check"), (task.check.is_some(), "check")]
-    {
-        if is_asked {
-            return Err(LaunchError::Unsupported { field });
-        }
-    }
+    let bad = |field| move |why| LaunchError::Check { field, why };
+    task.check.as_ref().map_or(Ok(()), check::check).map_err(bad("check"))?;
+    task.health_check.as_ref().map_or(Ok(()), check::health_check).map_err(bad("health_check"))?;
     let mut command = task.command.clone().unwrap_or_default();
     // A task's resources are all of one role.
     let role = task.resources.first().and_then(|it| it.allocation_info.as_ref()).map(|it| it.role());
@@ -37,6 +35,18 @@ pub(crate) fn launch(
         container: container(task),
         limits: task.limits.clone(),
     })
+}
+
+/// For a command that is run beside a task, in the task's container: with the task's variables under its own.
+pub(crate) fn beside(
+    task: &v1::Environment,
+    container_id: v1::ContainerId,
+    asked: &v1::CommandInfo,
+) -> LaunchContainer {
+    let mut command = asked.clone();
+    // Of two of one name the later one counts.
+    command.environment.get_or_insert_default().variables.splice(..0, task.variables.iter().cloned());
+    LaunchContainer { container_id, command: Some(command), ..LaunchContainer::default() }
 }
 
 fn variable(name: &str, value: &str) -> v1::environment::Variable {
@@ -122,6 +132,6 @@ mod tests {
     fn what_cannot_be_given_is_refused_by_name() {
         let checked = v1::TaskInfo { check: Some(v1::CheckInfo::default()), ..v1::TaskInfo::default() };
         let refused = launch(&checked, id(), "").expect_err("nobody would look");
-        assert_eq!(refused.to_string(), "TaskInfo.check is not supported");
+        assert_eq!(refused.to_string(), "TaskInfo.check: CheckInfo must specify 'type'");
     }
 }

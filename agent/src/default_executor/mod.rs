@@ -7,18 +7,21 @@
 
 mod core;
 mod launch;
+mod probe;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
 mod scenarios;
 mod task;
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use api::v1::agent::call::LaunchContainer;
 use api::v1::executor::event;
 use api::v1::framework_info::capability;
 use client::containers::Containers;
@@ -30,6 +33,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use self::core::{Core, Effect, Input, Settings, Signal, Told};
+use crate::checks::runner::Runner;
 use crate::command_executor::{GRACE, GRACE_NS, StartupError, chain, print, until};
 use crate::duration::parse_ns;
 use crate::sys::pidfd::Exit;
@@ -74,8 +78,8 @@ fn try_run() -> Result<bool, StartupError> {
         let (calls, events) = connect(environment, Encoding::Protobuf);
         let (answers, mut answered) = mpsc::unbounded_channel();
         let core = Core::new(settings, fastrand::u64(..));
-        let mut shell =
-            Shell { core, calls, events, is_subscribed, containers, answers, origin: Instant::now() };
+        let (origin, watched) = (Instant::now(), BTreeMap::new());
+        let mut shell = Shell { core, calls, events, is_subscribed, containers, answers, watched, origin };
         loop {
             let input = tokio::select! {
                 input = hear(&mut shell.events) => input,
@@ -100,6 +104,8 @@ struct Shell {
     containers: Containers,
     /// Where what they learn goes.
     answers: mpsc::UnboundedSender<Input>,
+    /// Who probes each task that is watched, by its container.
+    watched: BTreeMap<String, Runner>,
     origin: Instant,
 }
 
@@ -109,6 +115,9 @@ impl Shell {
         match &input {
             Some(Input::Subscribed { .. }) => _ = self.is_subscribed.send_replace(true),
             Some(Input::Lost) => _ = self.is_subscribed.send_replace(false),
+            Some(Input::Ended { container_id, .. } | Input::NotLaunched { container_id, .. }) => {
+                self.watched.remove(container_id);
+            }
             _ => {}
         }
         let mut effects = Vec::new();
@@ -123,10 +132,38 @@ impl Shell {
                 Effect::Link { task_id, container_id } => link(&task_id.value, &container_id),
                 Effect::Note(text) => print(&text),
                 Effect::Exit { is_success } => return Some(is_success),
-                Effect::Launch(_) | Effect::Wait(_) | Effect::Signal { .. } => self.ask(effect),
+                Effect::Probe { container_id, which, number, probe } => {
+                    if let Some(runner) = self.watched.get_mut(&container_id) {
+                        runner.probe(which, number, *probe);
+                    }
+                }
+                Effect::CancelProbe { container_id, which } => {
+                    if let Some(runner) = self.watched.get_mut(&container_id) {
+                        runner.cancel(which);
+                    }
+                }
+                Effect::Launch(launch) => {
+                    self.watch(&launch);
+                    self.ask(Effect::Launch(launch));
+                }
+                Effect::Wait(_) | Effect::Signal { .. } => self.ask(effect),
             }
         }
         None
+    }
+
+    /// Makes ready to probe the task of this container. What it finds is an input.
+    fn watch(&mut self, launch: &LaunchContainer) {
+        let commands = probe::commands(self.containers.clone(), launch);
+        let (runner, mut results) = Runner::new(commands);
+        let (answers, container_id) = (self.answers.clone(), launch.container_id.value.clone());
+        self.watched.insert(container_id.clone(), runner);
+        // Ends with its runner.
+        tokio::spawn(async move {
+            while let Some(input) = results.recv().await {
+                _ = answers.send(Input::Checks { container_id: container_id.clone(), input });
+            }
+        });
     }
 
     /// Asks the agent, for as long as it takes; its answer is an input.

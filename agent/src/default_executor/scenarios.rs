@@ -12,6 +12,8 @@ use model::time::{Now, Time, UnixTime};
 
 use super::core::{Core, Effect, Input, Settings, Signal, Told};
 
+mod watched;
+
 pub(super) const S: u64 = 1_000_000_000;
 
 /// A core, a clock, and what the core wanted since it was last asked.

@@ -6,6 +6,7 @@ use api::v1::task_status::Reason;
 use model::time::Time;
 
 use super::core::{Signal, Told};
+use crate::checks::core::{self as checks, Checks};
 
 /// Grace of a kill where neither the kill nor the task says.
 const KILL_GRACE_NS: u64 = 3_000_000_000;
@@ -25,6 +26,13 @@ pub(super) struct Task {
     /// It was not complete by then.
     pub(super) is_overdue: bool,
     pub(super) kill: Option<Kill>,
+    pub(super) checks: Checks,
+    /// What its statuses say of its check while there is no result.
+    pub(super) unchecked: Option<v1::CheckStatusInfo>,
+    /// TASK_RUNNING, and what checks have found since.
+    pub(super) running: v1::TaskStatus,
+    /// It is killed because its health check failed.
+    pub(super) is_unhealthy: bool,
 }
 
 #[derive(Debug)]
@@ -61,13 +69,18 @@ impl Task {
             complete_by: None,
             is_overdue: false,
             kill: None,
+            checks: Checks::of(info),
+            unchecked: info.check.as_ref().map(checks::no_result),
+            running: v1::TaskStatus::default(),
+            is_unhealthy: false,
         }
     }
 
     /// What has not started cannot be signalled; it will be when it has.
     pub(super) fn deadline(&self) -> Option<Time> {
         let force_at = self.kill.as_ref().and_then(|kill| kill.force_at);
-        [self.complete_by, force_at].into_iter().flatten().min().filter(|_| self.runs)
+        let all = [self.complete_by, force_at, self.checks.deadline()];
+        all.into_iter().flatten().min().filter(|_| self.runs)
     }
 
     /// The task is to end, by force when the grace is over. Asked again, the grace can only become shorter, counted from the

@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use wire::message::ToAgent;
 
 /// A server that answers with this status until it is told otherwise.
 fn server(status: &Arc<AtomicU16>) -> u16 {
@@ -111,4 +112,58 @@ fn what_a_check_finds_while_the_agent_is_away_is_told_when_it_is_back() {
         }
     };
     assert_eq!((second.state, code(&second.body)), (TaskState::Running, Some(404)));
+}
+
+/// A command beside a task of a group is a container in the task's.
+#[test]
+fn a_task_of_a_group_is_looked_at_by_commands_in_its_container() {
+    let (place, master) = (Place::new(&[]), Master::start());
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    let good = place.work_dir().join("good");
+    std::fs::write(&good, "").unwrap();
+    let probe = v1::CommandInfo { value: Some("[ -e $GOOD ]".to_owned()), ..Default::default() };
+    let variable = v1::environment::Variable {
+        name: "GOOD".to_owned(),
+        value: Some(good.display().to_string()),
+        ..Default::default()
+    };
+    let mut executor = v1::ExecutorInfo {
+        executor_id: v1::ExecutorId { value: "group".to_owned() },
+        framework_id: Some(v1::FrameworkId { value: "F".to_owned() }),
+        ..Default::default()
+    };
+    executor.set_type(v1::executor_info::Type::Default);
+    let mut info: v1::TaskInfo = ::api::protobuf::decode(&command("t", "sleep 1000").body.0).unwrap();
+    info.command.as_mut().unwrap().environment = Some(v1::Environment { variables: vec![variable] });
+    info.health_check = Some(v1::HealthCheck {
+        r#type: Some(v1::health_check::Type::Command.into()),
+        command: Some(probe),
+        delay_seconds: Some(0.0),
+        interval_seconds: Some(0.02),
+        consecutive_failures: Some(2),
+        ..Default::default()
+    });
+    let mut task = ::api::convert::task::from_v1(&info).unwrap();
+    task.executor = Some(::api::convert::executor::from_v1(&executor).unwrap());
+    session.say(&ToAgent::RunGroup { framework: framework(false), tasks: vec![task] });
+    session.follow("t", TaskState::Running);
+    let mut next = || {
+        let status = session.update();
+        session.acknowledge(&status);
+        status
+    };
+    assert_eq!(next().healthy, Some(true));
+    std::fs::remove_file(&good).unwrap();
+    for _ in 0..2 {
+        let bad = next();
+        assert_eq!((bad.state, bad.healthy), (TaskState::Running, Some(false)));
+    }
+    let killed = next();
+    assert_eq!((killed.state, killed.healthy), (TaskState::Killed, Some(false)));
+    // What was run is not left lying about.
+    let container = killed.container.clone().unwrap();
+    let sandbox = agent.sandbox(container.container_id.as_str());
+    let left = std::fs::read_dir(sandbox.join("containers")).map_or(0, Iterator::count);
+    assert!(left <= 2, "{left} sandboxes of probes");
 }

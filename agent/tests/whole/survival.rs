@@ -99,6 +99,66 @@ fn an_executor_that_never_subscribes_is_ended() {
     assert!(!is_alive(pid));
 }
 
+/// The executor is not its child, and what would tell of its end is killed with it.
+#[test]
+fn an_agent_that_came_back_knows_how_an_executor_ended_that_it_killed() {
+    let (place, master) = (Place::new(&["--executor-reregistration-timeout=100ms"]), Master::start());
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    session.run(&framework(true), with_executor("t", "exec sleep 1000"));
+    written_process(&place);
+    agent.kill();
+    let (_agent, mut session) = place.start(&master);
+    session.register();
+    let mut exit = None;
+    while exit.is_none() {
+        match session.next() {
+            ToMaster::ExecutorExited { wait_status, .. } => exit = Some(wait_status),
+            ToMaster::Update { status, .. } => session.acknowledge(&status),
+            _ => {}
+        }
+    }
+    assert_eq!(exit, Some(Some(9)));
+}
+
+/// It subscribes, hears SHUTDOWN, ignores that and SIGTERM.
+#[test]
+fn an_executor_that_does_not_end_is_ended() {
+    use std::io::{Read, Write};
+    let grace = std::time::Duration::from_millis(300);
+    let flags = ["--executor-shutdown-grace-period=300ms"];
+    let (place, master) = (Place::new(&flags), Master::start());
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    let ready = place.work_dir().join("ready");
+    let line = format!("trap '' TERM; echo $$ > {}; while :; do sleep 1000; done", ready.display());
+    session.run(&framework(false), with_executor("t", &line));
+    let read = || std::fs::read_to_string(&ready).unwrap_or_default();
+    until("it runs", || read().ends_with('\n'));
+    let pid = read().trim().parse().unwrap();
+    let body = r#"{"type":"SUBSCRIBE","framework_id":{"value":"F"},"executor_id":{"value":"t-executor"},"subscribe":{}}"#;
+    let mut stream = std::net::TcpStream::connect(agent.address).unwrap();
+    stream.set_read_timeout(Some(crate::agent::PATIENCE)).unwrap();
+    let head = "POST /slave(1)/api/v1/executor HTTP/1.1\r\nHost: a\r\nContent-Type: application/json";
+    write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let mut heard = Vec::new();
+    let mut until_heard = |what: &str| {
+        let mut block = [0; 4096];
+        while !String::from_utf8_lossy(&heard).contains(what) {
+            let count = stream.read(&mut block).unwrap();
+            assert!(count > 0, "the stream ended before {what}: {}", String::from_utf8_lossy(&heard));
+            heard.extend_from_slice(&block[..count]);
+        }
+    };
+    until_heard("\"LAUNCH\"");
+    let asked = std::time::Instant::now();
+    session.say(&wire::message::ToAgent::ShutdownFramework { framework_id: "F".into() });
+    until_heard("\"SHUTDOWN\"");
+    assert!(is_alive(pid), "it has its grace");
+    until("it is ended", || !is_alive(pid));
+    assert!(asked.elapsed() >= grace, "{:?}", asked.elapsed());
+}
+
 #[test]
 fn a_changed_agent_is_refused_or_accepted_as_its_operator_says() {
     let place = Place::new(&[]);
