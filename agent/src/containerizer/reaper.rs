@@ -45,7 +45,7 @@ impl Reaper {
 
     /// Whether the process has not ended yet, as far as can be told.
     pub(super) fn is_alive(&self) -> bool {
-        let ended = self.process.as_ref().map(|process| pidfd::has_ended(process));
+        let ended = self.process.as_ref().map(pidfd::has_ended);
         matches!(ended, Some(Ok(false)))
     }
 

@@ -105,7 +105,10 @@ fn an_agent_that_came_back_knows_how_an_executor_ended_that_it_killed() {
     let (place, master) = (Place::new(&["--executor-reregistration-timeout=100ms"]), Master::start());
     let (agent, mut session) = place.start(&master);
     session.register();
-    session.run(&framework(true), with_executor("t", "exec sleep 1000"));
+    let begun = place.work_dir().join("begun");
+    let line = format!("echo > {}; exec sleep 1000", begun.display());
+    session.run(&framework(true), with_executor("t", &line));
+    until("it runs", || begun.exists());
     written_process(&place);
     agent.kill();
     let (_agent, mut session) = place.start(&master);
