@@ -2,7 +2,7 @@
 //! verified, for it is made out to a name and the server is asked by its address: a probe asks whether somebody answers,
 //! not who. (Mesos runs `curl -k -L`.)
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http_body_util::Empty;
@@ -12,8 +12,9 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::lookup_host;
 
+use super::runner::Connect;
 use crate::containerizer::fetch::http::redirected;
 
 /// As many as curl follows.
@@ -24,14 +25,18 @@ trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 /// The status of the answer.
-pub(super) async fn get(is_tls: bool, address: IpAddr, port: u16, path: &str) -> Result<u16, String> {
+pub(super) async fn get(
+    connect: &Connect,
+    is_tls: bool,
+    server: SocketAddr,
+    path: &str,
+) -> Result<u16, String> {
     let scheme = if is_tls { "https" } else { "http" };
-    let server = SocketAddr::new(address, port);
     let path = if path.is_empty() { "/" } else { path };
     let mut uri: http::Uri =
         format!("{scheme}://{server}{path}").parse().map_err(|error| format!("path '{path}': {error}"))?;
     for _ in 0..=REDIRECTIONS_MAX {
-        let (status, location) = ask(&uri).await?;
+        let (status, location) = ask(connect, &uri).await?;
         match location.filter(|_| status.is_redirection()) {
             None => return Ok(status.as_u16()),
             Some(location) => uri = redirected(&uri, &location)?,
@@ -40,13 +45,15 @@ pub(super) async fn get(is_tls: bool, address: IpAddr, port: u16, path: &str) ->
     Err(format!("more than {REDIRECTIONS_MAX} redirections"))
 }
 
-async fn ask(uri: &http::Uri) -> Result<(http::StatusCode, Option<String>), String> {
+async fn ask(connect: &Connect, uri: &http::Uri) -> Result<(http::StatusCode, Option<String>), String> {
     let text = |what: &str, error: &dyn std::fmt::Display| format!("{what}: {error}");
     let authority = uri.authority().ok_or("it names no host")?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let is_tls = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
     let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
-    let stream = TcpStream::connect((host, port)).await.map_err(|error| text("connect", &error))?;
+    let mut addresses = lookup_host((host, port)).await.map_err(|error| text("connect", &error))?;
+    let address = addresses.next().ok_or("connect: its host has no address")?;
+    let stream = connect(address).await.map_err(|error| text("connect", &error))?;
     let stream: Box<dyn Wire> = if is_tls {
         let name = ServerName::try_from(host.to_owned()).map_err(|error| text("its host", &error))?;
         let tls = tokio_rustls::TlsConnector::from(tls()?);

@@ -1,7 +1,8 @@
 //! Probes what the core wants to have probed, each probe a task of the runtime, and hands its result on. A probe that is
 //! cancelled, or has had its time, is dropped where it stands, and takes along what it holds: its connection, its command.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,26 +22,39 @@ pub(crate) type Command = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 /// How a command is run where the task is: in its container, as its user, with its environment.
 pub(crate) type Commands = Arc<dyn Fn(&v1::CommandInfo) -> Command + Send + Sync>;
 
+/// A connection that is being made.
+pub(crate) type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+
+/// How a task's network is reached.
+pub(crate) type Connect = Arc<dyn Fn(SocketAddr) -> Connecting + Send + Sync>;
+
+/// Where the task has the network that we have.
+pub(crate) fn connect_here() -> Connect {
+    Arc::new(|address| Box::pin(TcpStream::connect(address)))
+}
+
 /// Runs the probes of one task. Dropped, it cancels them.
 pub(crate) struct Runner {
     commands: Commands,
+    connect: Connect,
     results: mpsc::UnboundedSender<Input>,
     running: [Option<AbortHandle>; 2],
 }
 
 impl Runner {
     /// What comes out of the receiver is the core's next input. It never ends before the runner.
-    pub(crate) fn new(commands: Commands) -> (Self, mpsc::UnboundedReceiver<Input>) {
+    pub(crate) fn new(commands: Commands, connect: Connect) -> (Self, mpsc::UnboundedReceiver<Input>) {
         let (results, receiver) = mpsc::unbounded_channel();
-        (Self { commands, results, running: [None, None] }, receiver)
+        (Self { commands, connect, results, running: [None, None] }, receiver)
     }
 
     /// # Panics
     /// Outside of a tokio runtime.
     pub(crate) fn probe(&mut self, which: Which, number: u64, probe: Probe) {
-        let (commands, results) = (self.commands.clone(), self.results.clone());
+        let (commands, connect) = (self.commands.clone(), self.connect.clone());
+        let results = self.results.clone();
         let task = tokio::spawn(async move {
-            let outcome = run(probe, &commands).await;
+            let outcome = run(probe, &commands, &connect).await;
             // Nobody hears it any more if the executor ends.
             let _ = results.send(Input::Probed { which, number, outcome });
         });
@@ -60,33 +74,29 @@ impl Drop for Runner {
     }
 }
 
-async fn run(probe: Probe, commands: &Commands) -> Outcome {
+async fn run(probe: Probe, commands: &Commands, connect: &Connect) -> Outcome {
     let Probe { target, timeout_ns } = probe;
-    let looked = look(target, commands);
+    let looked = look(target, commands, connect);
     let Some(timeout_ns) = timeout_ns else { return looked.await };
     let timeout = Duration::from_nanos(timeout_ns);
     let late = |_| Outcome::Failed { why: format!("no result within {} seconds", timeout.as_secs_f64()) };
     tokio::time::timeout(timeout, looked).await.unwrap_or_else(late)
 }
 
-async fn look(target: Target, commands: &Commands) -> Outcome {
+async fn look(target: Target, commands: &Commands, connect: &Connect) -> Outcome {
     match target {
         Target::Command(command) => commands(&command).await,
         Target::Http { is_tls, address, port, path } => match port_of(port) {
-            Ok(port) => match http::get(is_tls, address, port, &path).await {
+            Ok(port) => match http::get(connect, is_tls, SocketAddr::new(address, port), &path).await {
                 Ok(status) => Outcome::Status(status),
                 Err(why) => Outcome::Failed { why },
             },
             Err(why) => Outcome::Failed { why },
         },
-        Target::Tcp { address, port } => connect(address, port).await,
-    }
-}
-
-async fn connect(address: IpAddr, port: u32) -> Outcome {
-    match port_of(port) {
-        Ok(port) => Outcome::Connected(TcpStream::connect(SocketAddr::new(address, port)).await.is_ok()),
-        Err(why) => Outcome::Failed { why },
+        Target::Tcp { address, port } => match port_of(port) {
+            Ok(port) => Outcome::Connected(connect(SocketAddr::new(address, port)).await.is_ok()),
+            Err(why) => Outcome::Failed { why },
+        },
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 use super::core::{Checks, Effect, Input, Outcome, Which};
 use super::probe::{Probe, Target};
-use super::runner::Runner;
+use super::runner::{Runner, connect_here};
 
 const S: u64 = 1_000_000_000;
 
@@ -272,7 +272,7 @@ async fn server(answers: &'static [&'static str]) -> u16 {
 
 async fn outcome(target: Target, timeout_ns: Option<u64>) -> Outcome {
     let commands = Arc::new(|_: &v1::CommandInfo| -> super::runner::Command { unreachable!("no command") });
-    let (mut runner, mut results) = Runner::new(commands);
+    let (mut runner, mut results) = Runner::new(commands, connect_here());
     runner.probe(Which::Check, 7, Probe { target, timeout_ns });
     match results.recv().await {
         Some(Input::Probed { which: Which::Check, number: 7, outcome }) => outcome,

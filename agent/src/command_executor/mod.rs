@@ -155,7 +155,9 @@ impl Shell {
                                     path: self.path.clone(),
                                     launch: self.launch.clone().zip(process.handle().ok()),
                                 };
-                                self.probes = Some(Runner::new(probe::commands(place)));
+                                let place = Arc::new(place);
+                                let connect = probe::connect(&place);
+                                self.probes = Some(Runner::new(probe::commands(place), connect));
                                 self.process = Some(process);
                                 Input::Started
                             }

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use api::v1;
 use tokio::io::Interest;
+use tokio::net::TcpStream;
 
 use super::process;
 use super::start::{self, Start};
 use crate::checks::core::Outcome;
-use crate::checks::runner::Commands;
+use crate::checks::runner::{Commands, Connect, connect_here};
 use crate::containerizer::destroy::kill_marked_now;
 use crate::containerizer::service::message;
 use crate::containerizer::task::TaskLaunch;
@@ -34,8 +35,26 @@ pub(super) struct Place {
     pub(super) launch: Option<(Arc<TaskLaunch>, OwnedFd)>,
 }
 
-pub(super) fn commands(place: Place) -> Commands {
-    let place = Arc::new(place);
+/// To the task's network, which may be one of its own.
+pub(super) fn connect(place: &Arc<Place>) -> Connect {
+    let launch = place.launch.as_ref();
+    if !launch.is_some_and(|(launch, _)| process::has_network(launch)) {
+        return connect_here();
+    }
+    let place = place.clone();
+    Arc::new(move |address| {
+        let connected = || {
+            let (_, task) = place.launch.as_ref().expect("it was just there");
+            // To a loopback address, so that it does not take long.
+            let stream = process::connect_in(task.as_fd(), address)?;
+            stream.set_nonblocking(true)?;
+            TcpStream::from_std(stream)
+        };
+        Box::pin(std::future::ready(connected()))
+    })
+}
+
+pub(super) fn commands(place: Arc<Place>) -> Commands {
     Arc::new(move |asked| {
         let (place, asked) = (place.clone(), asked.clone());
         Box::pin(async move {

@@ -2,9 +2,11 @@
 
 use std::ffi::CString;
 use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::sched::CloneFlags;
 use nix::sys::signal::{Signal as Number, kill, killpg};
@@ -23,6 +25,9 @@ use crate::sys::{SysError, pidfd};
 
 /// Names the container in the environment of everything in it.
 const MARK_VARIABLE: &str = "MESOS_SANDBOX";
+
+/// For a connection within one machine, while the executor stands still.
+const CONNECT_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProcessError {
@@ -155,6 +160,21 @@ pub(super) fn beside(
             nix::sched::setns(task, namespaces).map_err(enter)?;
         }
         by_init("probe", start, stdio, |exec| launch.spec_beside(exec))
+    };
+    let joined = std::thread::scope(|scope| scope.spawn(inside).join());
+    joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Whether the task has a network of its own.
+pub(super) fn has_network(launch: &TaskLaunch) -> bool {
+    CloneFlags::from_bits_retain(launch.namespaces()).contains(CloneFlags::CLONE_NEWNET)
+}
+
+/// Connects in the network of a task. A thread of its own enters it: a socket stays in the network that it was made in.
+pub(super) fn connect_in(task: BorrowedFd<'_>, address: SocketAddr) -> io::Result<TcpStream> {
+    let inside = || {
+        nix::sched::setns(task, CloneFlags::CLONE_NEWNET)?;
+        TcpStream::connect_timeout(&address, CONNECT_MAX)
     };
     let joined = std::thread::scope(|scope| scope.spawn(inside).join());
     joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))

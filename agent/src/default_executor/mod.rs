@@ -33,7 +33,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use self::core::{Core, Effect, Input, Settings, Signal, Told};
-use crate::checks::runner::Runner;
+use crate::checks::runner::{Runner, connect_here};
 use crate::command_executor::{GRACE, GRACE_NS, StartupError, chain, print, until};
 use crate::duration::parse_ns;
 use crate::sys::pidfd::Exit;
@@ -155,7 +155,7 @@ impl Shell {
     /// Makes ready to probe the task of this container. What it finds is an input.
     fn watch(&mut self, launch: &LaunchContainer) {
         let commands = probe::commands(self.containers.clone(), launch);
-        let (runner, mut results) = Runner::new(commands);
+        let (runner, mut results) = Runner::new(commands, connect_here());
         let (answers, container_id) = (self.answers.clone(), launch.container_id.value.clone());
         self.watched.insert(container_id.clone(), runner);
         // Ends with its runner.

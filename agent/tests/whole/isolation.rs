@@ -138,3 +138,58 @@ fn a_contained_task_outlives_its_agent_and_its_end_is_known() {
         agent.log()
     );
 }
+
+/// What looks at a task is where the task is: under its host name, in its network.
+#[test]
+fn a_task_that_is_kept_apart_is_looked_at_where_it_is() {
+    let test = "a_task_that_is_kept_apart_is_looked_at_where_it_is";
+    if !needs::met(test, &[Need::Root, Need::Program("busybox")]) {
+        return;
+    }
+    let isolation = "--isolation=cgroup,filesystem/linux,namespaces/pid,namespaces/ipc";
+    let (place, master) = (Place::new(&[isolation, "--switch-user=true"]), Master::start());
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    // A port that nobody has here: who connects to it in vain is in the wrong network.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let container = v1::ContainerInfo {
+        hostname: Some("inside".to_owned()),
+        network_infos: vec![v1::NetworkInfo { name: Some("none".to_owned()), ..v1::NetworkInfo::default() }],
+        ..v1::ContainerInfo::default()
+    };
+    let line = format!("while :; do busybox nc -l -p {port} -s 127.0.0.1 < /dev/null; done");
+    let mut info = ::api::convert::task::to_v1(&contained("t", &line, container)).unwrap();
+    let probe = "[ $(cat /proc/sys/kernel/hostname) = inside ] && [ $(grep -c : /proc/net/dev) = 1 ]";
+    info.check = Some(v1::CheckInfo {
+        r#type: Some(v1::check_info::Type::Command.into()),
+        command: Some(v1::check_info::Command {
+            command: v1::CommandInfo { value: Some(probe.to_owned()), ..v1::CommandInfo::default() },
+        }),
+        delay_seconds: Some(0.0),
+        interval_seconds: Some(0.05),
+        ..v1::CheckInfo::default()
+    });
+    info.health_check = Some(v1::HealthCheck {
+        r#type: Some(v1::health_check::Type::Tcp.into()),
+        tcp: Some(v1::health_check::TcpCheckInfo { port: port.into(), protocol: None }),
+        delay_seconds: Some(0.0),
+        interval_seconds: Some(0.05),
+        consecutive_failures: Some(1000),
+        ..v1::HealthCheck::default()
+    });
+    session.run(&framework(true), ::api::convert::task::from_v1(&info).unwrap());
+    session.follow("t", TaskState::Running);
+    let (mut exit_code, mut healthy) = (None, None);
+    while exit_code.is_none() || healthy.is_none() {
+        let status = session.update();
+        session.acknowledge(&status);
+        assert_eq!(status.state, TaskState::Running, "{}", agent.log());
+        let said: v1::TaskStatus = ::api::protobuf::decode(&status.body.0).unwrap();
+        exit_code = exit_code.or(said.check_status.and_then(|it| it.command?.exit_code));
+        // Between two of its connections nobody listens.
+        healthy = healthy.or(status.healthy);
+    }
+    assert_eq!((exit_code, healthy), (Some(0), Some(true)));
+}
