@@ -108,7 +108,7 @@ mod tests {
     fn flags_become_a_call() {
         let line = ["x", "t", "--cpu-limit=1.5", "--mem-limit=unlimited", "--pids-limit=default"];
         let io = ["--io=8:0 rbps=1", "--io=default"];
-        let args = Line::try_parse_from(line.into_iter().chain(io)).ok().expect("good").args;
+        let args = Line::try_parse_from(line.into_iter().chain(io)).expect("good").args;
         let expect = json!({
             "container_id": {"value": "c"}, "limits": {"cpus": {"value": 1.5}, "mem": {"value": "Infinity"}},
             "unset": ["pids", "io_max"], "io_max": ["8:0 rbps=1"],
