@@ -71,7 +71,7 @@ fn a_drained_agent_has_no_task_left_and_waits_to_be_reactivated() {
     let drain = OperatorCall::Drain { agent_id: agent.clone(), max_grace_ns: Some(7), marks_gone: false };
     assert_eq!(world.operator(drain), Ok(Done::Ok));
     let order = ToAgent::Drain { max_grace_ns: Some(7), marks_gone: false };
-    assert_eq!(world.told(session), [order.clone()]);
+    assert_eq!(world.told(session), std::slice::from_ref(&order));
     let state = |world: &mut World| {
         let snapshot = world.cluster.snapshot(world.now);
         snapshot
