@@ -7,9 +7,9 @@
 
 mod core;
 mod launch;
-mod probe;
 #[cfg(test)]
 mod laws;
+mod probe;
 #[cfg(test)]
 mod scenarios;
 mod task;
