@@ -34,6 +34,11 @@ fn with_root(scene: &Scene, path: &Path, line: &str) -> Plan {
     plan
 }
 
+/// The files of /etc that a container gets from this machine.
+fn names() -> Vec<&'static str> {
+    ["hosts", "resolv.conf"].into_iter().filter(|name| Path::new("/etc").join(name).exists()).collect()
+}
+
 #[test]
 fn a_container_sees_its_own_root_and_its_sandbox_and_nothing_else() {
     if !needs::met("a_container_sees_its_own_root_and_its_sandbox_and_nothing_else", &ROOT) {
@@ -46,11 +51,18 @@ fn a_container_sees_its_own_root_and_its_sandbox_and_nothing_else() {
         [ -s /proc/kcore ] && echo kcore; echo 1 > /proc/sys/kernel/panic; touch /sys/x; ls /dev/shm | wc -l 2> /dev/null
         while read -r _ place rest; do echo $place; done < /proc/self/mounts | grep -v -e ^/proc -e ^/dev -e ^/sys";
     let (exit, output) = block_on(scene.finish(with_root(&scene, &root, line)));
-    let expect = "/mnt/mesos/sandbox\nbin\ndev\netc\nmnt\nproc\nsys\ninside\ningot-init\nnames\n0\n/mnt/mesos/sandbox\n\
-                  /etc/resolv.conf\n/etc/hosts\n/\n\
-                  sh: can't create /proc/sys/kernel/panic: Read-only file system\n\
-                  touch: /sys/x: Read-only file system\n";
-    assert_eq!((exit, output.as_str()), (Exit::Code(0), expect));
+    // A test machine may have no names to give.
+    let names = names();
+    let [etc, readable, mounted] = match names.len() {
+        2 => ["etc\n", "names\n", "/etc/resolv.conf\n/etc/hosts\n"],
+        _ => [""; 3],
+    };
+    let expect = format!(
+        "/mnt/mesos/sandbox\nbin\ndev\n{etc}mnt\nproc\nsys\ninside\ningot-init\n{readable}0\n/mnt/mesos/sandbox\n\
+         {mounted}/\nsh: can't create /proc/sys/kernel/panic: Read-only file system\n\
+         touch: /sys/x: Read-only file system\n"
+    );
+    assert_eq!((exit, output), (Exit::Code(0), expect));
     // Nothing of it was mounted here, and what it made in its sandbox is in its sandbox.
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     assert!(!mounts.contains(scene.folder().to_str().unwrap()), "{mounts}");
@@ -99,7 +111,8 @@ fn links_in_a_root_lead_nowhere_else() {
     std::fs::create_dir_all(root.join(outside.strip_prefix("/").unwrap())).unwrap();
     let line = "ls -d /mesos/sandbox; ls /etc";
     let (exit, output) = block_on(scene.finish(with_root(&scene, &root, line)));
-    assert_eq!((exit, output.as_str()), (Exit::Code(0), "/mesos/sandbox\nhosts\nresolv.conf\n"));
+    let expect = names().iter().fold("/mesos/sandbox\n".to_owned(), |text, name| text + name + "\n");
+    assert_eq!((exit, output), (Exit::Code(0), expect));
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
     // What the kernel shows must be where everybody looks for it.
     symlink("bin", root.join("proc2")).unwrap();
