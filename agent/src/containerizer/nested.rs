@@ -319,6 +319,7 @@ mod tests {
         assert_eq!((session.folder, session.io), ("/w/runs/r".into(), Io::Pipes));
         let size = v1::tty_info::WindowSize { rows: 24, columns: 80 };
         let terminal = v1::ContainerInfo {
+            r#type: v1::container_info::Type::Mesos as i32,
             tty_info: Some(v1::TtyInfo { window_size: Some(size) }),
             ..v1::ContainerInfo::default()
         };
@@ -330,7 +331,9 @@ mod tests {
     fn what_a_nested_container_cannot_have_is_named() {
         let (parent, place) = (parent(), Place::of(&id(&["r", "a"])));
         let with = |linux: v1::LinuxInfo| {
-            let container = v1::ContainerInfo { linux_info: Some(linux), ..v1::ContainerInfo::default() };
+            let r#type = v1::container_info::Type::Mesos as i32;
+            let container =
+                v1::ContainerInfo { r#type, linux_info: Some(linux), ..v1::ContainerInfo::default() };
             let nested = Nested {
                 place: &place,
                 parent: &parent,

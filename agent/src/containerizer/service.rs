@@ -368,16 +368,9 @@ impl Containerizer {
     pub async fn reattach(&self, remembered: &Remembered) -> Result<Running, LaunchError> {
         let Remembered { container_id, sandbox, pid } = remembered.clone();
         let (tree, name, folder) = (self.tree.clone(), container_id.clone(), sandbox.clone());
-        let held = self.held.clone();
         let look = move || {
             let group = nested::group(&name);
             let cgroup = tree.and_then(|tree| Container::open(&tree, &group).ok()).map(Arc::new);
-            // What is nested is held by what holds the outermost.
-            let outermost = cgroup.as_ref().filter(|_| !group.contains('/'));
-            if let Some(Err(error)) = outermost.map(|cgroup| held.find(cgroup.path())) {
-                let cause = &error as &dyn std::error::Error;
-                tracing::warn!(cause, container = %name, "container is held to an earlier agent's list of devices");
-            }
             let process = match pid {
                 Some(pid) => launch::find(pid.cast_signed(), cgroup.as_deref(), &folder),
                 None => launch::find_first(cgroup.as_deref(), &folder),
@@ -392,6 +385,16 @@ impl Containerizer {
         };
         let reaper = reaper.map_err(|source| LaunchError::Watch { pid: pid.cast_signed(), source })?;
         Ok(Running { container_id, sandbox, pid, start_ticks, cgroup, reaper, switched: RefCell::new(None) })
+    }
+
+    /// Holds a container that was found again to what this agent holds its own to; what is nested in it is held by that.
+    pub async fn hold_again(&self, running: &Running) {
+        let Some(cgroup) = running.cgroup.clone() else { return };
+        let held = self.held.clone();
+        if let Err(error) = self.launcher.run(move || held.find(cgroup.path())).await {
+            let (cause, container) = (&error as &dyn std::error::Error, &running.container_id);
+            tracing::warn!(cause, %container, "container is held to an earlier agent's list of devices");
+        }
     }
 
     /// Containers whose cgroup is there, whoever remembers them. After a restart, those that nobody remembers are to be

@@ -309,6 +309,7 @@ impl Agent {
             self.input(Input::Launched { container_id, pid: running.pid });
         }
         self.sample(&running).await;
+        self.containerizer.hold_again(&running).await;
         self.remember_limits(container);
         if let Ok(plan) = self.plan_of(container)
             && let Some(board) = self.reopen(&running, &plan).await

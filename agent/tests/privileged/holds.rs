@@ -207,6 +207,7 @@ fn a_limit_of_egress_is_kept_within_five_percent_without_a_queue() {
 }
 
 #[test]
+#[ignore = "needs the fq queue, which the kernel of this project's test machine has not: for a VM"]
 fn a_limit_of_egress_is_kept_within_five_percent_by_a_fair_queue() {
     let name = "a_limit_of_egress_is_kept_within_five_percent_by_a_fair_queue";
     let needs = [Need::Program("ip"), Need::Program("nsenter"), Need::Program("tc")];

@@ -161,9 +161,10 @@ fn a_private_tmp_is_in_the_sandbox() {
     // A sandbox in /tmp would be out of sight.
     let mut scene = Scene::in_folder(Path::new("/var"));
     scene.agent.isolation = Arc::new(Policy { filesystem: true, private_tmp: true, ..Policy::default() });
-    let plan = scene.plan("c1", shell("ls /tmp; echo mine > /tmp/ingot-isolation-mine"));
+    let mine = Path::new("/tmp").join("ingot-isolation-mine");
+    let plan = scene.plan("c1", shell(&format!("ls /tmp; echo mine > {}", mine.display())));
     let sandbox = plan.sandbox.clone();
     assert_eq!(block_on(scene.finish(plan)), (Exit::Code(0), String::new()));
     assert!(sandbox.join(".tmp/ingot-isolation-mine").exists());
-    assert!(!Path::new("/tmp/ingot-isolation-mine").exists());
+    assert!(!mine.exists());
 }
