@@ -237,17 +237,17 @@ fn a_limit_of_egress_is_changed_found_again_and_lifted() {
     assert!(found.dropped_packets >= before.dropped_packets && found.bytes_per_second == MIB, "{found:?}");
     // By one that has not looked before.
     let mut hold = Hold::default();
-    hold.egress(&container.path, Some(8 * MIB)).unwrap();
+    hold.egress(&container.path, Some(2 * MIB)).unwrap();
     let changed = hold.egress_of(container.id).unwrap();
-    assert!(changed.dropped_packets >= found.dropped_packets && changed.bytes_per_second == 8 * MIB);
+    assert!(changed.dropped_packets >= found.dropped_packets && changed.bytes_per_second == 2 * MIB);
     let fast = sink.rate(Duration::from_secs(2));
     hold.egress(&container.path, None).unwrap();
     hold.egress(&container.path, None).unwrap();
     assert_eq!(hold.egress_of(container.id), None);
     let free = sink.rate(Duration::from_secs(2));
-    println!("1 MiB/s: {slow}, 8 MiB/s: {fast}, none: {free}");
+    println!("1 MiB/s: {slow}, 2 MiB/s: {fast}, none: {free}");
     assert!((950..=1050).contains(&(slow * 1000 / MIB)), "{slow}");
-    assert!((950..=1050).contains(&(fast * 1000 / (8 * MIB))), "{fast}");
+    assert!((950..=1050).contains(&(fast * 1000 / (2 * MIB))), "{fast}");
     assert!(free > 2 * fast, "{free}");
     inmate.kill();
 }
@@ -264,7 +264,8 @@ fn nobody_else_is_held_by_a_neighbours_limit() {
     let rate = Sink::open("stream", &mut inmate).rate(Duration::from_secs(2));
     println!("beside a container of 1 MiB/s: {rate} B/s");
     assert_eq!(scene.hold.egress_of(free.id), None);
-    assert!(rate > 64 * MIB, "{rate}");
+    // However slow the machine: an emulated one sends at some 35.
+    assert!(rate > 4 * MIB, "{rate}");
     // To its own machine nothing of it is held.
     assert_eq!(scene.hold.egress_of(held.id), Some(Egress { bytes_per_second: MIB, ..Egress::default() }));
     inmate.kill();
