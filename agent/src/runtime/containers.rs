@@ -97,7 +97,9 @@ impl Agent {
         tokio::task::spawn_local(async move {
             let container_id = container.run.container_id.clone();
             tracing::info!(executor = %container.run.executor_id, container = %container_id, "launching executor");
-            let started = agent.start_container(&container, &launch).await;
+            // On the heap, so that what starting takes is not kept as long as the container lives.
+            let started = Box::pin(agent.start_container(&container, &launch)).await;
+            drop(launch);
             container.is_launching.set(false);
             match started {
                 Ok(()) => {
@@ -124,9 +126,9 @@ impl Agent {
         container.is_sought.set(true);
         let agent = self.clone();
         tokio::task::spawn_local(async move {
-            let found = agent.find_container(&container, pid).await;
+            let found = Box::pin(agent.find_container(&container, pid)).await;
             if found.is_ok() {
-                agent.find_nested(&container).await;
+                Box::pin(agent.find_nested(&container)).await;
             }
             container.is_sought.set(false);
             container.found.notify_waiters();
@@ -327,15 +329,20 @@ impl Agent {
             _ = running.wait() => {}
             () = container.destroy.notified() => {}
         }
+        // On the heap, and not before it is needed: a container waits long for its end.
+        Box::pin(self.end(&container, running)).await;
+    }
+
+    async fn end(self: &Rc<Self>, container: &Rc<Container>, running: &Running) {
         container.is_ending.set(true);
-        self.destroy_nested(&container);
+        self.destroy_nested(container);
         let ended = self.kill_all(running).await;
-        self.until_none_nested(&container).await;
+        self.until_none_nested(container).await;
         if let Some(board) = container.board() {
             board.close();
         }
         let before = container.account.borrow().usage;
-        let usage = self.last_figures(&container, ended).await;
+        let usage = self.last_figures(container, ended).await;
         let out_of_memory = self.out_of_memory(running, &before, &usage).await;
         self.remove(running).await;
         self.withdraw_root(&running.container_id).await;
