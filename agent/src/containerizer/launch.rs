@@ -100,7 +100,7 @@ pub struct Prepared {
     pub(super) cgroup: Option<Arc<Container>>,
     pub(super) identity: Option<Identity>,
     pub(super) runtime: Runtime,
-    plan: Plan,
+    plan: Box<Plan>,
     /// Of the sandbox.
     pub(super) files: [OwnedFd; 3],
     programs: [OwnedFd; 3],
@@ -183,7 +183,7 @@ pub(super) fn find_first(cgroup: Option<&Container>, sandbox: &std::path::Path) 
 }
 
 /// Blocks. What was made when a later step fails is removed, but for the sandbox, which is collected with others.
-pub(super) fn prepare(plan: Plan, tree: Option<&Tree>, held: &Held) -> Result<Prepared, LaunchError> {
+pub(super) fn prepare(plan: Box<Plan>, tree: Option<&Tree>, held: &Held) -> Result<Prepared, LaunchError> {
     let identity = identity(&plan)?;
     let files = make_sandbox(&plan, identity.as_ref())?;
     let files = rotated(&plan, identity.as_ref(), files)?;

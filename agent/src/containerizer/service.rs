@@ -163,7 +163,9 @@ impl Containerizer {
     }
 
     /// Makes sandbox and cgroup. Nothing runs yet: the caller registers the cgroup's id, has files fetched, then starts.
-    pub async fn prepare(&self, plan: Plan) -> Result<Prepared, LaunchError> {
+    pub async fn prepare(&self, plan: impl Into<Box<Plan>>) -> Result<Prepared, LaunchError> {
+        // Moved through several futures, each of which would have room for all of it.
+        let plan = plan.into();
         let (tree, held) = (self.tree.clone(), self.held.clone());
         self.launcher.run(move || launch::prepare(plan, tree.as_deref(), &held)).await
     }

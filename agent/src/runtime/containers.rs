@@ -77,6 +77,10 @@ impl Container {
         self.board.get()
     }
 
+    pub(super) fn is_launching(&self) -> bool {
+        self.is_launching.get()
+    }
+
     pub(super) fn is_ending(&self) -> bool {
         self.is_ending.get()
     }
@@ -93,6 +97,7 @@ impl Agent {
     pub(super) fn launch(self: &Rc<Self>, launch: Launch) {
         let container = self.add_container(launch.run.clone());
         container.is_launching.set(true);
+        self.has_launched.set(true);
         let agent = self.clone();
         tokio::task::spawn_local(async move {
             let container_id = container.run.container_id.clone();
@@ -247,7 +252,7 @@ impl Agent {
     }
 
     async fn start_container(self: &Rc<Self>, container: &Container, launch: &Launch) -> Result<(), String> {
-        let mut plan = self.plan(launch)?;
+        let mut plan = Box::new(self.plan(launch)?);
         self.provide_root(&mut plan).await?;
         let started = self.start_planned(container, plan).await;
         if started.is_err() {
@@ -256,7 +261,11 @@ impl Agent {
         started
     }
 
-    async fn start_planned(self: &Rc<Self>, container: &Container, plan: plan::Plan) -> Result<(), String> {
+    async fn start_planned(
+        self: &Rc<Self>,
+        container: &Container,
+        plan: Box<plan::Plan>,
+    ) -> Result<(), String> {
         let prepared = self.containerizer.prepare(plan).await.map_err(|error| chain(&error))?;
         if let Some((id, path)) = prepared.cgroup_id().zip(prepared.cgroup_path()) {
             self.count(container, id, path);

@@ -82,6 +82,8 @@ pub(crate) struct Agent {
     /// Of the call that is just being handled.
     answer: Cell<Option<(Caller, Answer)>>,
     containers: RefCell<BTreeMap<ContainerId, Rc<Container>>>,
+    /// Since memory was given back.
+    has_launched: Cell<bool>,
     nested: RefCell<BTreeMap<Place, Rc<Nested>>>,
     /// This program's own file: the command executor is in it.
     program: PathBuf,

@@ -165,6 +165,7 @@ impl Parts {
             link: RefCell::default(),
             streams: RefCell::default(),
             next_caller: Cell::new(0),
+            has_launched: Cell::new(false),
             answer: Cell::new(None),
             containers: RefCell::default(),
             nested: RefCell::default(),

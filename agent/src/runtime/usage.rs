@@ -1,6 +1,7 @@
 //! What containers use, looked at on an interval and told to the master.
 
 use crate::runtime::{Agent, increment};
+use crate::sys::memory;
 use model::id::ContainerId;
 use model::usage::ContainerUsage;
 use std::cell::OnceCell;
@@ -21,6 +22,16 @@ impl Agent {
             tick.tick().await;
             self.look_at_containers().await;
             self.report();
+            self.give_back_memory();
+        }
+    }
+
+    /// Starting a container takes some 30 KB for a moment, in which what it needs for long is allocated too: many at once leave
+    /// holes that nobody else would give back.
+    fn give_back_memory(&self) {
+        let is_launching = self.containers.borrow().values().any(|container| container.is_launching());
+        if !is_launching && self.has_launched.take() {
+            memory::give_back();
         }
     }
 

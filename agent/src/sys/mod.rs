@@ -3,6 +3,7 @@
 
 pub mod clone;
 pub mod identity;
+pub(crate) mod memory;
 pub mod pidfd;
 pub mod processes;
 pub mod terminal;
