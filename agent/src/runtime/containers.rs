@@ -96,6 +96,8 @@ impl Container {
 impl Agent {
     pub(super) fn launch(self: &Rc<Self>, launch: Launch) {
         let container = self.add_container(launch.run.clone());
+        // Room for it would be kept as long as the container lives, wherever it is dropped.
+        let launch = Box::new(launch);
         container.is_launching.set(true);
         self.has_launched.set(true);
         let agent = self.clone();
