@@ -321,9 +321,9 @@ impl Agent {
             let container_id = running.container_id.clone();
             self.input(Input::Launched { container_id, pid: running.pid });
         }
-        self.sample(&running).await;
         self.containerizer.hold_again(&running).await;
         self.remember_limits(container);
+        self.sample(&running).await;
         if let Ok(plan) = self.plan_of(container)
             && let Some(board) = self.reopen(&running, &plan).await
         {
