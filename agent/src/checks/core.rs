@@ -34,10 +34,13 @@ pub(crate) enum Input {
     /// The task runs.
     Started,
     /// The probe of that *Probe* is over. What comes of others is of no interest any more.
-    Probed { which: Which, number: u64, outcome: Outcome },
+    Probed {
+        which: Which,
+        number: u64,
+        outcome: Outcome,
+    },
     /// No probing for now: nobody could be told, or the task is being killed.
     Paused,
-    #[allow(dead_code, reason = "for executors whose probes need the agent, which may be away")]
     Resumed,
 }
 
@@ -53,7 +56,6 @@ pub(crate) enum Outcome {
     /// No result: nobody answered, or not in time.
     Failed { why: String },
     /// That says nothing about the task: the prober itself was hindered.
-    #[allow(dead_code, reason = "as above")]
     Hindered { why: String },
 }
 

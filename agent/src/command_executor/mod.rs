@@ -32,9 +32,9 @@ use crate::containerizer::plan::PATH;
 use crate::containerizer::task::{self, TaskLaunch};
 use crate::duration::parse_ns;
 
-pub(crate) const GRACE: &str = "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD";
+const GRACE: &str = "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD";
 /// Where the agent does not say.
-pub(crate) const GRACE_NS: u64 = 5_000_000_000;
+const GRACE_NS: u64 = 5_000_000_000;
 
 /// Why there is no executor.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,12 @@ pub(crate) enum StartupError {
 /// Runs one task, as the `MESOS_*` variables of this process say. Success: the agent has acknowledged the task's end,
 /// whatever that was, or there was none to run.
 pub fn run() -> ExitCode {
-    match try_run() {
+    exit_code(try_run())
+}
+
+/// What became of an executor: done, not done, or never begun.
+pub(crate) fn exit_code(done: Result<bool, StartupError>) -> ExitCode {
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -62,17 +67,21 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// How long what runs may take to end when the executor is told to, nanoseconds; the agent says it.
+pub(crate) fn shutdown_grace_ns() -> Result<u64, StartupError> {
+    match std::env::var(GRACE) {
+        Ok(text) => parse_ns(&text).map_err(|why| StartupError::Grace { why }),
+        Err(_) => Ok(GRACE_NS),
+    }
+}
+
 fn try_run() -> Result<bool, StartupError> {
     let environment = Environment::read()?;
-    let shutdown_grace_ns = match std::env::var(GRACE) {
-        Ok(text) => parse_ns(&text).map_err(|why| StartupError::Grace { why })?,
-        Err(_) => GRACE_NS,
-    };
     let launch = std::env::var_os(task::VARIABLE).map(|path| TaskLaunch::read(path.as_ref()));
     let launch = launch.transpose().map_err(StartupError::Launch)?.map(Arc::new);
     let settings = Settings {
         executor_id: environment.executor_id.clone(),
-        shutdown_grace_ns,
+        shutdown_grace_ns: shutdown_grace_ns()?,
         path: std::env::var("PATH").unwrap_or_else(|_| PATH.to_owned()),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -34,8 +34,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::core::{Core, Effect, Input, Settings, Signal, Told};
 use crate::checks::runner::{Runner, connect_here};
-use crate::command_executor::{GRACE, GRACE_NS, StartupError, chain, print, until};
-use crate::duration::parse_ns;
+use crate::command_executor::{StartupError, chain, exit_code, print, shutdown_grace_ns, until};
 use crate::sys::pidfd::Exit;
 
 /// The address of the network that this process shares with its containers, as the agent tells executors.
@@ -48,25 +47,14 @@ const CONTAINERS: &str = "containers";
 /// Runs groups of tasks, as the `MESOS_*` variables of this process say. Success: the agent has acknowledged the ends of
 /// all, whatever they were, or there were none to run.
 pub fn run() -> ExitCode {
-    match try_run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            print(&chain(&error));
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(try_run())
 }
 
 fn try_run() -> Result<bool, StartupError> {
     let environment = Environment::read()?;
-    let shutdown_grace_ns = match std::env::var(GRACE) {
-        Ok(text) => parse_ns(&text).map_err(|why| StartupError::Grace { why })?,
-        Err(_) => GRACE_NS,
-    };
     let settings = Settings {
         executor_id: environment.executor_id.clone(),
-        shutdown_grace_ns,
+        shutdown_grace_ns: shutdown_grace_ns()?,
         container_ip: std::env::var(IP).unwrap_or_default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
