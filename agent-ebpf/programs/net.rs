@@ -13,6 +13,9 @@
 //! Not seen: the last acknowledgement of a connection in TIME_WAIT (it has no full socket), and what the kernel answers in
 //! nobody's name. Counted though the program never reads them: datagrams that the socket drops on arrival.
 //!
+//! The programs take the packet as a `void *`, not by aya's macro: the type's name would bring types into the BTF that are
+//! only declared, and LLVM lists those in an order that depends on where the build lies. The object must not.
+//!
 //! The adds are atomic because a send in process context can be interrupted by one in softirq on the same CPU, or, in
 //! a kernel that preempts, by another thread's.
 
@@ -22,7 +25,6 @@ use core::ptr;
 use agent_ebpf::net::{Packets, Protocol, SocketCounters, Traffic, Version};
 use aya_ebpf::bindings::bpf_map_type::BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE_DEPRECATED;
 use aya_ebpf::helpers::bpf_get_local_storage;
-use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 
 use crate::atomic;
@@ -66,15 +68,19 @@ pub(crate) fn counters() -> *mut SocketCounters {
     unsafe { bpf_get_local_storage(map, 0) }.cast()
 }
 
-#[cgroup_skb(ingress)]
-pub(crate) fn ingress(ctx: SkBuffContext) -> i32 {
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "cgroup_skb/ingress")]
+pub(crate) fn ingress(packet: *mut c_void) -> i32 {
+    let ctx = SkBuffContext::new(packet.cast());
     // SAFETY: a field of a map value.
     count(&ctx, unsafe { &raw mut (*counters()).net.rx });
     PASS
 }
 
-#[cgroup_skb(egress)]
-pub(crate) fn egress(ctx: SkBuffContext) -> i32 {
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "cgroup_skb/egress")]
+pub(crate) fn egress(packet: *mut c_void) -> i32 {
+    let ctx = SkBuffContext::new(packet.cast());
     // SAFETY: a field of a map value.
     count(&ctx, unsafe { &raw mut (*counters()).net.tx });
     PASS

@@ -11,12 +11,13 @@
 //! operations a packet. No loops but the four turns of `raise`.
 //! Two CPUs that find room at the same moment may both use it: a packet each too many, made good by the next.
 
+use core::ffi::c_void;
 use core::ptr;
 
 use agent_ebpf::hold::{EgressLimit, EgressState};
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use aya_ebpf::macros::{cgroup_skb, map};
+use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::SkBuffContext;
 
@@ -36,8 +37,11 @@ const LOOPBACK: u32 = 1;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-#[cgroup_skb(egress)]
-pub(crate) fn egress_limit(ctx: SkBuffContext) -> i32 {
+/// Takes a `void *` for the reason that net.rs gives.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "cgroup_skb/egress")]
+pub(crate) fn egress_limit(packet: *mut c_void) -> i32 {
+    let ctx = SkBuffContext::new(packet.cast());
     let (Some(limit), Some(state)) = (EGRESS_LIMIT.get_ptr(0), EGRESS_STATE.get_ptr_mut(0)) else {
         return SEND;
     };
