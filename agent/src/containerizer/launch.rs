@@ -21,11 +21,12 @@ use super::io::{self, Ends};
 use super::isolation::confinement::Namespaces;
 use super::nested;
 use super::order::{User, steps};
-use super::plan::{Output, Plan};
+use super::plan::{Output, Plan, Whom};
 use super::sandbox::{self, SandboxError};
 use super::steps::{Step, encode};
 use super::streams::Io;
 use super::task;
+use super::within::{self, Entered};
 use crate::bpf::hold::HoldError;
 use crate::cgroup::CgroupError;
 use crate::cgroup::container::Container;
@@ -34,7 +35,7 @@ use crate::images;
 use crate::logger::{pipes, ticket::Ticket};
 use crate::sys::clone::Child;
 use crate::sys::identity::Identity;
-use crate::sys::processes::{self, Mark, Stat, Table};
+use crate::sys::processes::{self, Mark, Stat};
 use crate::sys::{SysError, pidfd};
 
 /// Why a container could not be launched. Becomes the message of TASK_FAILED.
@@ -172,10 +173,7 @@ pub(super) fn find(
 /// remembering it, and the program runs on. It is the one that no other of the container's has for a parent, of several
 /// the oldest. Blocks.
 pub(super) fn find_first(cgroup: Option<&Container>, sandbox: &std::path::Path) -> Option<(OwnedFd, Stat)> {
-    let members = match cgroup {
-        Some(cgroup) => cgroup.processes().into_iter().filter_map(processes::stat).collect(),
-        None => Table::read().members(&mark(0, 0, sandbox)),
-    };
+    let members = within::members(cgroup, &mark(0, 0, sandbox));
     let has_parent_here = |stat: &Stat| members.iter().any(|other| other.pid == stat.parent);
     let first = members.iter().filter(|stat| !has_parent_here(stat)).min_by_key(|stat| stat.start_ticks)?;
     let (process, stat) = find(first.pid, cgroup, sandbox)?;
@@ -279,20 +277,29 @@ fn leave_task(prepared: &mut Prepared) -> Result<(), LaunchError> {
 /// A container's first process, by its number and when it began.
 pub(super) type Leader = (u32, u64);
 
+/// The container that another is nested in.
+#[derive(Clone, Debug)]
+pub(super) struct Parent {
+    pub(super) leader: Leader,
+    pub(super) cgroup: Option<Arc<Container>>,
+    pub(super) mark: Mark,
+}
+
 /// Who it is whose namespaces a nested container enters, where those are its own.
-fn entered(plan: &Plan, parent: Option<Leader>) -> Result<Option<OwnedFd>, LaunchError> {
-    let Some((pid, start_ticks)) = parent.filter(|_| plan.shares != Namespaces::default()) else {
+fn entered(plan: &Plan, parent: Option<Parent>) -> Result<Option<Entered>, LaunchError> {
+    let Some(parent) = parent.filter(|_| plan.shares != Namespaces::default()) else {
         return Ok(None);
     };
-    let what = || "the container that it is in".to_owned();
-    let process =
-        pidfd::open(pid.cast_signed()).map_err(|source| LaunchError::Isolate { what: what(), source })?;
-    // First the handle, then the look: see `find`.
-    if processes::stat(pid.cast_signed()).is_none_or(|stat| stat.start_ticks != start_ticks) {
-        let source = SysError { call: "pidfd_open", errno: nix::errno::Errno::ESRCH };
-        return Err(LaunchError::Isolate { what: what(), source });
-    }
-    Ok(Some(process))
+    let members = match plan.shares_with {
+        Whom::First => Vec::new(),
+        Whom::Task => within::members(parent.cgroup.as_deref(), &parent.mark),
+    };
+    let what = match plan.shares_with {
+        Whom::First => "the container that it is in",
+        Whom::Task => "the task that it is beside",
+    };
+    let found = within::find(parent.leader, plan.shares_with, &members);
+    found.map(Some).map_err(|source| LaunchError::Isolate { what: what.to_owned(), source })
 }
 
 fn undone(prepared: &Prepared, error: LaunchError) -> Result<Started, LaunchError> {
@@ -307,7 +314,7 @@ fn undone(prepared: &Prepared, error: LaunchError) -> Result<Started, LaunchErro
 /// `stderr` as well, where people look.
 pub(super) fn start(
     mut prepared: Prepared,
-    parent: Option<Leader>,
+    parent: Option<Parent>,
     init: &Init,
 ) -> Result<Started, LaunchError> {
     let parent = match leave_task(&mut prepared).and_then(|()| entered(&prepared.plan, parent)) {
@@ -334,7 +341,7 @@ pub(super) fn start(
         stdio: [programs[0].as_fd(), programs[1].as_fd(), programs[2].as_fd()],
         record: record.as_fd(),
         keep,
-        enter: parent.as_ref().map(AsFd::as_fd),
+        enter: parent.as_ref().map(|entered| entered.process.as_fd()),
         cgroup: cgroup.map(|cgroup| cgroup.directory()),
         namespaces: plan.confinement.namespaces.flags(),
     };

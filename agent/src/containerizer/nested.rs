@@ -17,8 +17,9 @@ use model::id::{ContainerId, check_id};
 
 use super::image::ImageWish;
 use super::isolation::asked::refuse_nested;
-use super::isolation::confinement::Namespaces;
-use super::plan::{self, Output, PATH, Plan, PlanError};
+use super::isolation::confinement::{Namespaces, SANDBOX};
+use super::order::task_namespaces;
+use super::plan::{self, Output, PATH, Plan, PlanError, Whom};
 use super::streams::{self, Io};
 
 /// The name, in a container's sandbox and in its own folder, of the folder in which those are that are nested in it.
@@ -132,11 +133,10 @@ pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
     refuse_unsupported(*container)?;
     let id = place.ids.last().expect("a place is never empty");
     let sandbox = parent.sandbox.join(NESTED).join(id);
-    let mut environment = if *is_session {
-        parent.environment.clone()
-    } else {
-        BTreeMap::from([("MESOS_SANDBOX".to_owned(), sandbox.display().to_string())])
-    };
+    let seen = parent.seen.join(NESTED).join(id);
+    let mut environment = if *is_session { parent.environment.clone() } else { BTreeMap::new() };
+    let told = if *is_session { &parent.seen } else { &seen };
+    environment.insert("MESOS_SANDBOX".to_owned(), told.display().to_string());
     for variable in command.environment.iter().flat_map(|it| &it.variables) {
         environment.insert(variable.name.clone(), plan::variable_value(variable)?);
     }
@@ -166,7 +166,9 @@ pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
         runtime: parent.runtime.join(NESTED).join(id),
         latest: None,
         nested_in: Some(parent.nested_in.clone().unwrap_or_else(|| parent.sandbox.clone())),
-        folder: if *is_session { parent.folder.clone() } else { sandbox.clone() },
+        folder: told.clone(),
+        // On an image it has a root of its own.
+        seen: if image.is_some() { SANDBOX.into() } else { seen },
         io,
         sandbox,
         programs,
@@ -179,18 +181,30 @@ pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
         // No more than what is in there already may do.
         confinement: parent.task.as_ref().map_or(&parent.confinement, |task| &task.confinement).rights(),
         shares: shared(parent),
+        shares_with: if own_of_task(parent) == Namespaces::default() { Whom::First } else { Whom::Task },
         task: None,
         image,
         image_user: None,
     })
 }
 
-/// The namespaces of the container that it is in. Those of a root of its own would hide the sandbox's path.
+/// Those that its task has and its executor has not. An image is mounted in one, by whoever runs on it.
+fn own_of_task(parent: &Plan) -> Namespaces {
+    let Some(task) = &parent.task else { return Namespaces::default() };
+    let own = task_namespaces(task);
+    Namespaces { mount: own.mount || parent.image.is_some(), ..own }
+}
+
+/// All that are not the machine's of the container that it is in, which may be nested itself.
 fn shared(parent: &Plan) -> Namespaces {
-    let Namespaces { pid, mount, ipc, uts, net } = parent.confinement.namespaces;
-    let own = Namespaces { pid, mount: mount && parent.confinement.root.is_none(), ipc, uts, net };
-    // It may be nested itself, and then it is where its parent is.
-    if own == Namespaces::default() { parent.shares } else { own }
+    let on_image = parent.image.is_some();
+    let own = Namespaces {
+        mount: parent.confinement.namespaces.mount || on_image,
+        ..parent.confinement.namespaces
+    };
+    // What is nested and runs on an image has left those of its parent for its own: see `Plan::set_root`.
+    let above = Namespaces { mount: parent.shares.mount && !on_image, ..parent.shares };
+    own.and(above).and(own_of_task(parent))
 }
 
 /// What only a container of its own can have must not be silently left out of one that asks for it.
@@ -250,6 +264,7 @@ mod tests {
             runtime: "/w/containers/r".into(),
             latest: Some("/w/runs/latest".into()),
             nested_in: None,
+            seen: "/w/runs/r".into(),
             folder: "/w/runs/r".into(),
             io: Io::Files,
             programs: vec![c"/bin/executor".into()],
@@ -261,6 +276,7 @@ mod tests {
             output: None,
             confinement: Confinement::default(),
             shares: Namespaces::default(),
+            shares_with: Whom::First,
             task: None,
             image: None,
             image_user: None,

@@ -13,7 +13,7 @@ use model::id::{AgentId, BadId, ContainerId, FrameworkId, check_id};
 
 use super::image::ImageWish;
 use super::isolation::asked::{Given, Policy, given};
-use super::isolation::confinement::{Confinement, Namespaces};
+use super::isolation::confinement::{Confinement, Namespaces, SANDBOX};
 use super::limits::{LimitPolicy, Share, limits};
 use super::nested;
 use super::overrides::Overrides;
@@ -78,7 +78,9 @@ pub struct Plan {
     pub latest: Option<PathBuf>,
     /// Of a container in another: the sandbox of the outermost, which holds both to its limits.
     pub nested_in: Option<PathBuf>,
-    /// Where the program finds itself; the sandbox, unless it is a session's.
+    /// Where what runs in the container finds the sandbox: a root of its own has it elsewhere.
+    pub seen: PathBuf,
+    /// Where the program finds itself; the sandbox as it is seen, unless it is a session's.
     pub folder: PathBuf,
     pub io: Io,
     /// Files to try to execute, in this order.
@@ -96,12 +98,24 @@ pub struct Plan {
     pub confinement: Confinement,
     /// Of the container that it is nested in, those namespaces are its own, too.
     pub shares: Namespaces,
+    /// Whose those are.
+    pub shares_with: Whom,
     /// Where the command executor is to start its task otherwise than as a child like itself.
     pub task: Option<TaskPlan>,
     /// The image that the container is to run on: what is in it is not known yet.
     pub image: Option<ImageWish>,
     /// Whom an image names, instead of `user`.
     pub image_user: Option<User>,
+}
+
+/// A process of the container that another is nested in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Whom {
+    /// Its init.
+    #[default]
+    First,
+    /// Its task, which has namespaces that its executor has not.
+    Task,
 }
 
 /// What holds for a command task but not for its executor, which needs the machine's files and its rights to start it.
@@ -208,6 +222,7 @@ pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
         latest: Some(runs.join("latest")),
         nested_in: None,
         runtime: runtime_directory(&agent.work_dir, request.container_id),
+        seen: if image.is_some() { SANDBOX.into() } else { sandbox.clone() },
         folder: sandbox.clone(),
         io: terminal(executor.container.as_ref()).unwrap_or(Io::Files),
         sandbox,
@@ -220,6 +235,7 @@ pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
         limits: limits(request.shares, &agent.limits, &Overrides::default()),
         confinement: container,
         shares: Namespaces::default(),
+        shares_with: Whom::First,
         task: task.map(|confinement| TaskPlan { confinement, ..TaskPlan::default() }),
         image,
         image_user: None,
@@ -369,7 +385,7 @@ pub(super) mod tests {
         environment.iter().map(|(name, value)| format!("{name}={value}")).collect()
     }
 
-    const SANDBOX: &str =
+    const RUN: &str =
         "/var/lib/mesos/agents/0/slaves/c90d5607-S0/frameworks/c90d5607-0002/executors/e1/runs/705c2cc1";
 
     /// The lines that a real Mesos 1.11 gave an executor, less what its shell and its Python added.
@@ -381,19 +397,19 @@ pub(super) mod tests {
             "LIBPROCESS_PORT=0".to_owned(),
             "MESOS_AGENT_ENDPOINT=127.0.0.1:5050".to_owned(),
             "MESOS_CHECKPOINT=0".to_owned(),
-            format!("MESOS_DIRECTORY={SANDBOX}"),
+            format!("MESOS_DIRECTORY={RUN}"),
             "MESOS_EXECUTOR_ID=e1".to_owned(),
             "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD=5secs".to_owned(),
             "MESOS_FRAMEWORK_ID=c90d5607-0002".to_owned(),
             "MESOS_HTTP_COMMAND_EXECUTOR=1".to_owned(),
-            format!("MESOS_SANDBOX={SANDBOX}"),
+            format!("MESOS_RUN={RUN}"),
             "MESOS_SLAVE_ID=c90d5607-S0".to_owned(),
             "MESOS_SLAVE_PID=slave(1)@127.0.0.1:5050".to_owned(),
             "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
         ];
         assert_eq!(lines(&plan.environment), expect);
-        assert_eq!(plan.sandbox, Path::new(SANDBOX));
-        assert_eq!(plan.latest.as_deref(), Some(&*Path::new(SANDBOX).with_file_name("latest")));
+        assert_eq!(plan.sandbox, Path::new(RUN));
+        assert_eq!(plan.latest.as_deref(), Some(&*Path::new(RUN).with_file_name("latest")));
         assert_eq!(plan.user.as_deref(), Some("nobody"));
     }
 
@@ -421,9 +437,7 @@ pub(super) mod tests {
         let environment = plan_of(&agent, &executor(command), false).expect("it can be run").environment;
         let expect =
             [("A", "operator"), ("B", "framework"), ("MESOS_SLAVE_ID", "c90d5607-S0"), ("PATH", "/p")];
-        for (name, value) in
-            expect.into_iter().chain([("MESOS_DIRECTORY", "/mine"), ("MESOS_SANDBOX", SANDBOX)])
-        {
+        for (name, value) in expect.into_iter().chain([("MESOS_DIRECTORY", "/mine"), ("MESOS_RUN", RUN)]) {
             assert_eq!(environment[name], value, "{name}");
         }
     }

@@ -14,7 +14,7 @@ use super::fetch::{FetchError, Fetcher, Settings};
 use super::held::Held;
 use super::init::{Init, Runtime};
 use super::io::{Ends, Switched};
-use super::launch::{self, LaunchError, Launcher, Prepared, mark};
+use super::launch::{self, LaunchError, Launcher, Parent, Prepared, mark};
 use super::nested;
 use super::overrides::Overrides;
 use super::plan::{Plan, runtime_directories, runtime_directory};
@@ -96,6 +96,10 @@ impl Running {
     /// By what its processes are found where it has no cgroup.
     pub fn mark(&self) -> Mark {
         mark(self.pid.cast_signed(), self.start_ticks, &self.sandbox)
+    }
+
+    fn as_parent(&self) -> Parent {
+        Parent { leader: (self.pid, self.start_ticks), cgroup: self.cgroup.clone(), mark: self.mark() }
     }
 
     pub fn remember(&self) -> Remembered {
@@ -180,14 +184,14 @@ impl Containerizer {
         self.start_in(prepared, None).await
     }
 
-    /// The same in another container, whose namespaces it shares.
+    /// The same in another container, whose namespaces it shares: in that itself, not in what that is in.
     pub async fn start_in(
         &self,
         prepared: Prepared,
         parent: Option<&Running>,
     ) -> Result<Running, LaunchError> {
         let init = self.init.clone();
-        let parent = parent.map(|parent| (parent.pid, parent.start_ticks));
+        let parent = parent.map(Running::as_parent);
         let started = self.launcher.run(move || launch::start(prepared, parent, &init)).await?;
         let mark = started.mark();
         let launch::Started { prepared, child, start_ticks } = started;

@@ -100,6 +100,15 @@ impl Agent {
         self.containers.borrow().get(&place.root()).cloned().map(Found::Top)
     }
 
+    /// That in which it is.
+    fn found_parent(&self, place: &Place) -> Option<Found> {
+        let parent = place.parent()?;
+        if parent.is_nested() {
+            return self.nested.borrow().get(&parent).cloned().map(Found::Nested);
+        }
+        self.containers.borrow().get(&parent.root()).cloned().map(Found::Top)
+    }
+
     /// Returns when what an earlier life of the agent knew of that executor's containers is known again.
     async fn until_found(&self, place: &Place) {
         let container = self.containers.borrow().get(&place.root()).cloned();
@@ -220,10 +229,12 @@ impl Agent {
             self.remove_sandbox(nested).await;
             return Err(why);
         }
-        // The outermost has what is shared; its namespaces are those of all that is in it.
-        let outermost = self.containers.borrow().get(&nested.place.root()).cloned();
-        let outermost = outermost.as_ref().and_then(|it| it.running());
-        let running = containerizer.start_in(prepared, outermost).await.map_err(|error| chain(&error));
+        let started = match self.found_parent(&nested.place) {
+            Some(Found::Top(parent)) => containerizer.start_in(prepared, parent.running()).await,
+            Some(Found::Nested(parent)) => containerizer.start_in(prepared, parent.running.get()).await,
+            None => containerizer.start(prepared).await,
+        };
+        let running = started.map_err(|error| chain(&error));
         let running = match running {
             Ok(running) => running,
             Err(why) => {

@@ -314,3 +314,38 @@ fn images_that_nobody_uses_are_pruned_but_for_those_that_are_excluded() {
     output(&agent, &mut session, task("c", "busybox", shell("true")));
     assert!(Path::new(&scene.place.work_dir().join("store/docker/layers")).exists() && layers() == 3);
 }
+
+/// Who looks into a task that runs on an image sees the task's files, not the machine's.
+#[test]
+fn who_is_beside_a_task_on_an_image_sees_its_files() {
+    let Some(scene) = Scene::of("who_is_beside_a_task_on_an_image_sees_its_files", &[]) else { return };
+    let (agent, mut session) = scene.place.start(&scene.master);
+    session.register();
+    let line = "echo mine > /made; echo up > here; exec sleep 1000";
+    session.run(&framework(true), task("t", "plain:1", shell(line)));
+    let told = session.follow("t", TaskState::Running);
+    let root = told.last().unwrap().container.as_ref().unwrap().container_id.as_str().to_owned();
+    let sandbox = agent.sandbox(&root);
+    crate::agent::until("the task runs", || sandbox.join("here").exists());
+    let Scene { registry: _registry, place, master } = scene;
+    let mut scene = crate::nested::Scene { place, master, session, agent, root };
+    let line = "cat /made; [ -e /etc/new ] && echo image; ls /usr 2> /dev/null; pwd; echo $MESOS_SANDBOX; cat here 2> /dev/null; exit 3";
+    for restarted in [false, true] {
+        let name = if restarted { "after" } else { "before" };
+        assert_eq!(scene.launch(name, line).status, 200);
+        assert_eq!(scene.exit_status(name), 3 << 8);
+        let output = std::fs::read_to_string(sandbox.join("containers").join(name).join("stdout")).unwrap();
+        let own = format!("/mnt/mesos/sandbox/containers/{name}\n");
+        assert_eq!(output, format!("mine\nimage\n{own}{own}"));
+        // What is in that is where that is.
+        assert_eq!(scene.launch(&format!("{name}-outer"), "sleep 1000").status, 200);
+        assert_eq!(scene.launch(&format!("{name}-outer.in"), "cat /made; exit 4").status, 200);
+        assert_eq!(scene.exit_status(&format!("{name}-outer.in")), 4 << 8);
+        let (out, _) = scene.session("s", "cat /made; cat here; echo $MESOS_SANDBOX", None).until_over();
+        assert!(out.starts_with("mine\nup\n/mnt/mesos/sandbox\n"), "{out}");
+        assert_eq!(scene.of("REMOVE_NESTED_CONTAINER", "s").status, 200);
+        if !restarted {
+            scene = scene.restart();
+        }
+    }
+}

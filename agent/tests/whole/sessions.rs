@@ -23,7 +23,7 @@ fn base64(text: &[u8]) -> String {
 }
 
 /// What comes out, as it comes.
-struct Output {
+pub struct Output {
     answer: Lasting,
     stdout: String,
     stderr: String,
@@ -57,14 +57,14 @@ impl Output {
         }
     }
 
-    fn until_over(mut self) -> (String, String) {
+    pub fn until_over(mut self) -> (String, String) {
         while self.more() {}
         (self.stdout, self.stderr)
     }
 }
 
 impl Scene {
-    fn session(&self, path: &str, line: &str, tty: Option<Value>) -> Output {
+    pub fn session(&self, path: &str, line: &str, tty: Option<Value>) -> Output {
         let container = tty.map(|tty| json!({"type": "MESOS", "tty_info": tty}));
         let mut launch = json!({"container_id": self.id(path), "command": {"value": line}});
         if let Some(container) = container {

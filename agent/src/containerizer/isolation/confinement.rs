@@ -101,6 +101,17 @@ impl Namespaces {
         let chosen = flags.iter().filter(|(is_wanted, _)| *is_wanted);
         chosen.fold(0, |all, (_, flag)| all | flag)
     }
+
+    /// Those of both.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            pid: self.pid || other.pid,
+            mount: self.mount || other.mount,
+            ipc: self.ipc || other.ipc,
+            uts: self.uts || other.uts,
+            net: self.net || other.net,
+        }
+    }
 }
 
 /// A container's own root file system. Its content is not trusted: links in it lead nowhere else.
