@@ -67,10 +67,6 @@ pub struct RunningTask {
 
 /// From the master to an agent.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one at a time, and the largest, Run, is the one that is sent most"
-)]
 pub enum ToAgent {
     /// Answers Register or Reregister: the agent is admitted, durably, under this id.
     Registered {

@@ -5,6 +5,8 @@
 pub struct Ranges(Vec<(u64, u64)>);
 
 impl Ranges {
+    pub const EMPTY: Self = Self(Vec::new());
+
     /// From `(begin, end)` pairs, ends inclusive, in any order and overlapping or not. A pair with `begin > end` holds nothing.
     pub fn new(pairs: impl IntoIterator<Item = (u64, u64)>) -> Self {
         let mut pairs: Vec<_> = pairs.into_iter().filter(|(begin, end)| begin <= end).collect();

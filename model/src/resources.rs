@@ -147,15 +147,17 @@ impl Resource {
     }
 }
 
-/// A multiset of resources, kept merged and without empty parts.
+/// A multiset of resources, kept merged and without empty parts. Cloning it costs one count: the parts are shared until one
+/// of the clones changes (the allocator hands the same resources to thousands, and gets them back as they were).
 #[derive(Clone, Debug, Default)]
 pub struct Resources {
-    parts: Vec<Resource>,
+    /// `None` is empty.
+    shared: Option<Arc<Vec<Resource>>>,
 }
 
 impl PartialEq for Resources {
     fn eq(&self, other: &Self) -> bool {
-        self.contains(other) && other.contains(self)
+        self.is_same(other) || self.contains(other) && other.contains(self)
     }
 }
 
@@ -164,9 +166,9 @@ impl Eq for Resources {}
 impl FromIterator<Resource> for Resources {
     fn from_iter<I: IntoIterator<Item = Resource>>(parts: I) -> Self {
         let parts = parts.into_iter();
-        let mut all = Self { parts: Vec::with_capacity(parts.size_hint().0) };
-        parts.for_each(|part| all.push(part));
-        all
+        let mut all = Vec::with_capacity(parts.size_hint().0);
+        parts.for_each(|part| push(&mut all, part));
+        Self::of_parts(all)
     }
 }
 
@@ -176,24 +178,49 @@ impl IntoIterator for Resources {
     type IntoIter = std::vec::IntoIter<Resource>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.parts.into_iter()
+        let parts =
+            self.shared.map(|shared| Arc::try_unwrap(shared).unwrap_or_else(|shared| (*shared).clone()));
+        parts.unwrap_or_default().into_iter()
     }
 }
 
 impl Resources {
+    pub const EMPTY: Self = Self { shared: None };
+
     /// From parts that are known to be alike in nothing, and not empty: none has to be compared with the others.
     pub fn of_distinct(parts: Vec<Resource>) -> Self {
         debug_assert!(parts.iter().all(|part| !part.value.is_empty()));
-        debug_assert_eq!(parts.iter().cloned().collect::<Self>().parts.len(), parts.len());
-        Self { parts }
+        debug_assert_eq!(parts.iter().cloned().collect::<Self>().parts().len(), parts.len());
+        Self::of_parts(parts)
+    }
+
+    fn of_parts(parts: Vec<Resource>) -> Self {
+        Self { shared: (!parts.is_empty()).then(|| Arc::new(parts)) }
+    }
+
+    fn parts(&self) -> &[Resource] {
+        self.shared.as_ref().map_or(&[], |shared| shared.as_slice())
+    }
+
+    /// Its own copy of the parts, if they are shared.
+    fn parts_mut(&mut self) -> &mut Vec<Resource> {
+        Arc::make_mut(self.shared.get_or_insert_default())
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Resource> {
-        self.parts.iter()
+        self.parts().iter()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.parts.is_empty()
+        self.parts().is_empty()
+    }
+
+    /// Whether one is a clone of the other and neither has changed: equal, and found so without a look at the parts.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.shared, &other.shared) {
+            (Some(mine), Some(theirs)) => Arc::ptr_eq(mine, theirs),
+            (mine, theirs) => mine.is_none() && theirs.is_none(),
+        }
     }
 
     /// The sum over all parts of that name; zero for other kinds.
@@ -202,42 +229,35 @@ impl Resources {
             Value::Scalar(amount) if &*part.name == name => Some(amount),
             _ => None,
         };
-        self.parts.iter().filter_map(amount).sum()
+        self.parts().iter().filter_map(amount).sum()
     }
 
     /// Every number offered under that name.
     pub fn ranges(&self, name: &str) -> Ranges {
-        self.parts.iter().filter(|part| &*part.name == name).fold(Ranges::default(), |all, part| match &part
-            .value
-        {
+        let named = self.parts().iter().filter(|part| &*part.name == name);
+        named.fold(Ranges::default(), |all, part| match &part.value {
             Value::Ranges(ranges) => all.union(ranges),
             _ => all,
         })
     }
 
     pub fn add_part(&mut self, part: &Resource) {
-        match self.alike(part) {
-            Some(mine) => mine.value.add(&part.value),
-            None if part.value.is_empty() => {}
-            None => self.parts.push(part.clone()),
+        if part.value.is_empty() {
+            return;
         }
-    }
-
-    fn push(&mut self, part: Resource) {
-        match self.alike(&part) {
+        let parts = self.parts_mut();
+        match alike(parts, part) {
             Some(mine) => mine.value.add(&part.value),
-            None if part.value.is_empty() => {}
-            None => self.parts.push(part),
+            None => parts.push(part.clone()),
         }
-    }
-
-    /// The part into which another merges, if there is one.
-    fn alike(&mut self, part: &Resource) -> Option<&mut Resource> {
-        self.parts.iter_mut().find(|mine| part.is_divisible() && mine.same_stuff(part))
     }
 
     pub fn add(&mut self, other: &Self) {
-        other.parts.iter().for_each(|part| self.add_part(part));
+        if self.is_empty() {
+            self.clone_from(other);
+        } else {
+            other.parts().iter().for_each(|part| self.add_part(part));
+        }
     }
 
     /// Whether all of `other` can be taken out of `self` at once.
@@ -248,8 +268,8 @@ impl Resources {
     /// What is left, or `None` when `other` is not contained: nothing is taken in part.
     pub fn checked_sub(&self, other: &Self) -> Option<Self> {
         let mut left = self.clone();
-        for part in &other.parts {
-            let at = left.parts.iter().position(|mine| mine.contains(part))?;
+        for part in other.parts() {
+            let at = left.parts().iter().position(|mine| mine.contains(part))?;
             left.take(at, part);
         }
         Some(left)
@@ -258,10 +278,10 @@ impl Resources {
     /// Takes out what of `other` is there, leaving out what is not.
     pub fn saturating_sub(&self, other: &Self) -> Self {
         let mut left = self.clone();
-        for part in &other.parts {
+        for part in other.parts() {
             let same =
                 |mine: &Resource| if part.is_divisible() { mine.same_stuff(part) } else { mine == part };
-            if let Some(at) = left.parts.iter().position(same) {
+            if let Some(at) = left.parts().iter().position(same) {
                 left.take(at, part);
             }
         }
@@ -269,9 +289,10 @@ impl Resources {
     }
 
     fn take(&mut self, at: usize, part: &Resource) {
-        self.parts[at].value.subtract(&part.value);
-        if self.parts[at].value.is_empty() {
-            self.parts.remove(at);
+        let parts = self.parts_mut();
+        parts[at].value.subtract(&part.value);
+        if parts[at].value.is_empty() {
+            parts.remove(at);
         }
     }
 
@@ -287,19 +308,35 @@ impl Resources {
 
     fn with_allocation(&self, role: Option<&Role>) -> Self {
         let mark = |part: &Resource| Resource { allocation: role.cloned(), ..part.clone() };
-        self.parts.iter().map(mark).collect()
+        self.parts().iter().map(mark).collect()
     }
 
     /// The parts for which `keep` holds.
     pub fn filter(&self, keep: impl Fn(&Resource) -> bool) -> Self {
-        Self { parts: self.parts.iter().filter(|part| keep(part)).cloned().collect() }
+        if self.parts().iter().all(&keep) {
+            return self.clone();
+        }
+        Self::of_parts(self.parts().iter().filter(|part| keep(part)).cloned().collect())
+    }
+}
+
+/// The part into which another merges, if there is one.
+fn alike<'a>(parts: &'a mut [Resource], part: &Resource) -> Option<&'a mut Resource> {
+    parts.iter_mut().find(|mine| part.is_divisible() && mine.same_stuff(part))
+}
+
+fn push(parts: &mut Vec<Resource>, part: Resource) {
+    match alike(parts, &part) {
+        Some(mine) => mine.value.add(&part.value),
+        None if part.value.is_empty() => {}
+        None => parts.push(part),
     }
 }
 
 /// Mesos' text form: `cpus:4; mem:1024; ports:[31000-32000]`, reserved parts as `cpus(eng):4`.
 impl std::fmt::Display for Resources {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (i, part) in self.parts.iter().enumerate() {
+        for (i, part) in self.parts().iter().enumerate() {
             let comma = if i > 0 { "; " } else { "" };
             write!(f, "{comma}{}", part.name)?;
             if let Some(role) = part.reserved_for() {

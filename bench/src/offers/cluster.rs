@@ -20,7 +20,6 @@ pub(crate) struct Cluster {
     now: Time,
     agents: KeyPool<AgentKey>,
     framework_keys: KeyPool<FrameworkKey>,
-    agent_keys: Vec<AgentKey>,
     frameworks: Vec<(FrameworkKey, Role)>,
     total: Resources,
     used: Resources,
@@ -38,7 +37,6 @@ impl Cluster {
             now: Time(1),
             agents: KeyPool::default(),
             framework_keys: KeyPool::default(),
-            agent_keys: Vec::new(),
             frameworks: Vec::new(),
             total: TOTAL.parse().expect("resources"),
             used: USED.parse().expect("resources"),
@@ -54,13 +52,11 @@ impl Cluster {
 
     pub(crate) fn add_agent(&mut self) {
         let agent = self.agents.take();
-        self.agent_keys.push(agent);
         self.handle(Event::AddAgent { agent, total: self.total.clone(), used: Vec::new() });
     }
 
     pub(crate) fn add_used_agent(&mut self) {
         let agent = self.agents.take();
-        self.agent_keys.push(agent);
         let (framework, role) = &self.frameworks[agent.index as usize % self.frameworks.len()];
         let used = vec![(*framework, self.used.allocated_to(role))];
         self.handle(Event::AddAgent { agent, total: self.total.clone(), used });
@@ -96,12 +92,19 @@ impl Cluster {
         self.core.settle(self.now, &mut self.held);
     }
 
-    /// Has everybody asked about every agent, decided together.
-    pub(crate) fn touch_all(&mut self) {
-        for agent in &self.agent_keys {
-            self.core.apply(self.now, Event::ActivateAgent { agent: *agent });
-        }
-        self.core.settle(self.now, &mut self.held);
+    /// Has everybody asked about every agent that has something free.
+    pub(crate) fn cycle(&mut self) {
+        self.core.cycle(self.now, &mut self.held);
+    }
+
+    /// All that is held.
+    pub(crate) fn held_resources(&self) -> impl Iterator<Item = &Resources> {
+        self.held.iter().map(|allocation| &allocation.resources)
+    }
+
+    /// Refusals in force.
+    pub(crate) fn refusal_count(&self) -> usize {
+        self.core.refusal_count()
     }
 
     /// Takes one of what is held, at random.

@@ -12,6 +12,7 @@ use crate::clock::{self, Times};
 use crate::report::{Better, Report};
 use cluster::Cluster;
 use ingot_master::allocator::event::Refusal;
+use model::resources::Resources;
 use model::role::Role;
 
 /// What an agent has in Mesos' benchmark.
@@ -109,7 +110,16 @@ fn full_cycle(arguments: &Arguments, cluster: &mut Cluster, report: &mut Report)
     let per_offer = cpu.as_secs_f64() * 1e6 / offers;
     report.bar("full cycle, every agent free, CPU an offer", per_offer, "us", (Better::Lower, bar));
 
-    let (_, cpu) = clock::cpu_of(|| cluster.revive_all());
+    // What a master does with an offer besides: resources made of their own for each, as if no two agents were alike.
+    let (made, cpu) = clock::cpu_of(|| {
+        cluster.held_resources().map(Resources::unallocated).filter(|it| !it.is_empty()).count()
+    });
+    report.detail(
+        "full cycle, making an offer's resources anew, CPU us",
+        cpu.as_secs_f64() * 1e6 / made as f64,
+    );
+
+    let (_, cpu) = clock::cpu_of(|| cluster.cycle());
     report.detail("cycle when nothing is free, CPU ms", cpu.as_secs_f64() * 1e3);
 
     let refusal = Refusal::For { ns: 3600 * 1_000_000_000 };
@@ -154,6 +164,13 @@ fn partly_used(arguments: &Arguments, report: &mut Report) {
     let (_, cpu) = clock::cpu_of(|| (0..arguments.agents).for_each(|_| cluster.add_used_agent()));
     let per_agent = cpu.as_secs_f64() * 1e6 / f64::from(arguments.agents);
     report.detail("add agents 2/3 used, offers included, CPU us each", per_agent);
+    // The same offers alone: all of them come back at once, and are decided together.
+    let offers = cluster.held.len() as f64;
+    let (_, cpu) = clock::cpu_of(|| cluster.release_all(Refusal::None));
+    let per_offer = cpu.as_secs_f64() * 1e6 / offers;
+    report.detail("give back and offer what is left on agents 2/3 used, CPU us each", per_offer);
+    let beyond = per_agent - per_offer * offers / f64::from(arguments.agents);
+    report.bar("add agents 2/3 used, CPU beyond their offers", beyond, "us", (Better::Lower, 1.0));
     report.detail("add agents 2/3 used, offers", cluster.held.len());
 }
 
@@ -182,11 +199,16 @@ fn all_filtered(arguments: &Arguments, report: &mut Report) {
         "every pair filtered, CPU us a decline and the next offer",
         cpu.as_secs_f64() * 1e6 / pairs as f64,
     );
-    let bytes = clock::resident_bytes().saturating_sub(bytes_before) as f64 / pairs as f64;
-    report.detail("every pair filtered, bytes a pair", bytes);
-    let (_, cpu) = clock::cpu_of(|| cluster.touch_all());
-    report.detail(
-        "every pair filtered, CPU us to ask everybody about one agent",
-        cpu.as_secs_f64() * 1e6 / f64::from(arguments.agents),
+    report.detail("every pair filtered, refusals in force", cluster.refusal_count());
+    let mib = clock::resident_bytes().saturating_sub(bytes_before) as f64 / f64::from(1 << 20);
+    report.bar(
+        "every pair filtered, memory, agents and frameworks included",
+        mib,
+        "MiB",
+        (Better::Lower, 200.0),
     );
+    let (_, cpu) = clock::cpu_of(|| cluster.cycle());
+    assert!(cluster.held.is_empty(), "everybody refuses everything");
+    let ms = cpu.as_secs_f64() * 1e3;
+    report.bar("every pair filtered, a cycle, CPU", ms, "ms", (Better::Lower, 10.0));
 }

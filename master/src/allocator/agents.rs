@@ -3,14 +3,15 @@
 use super::claimant::ClaimantId;
 use super::core::Core;
 use super::event::Refusal;
-use super::filter::{PASS_NS_MAX, PASS_PACE_NS, REFUSAL_NS_MAX};
+use super::filter::{self, PASS_NS_MAX, PASS_PACE_NS, REFUSAL_NS_MAX};
 use super::key::{AgentKey, FrameworkKey};
-use super::parcel::Parcel;
+use super::parcel::{Parcel, Stock};
 use super::quantities::Quantities;
 use super::slot::Slot;
 use model::resources::{Resource, Resources};
 use model::role::Role;
 use model::time::Time;
+use std::sync::Arc;
 
 impl Core {
     pub(super) fn add_agent(
@@ -19,14 +20,15 @@ impl Core {
         total: Resources,
         used: Vec<(FrameworkKey, Resources)>,
     ) {
-        let total = Parcel::from_resources(total);
+        let total = self.shapes.share(Parcel::from_resources(total));
         self.tree.change_total(&Quantities::default(), &total.quantities());
         self.slots.add(key.index, Slot::new(key.generation, total));
         for (framework, resources) in used {
             for_each_role(resources, |role, parcel| {
                 let id = self.claimant_in(framework, role);
                 self.tree.charge(id, &parcel.quantities());
-                self.slots.hold(key.index, &mut self.tree.claimants, id, parcel);
+                let holding = (Arc::new(parcel), Resources::EMPTY);
+                self.slots.hold(key.index, &mut self.tree.claimants, id, holding);
             });
         }
         self.slots[key.index].refit();
@@ -36,7 +38,7 @@ impl Core {
 
     pub(super) fn update_agent(&mut self, key: AgentKey, total: Resources) {
         let Some(agent) = self.agent(key) else { return };
-        let total = Parcel::from_resources(total);
+        let total = self.shapes.share(Parcel::from_resources(total));
         let come = total.quantities();
         let gone = self.slots[agent].set_total(total).quantities();
         self.tree.change_total(&gone, &come);
@@ -51,7 +53,7 @@ impl Core {
             self.drop_if_idle(self.tree.claimants[id].framework, id);
         }
         let slot = &mut self.slots[agent];
-        slot.refusals.clear(&mut self.tree.claimants, &mut self.refusal_counts);
+        slot.refusals.clear(&mut self.tree.claimants, &mut self.columns);
         self.rearm(agent);
         self.touched.retain(|other| *other != agent);
         let slot = self.slots.remove(agent).expect("it was here a line ago");
@@ -75,16 +77,16 @@ impl Core {
         refusal: Refusal,
     ) {
         let (Some(agent), Some(_)) = (self.agent(agent), self.frameworks.get(framework)) else { return };
-        for_each_role(resources, |role, parcel| {
-            let id = self.find_claimant(framework, role).expect("who gives back holds something");
-            self.tree.discharge(id, &parcel.quantities());
-            let refused = refusal.until(now).map(|until| (parcel.clone(), until));
-            self.slots.release(agent, &mut self.tree.claimants, id, parcel);
-            if let Some((parcel, until)) = refused {
-                self.refuse(agent, id, parcel, until);
-            }
-            self.drop_if_idle(framework, id);
-        });
+        if let Some((id, parcel)) = self.release_given(framework, agent, &resources) {
+            self.released(now, (framework, agent), id, (&parcel, refusal));
+        } else {
+            for_each_role(resources, |role, parcel| {
+                let id = self.find_claimant(framework, role).expect("who gives back holds something");
+                let parcel = Arc::new(parcel);
+                self.slots.release(agent, &mut self.tree.claimants, id, parcel.clone());
+                self.released(now, (framework, agent), id, (&parcel, refusal));
+            });
+        }
         self.refresh_ready(agent);
         match refusal {
             Refusal::Pass | Refusal::For { ns: 0 } => self.pass_on(now, agent),
@@ -92,13 +94,41 @@ impl Core {
         }
     }
 
+    /// All that was handed out comes back as it was: as nearly everything that is declined.
+    fn release_given(
+        &mut self,
+        framework: FrameworkKey,
+        agent: u32,
+        resources: &Resources,
+    ) -> Option<(ClaimantId, Stock)> {
+        let role = resources.iter().next()?.allocation.as_ref()?;
+        let id = self.find_claimant(framework, role)?;
+        let parcel = self.slots.release_given(agent, &mut self.tree.claimants, id, resources)?;
+        Some((id, parcel))
+    }
+
+    /// What the claimant held is free again.
+    fn released(
+        &mut self,
+        now: Time,
+        (framework, agent): (FrameworkKey, u32),
+        id: ClaimantId,
+        (parcel, refusal): (&Stock, Refusal),
+    ) {
+        self.tree.discharge(id, &parcel.quantities());
+        if let Some(until) = refusal.until(now) {
+            self.refuse(agent, id, parcel, until);
+        }
+        self.drop_if_idle(framework, id);
+    }
+
     /// Notes a refusal, unless its claimant has left: it gets no offers anyway.
-    fn refuse(&mut self, agent: u32, id: ClaimantId, what: Parcel, (until, is_pass): (Time, bool)) {
+    fn refuse(&mut self, agent: u32, id: ClaimantId, what: &Stock, (until, is_pass): (Time, bool)) {
         if !self.tree.claimants[id].is_subscribed {
             return;
         }
         let refusals = &mut self.slots[agent].refusals;
-        refusals.add(&mut self.tree.claimants, &mut self.refusal_counts, id, what, (until, is_pass));
+        refusals.add(&mut self.tree.claimants, &mut self.columns, id, what, (until, is_pass));
         self.rearm(agent);
     }
 
@@ -120,8 +150,8 @@ impl Refusal {
     fn until(self, now: Time) -> Option<(Time, bool)> {
         match self {
             Self::None => None,
-            Self::Pass | Self::For { ns: 0 } => Some((now.plus_ns(PASS_NS_MAX), true)),
-            Self::For { ns } => Some((now.plus_ns(ns.min(REFUSAL_NS_MAX)), false)),
+            Self::Pass | Self::For { ns: 0 } => Some((filter::end(now, PASS_NS_MAX), true)),
+            Self::For { ns } => Some((filter::end(now, ns.min(REFUSAL_NS_MAX)), false)),
         }
     }
 }

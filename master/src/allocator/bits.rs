@@ -32,6 +32,25 @@ impl Bits {
         *word &= !bit;
     }
 
+    /// Removes all members of the other.
+    pub(super) fn subtract(&mut self, other: &Self) {
+        self.words.iter_mut().zip(&other.words).for_each(|(mine, theirs)| *mine &= !theirs);
+        self.count = self.words.iter().map(|word| word.count_ones()).sum();
+    }
+
+    /// Members that are in none of the others.
+    pub(super) fn without<'a>(&'a self, others: &'a [&'a Self]) -> impl Iterator<Item = u32> + 'a {
+        let left = self.words.iter().enumerate().map(|(at, word)| {
+            let theirs = others.iter().fold(0, |all, other| all | other.words.get(at).copied().unwrap_or(0));
+            (at as u32 * 64, word & !theirs)
+        });
+        left.flat_map(|(base, word)| members(word).map(move |bit| base + bit))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// How many members there are.
     pub(super) fn len(&self) -> usize {
         self.count as usize
@@ -61,6 +80,12 @@ impl Bits {
     }
 }
 
+/// The bits of one word, lowest first.
+fn members(word: u64) -> impl Iterator<Item = u32> {
+    let rest = |word: &u64| Some(word & (word - 1)).filter(|rest| *rest != 0);
+    std::iter::successors(Some(word).filter(|word| *word != 0), rest).map(u64::trailing_zeros)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +104,20 @@ mod tests {
         assert_eq!(bits.len(), 3);
         assert!(seen.iter().all(|at| bits.has(*at)));
         assert!(!bits.has(64) && !bits.has(5000));
+    }
+
+    #[test]
+    fn sets_are_subtracted() {
+        let of = |members: &[u32]| {
+            let mut bits = Bits::default();
+            members.iter().for_each(|at| bits.add(*at));
+            bits
+        };
+        let all = |bits: &Bits| bits.iter().collect::<Vec<_>>();
+        let mut bits = of(&[1, 2, 64, 130, 300]);
+        bits.subtract(&of(&[2, 300, 900]));
+        assert_eq!((all(&bits), bits.len()), (vec![1, 64, 130], 3));
+        assert_eq!(bits.without(&[&of(&[64]), &of(&[130, 131])]).collect::<Vec<_>>(), [1]);
+        assert_eq!(bits.without(&[]).collect::<Vec<_>>(), [1, 64, 130]);
     }
 }

@@ -28,9 +28,9 @@ pub(super) struct Claimant {
     pub(super) is_suppressed: bool,
     /// The agents on which it holds something: who leaves is looked for there, and nowhere else.
     pub(super) agents: Bits,
-    /// Refusals of other epochs are void. Goes up with every revive, and is not reset when the id is used again.
-    pub(super) refusal_epoch: u32,
-    /// Refusals of this epoch.
+    /// Its bit in refusals, from the first one on.
+    pub(super) column: Option<u32>,
+    /// Refusals in force.
     pub(super) refusal_count: u32,
 }
 
@@ -41,7 +41,7 @@ impl Claimant {
 
     /// Nothing is left to remember it for.
     pub(super) fn is_idle(&self) -> bool {
-        !self.is_subscribed && self.agents.len() == 0
+        !self.is_subscribed && self.agents.is_empty()
     }
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Claimants {
 impl Claimants {
     /// A new one, neither subscribed nor suppressed.
     pub(super) fn add(&mut self, framework: FrameworkKey, role: NodeId, sequence: u64) -> ClaimantId {
-        let mut claimant = Claimant {
+        let claimant = Claimant {
             framework,
             role,
             capabilities: Capabilities::default(),
@@ -66,11 +66,10 @@ impl Claimants {
             is_subscribed: false,
             is_suppressed: false,
             agents: Bits::default(),
-            refusal_epoch: 0,
+            column: None,
             refusal_count: 0,
         };
         if let Some(id) = self.free.pop() {
-            claimant.refusal_epoch = self[id].refusal_epoch;
             self[id] = claimant;
             return id;
         }
@@ -82,7 +81,7 @@ impl Claimants {
     /// It must be idle and without refusals.
     pub(super) fn remove(&mut self, id: ClaimantId) {
         let claimant = &self[id];
-        assert!(claimant.is_idle() && claimant.rank.is_none() && claimant.refusal_count == 0);
+        assert!(claimant.is_idle() && claimant.rank.is_none() && claimant.column.is_none());
         assert!(claimant.allocated.is_zero(), "who holds nothing is charged nothing");
         self.free.push(id);
     }

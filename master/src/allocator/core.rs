@@ -10,17 +10,20 @@
 
 use super::bits::Bits;
 use super::claimant::ClaimantId;
+use super::column::Columns;
 use super::cycle::{self, Among};
 use super::event::{Allocation, Event};
-use super::filter::RefusalCounts;
 use super::frameworks::Frameworks;
 use super::key::AgentKey;
 use super::options::Options;
-use super::parcel::Names;
+use super::parcel::{Names, Stock};
 use super::role_tree::RoleTree;
+use super::shapes::Shapes;
 use super::slot::{Slots, Take, Touch};
+use model::resources::Resources;
 use model::time::Time;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// All that the allocator knows.
 #[derive(Default)]
@@ -29,7 +32,8 @@ pub struct Core {
     pub(super) slots: Slots,
     pub(super) tree: RoleTree,
     pub(super) frameworks: Frameworks,
-    pub(super) refusal_counts: RefusalCounts,
+    pub(super) columns: Columns,
+    pub(super) shapes: Shapes,
     /// Active agents on which so much is free that it could be offered.
     pub(super) ready: Bits,
     /// When to look at which agent's refusals; an agent is here once at most.
@@ -77,7 +81,7 @@ impl Core {
             slot.wake = None;
             let mut woken = Vec::new();
             let is_due = slot.refusals.due().is_some_and(|due| due <= now);
-            slot.refusals.expire(&mut self.tree.claimants, &mut self.refusal_counts, now, &mut woken);
+            slot.refusals.expire(&mut self.tree.claimants, &mut self.columns, now, &mut woken);
             if is_due {
                 self.touch(agent);
             } else {
@@ -132,13 +136,27 @@ impl Core {
         self.sweep();
     }
 
+    /// A full pass: everybody is asked about every agent that has something free. Nothing in the master needs one, since
+    /// every event is decided among those whom it concerns; it is there to be measured.
+    pub fn cycle(&mut self, now: Time, out: &mut Vec<Allocation>) {
+        let mut next = self.ready.next(0);
+        while let Some(agent) = next {
+            if self.slots[agent].refusals.due().is_some() {
+                self.slots[agent].refusals.put_off_no_more();
+                self.rearm(agent);
+            }
+            self.decide(now, agent, Among::Everybody, out);
+            next = self.ready.next(agent + 1);
+        }
+    }
+
     pub fn stats(&self) -> Stats {
         self.stats
     }
 
     /// Refusals in force.
     pub fn refusal_count(&self) -> usize {
-        self.refusal_counts.live
+        self.columns.live_count()
     }
 
     /// Has everybody asked about that agent.
@@ -234,7 +252,8 @@ impl Core {
     fn decide(&mut self, now: Time, agent: u32, among: Among<'_>, out: &mut Vec<Allocation>) {
         loop {
             self.stats.decision_count += 1;
-            let found = cycle::next_taker(&self.tree, &self.slots[agent], among, &self.options, now);
+            let found =
+                cycle::next_taker((&self.tree, &self.columns), &self.slots[agent], among, &self.options, now);
             let Some((id, take)) = found else { break };
             let is_all = take == Take::All;
             out.push(self.allocate(agent, id, take));
@@ -244,7 +263,7 @@ impl Core {
         }
         self.refresh_ready(agent);
         if self.ready.has(agent) && !self.slots[agent].refusals.is_empty() {
-            self.slots[agent].refusals.nobody_left(&self.tree.claimants, now);
+            self.slots[agent].refusals.nobody_left(&self.columns, now);
             self.rearm(agent);
         }
     }
@@ -254,24 +273,42 @@ impl Core {
         let generation = self.slots[agent].generation;
         let parcel = self.slots[agent].claim(take);
         self.tree.charge(id, &parcel.quantities());
+        let resources = self.given_as(id, &parcel);
         let claimant = &self.tree.claimants[id];
-        let role = self.tree.role(claimant.role);
         let allocation = Allocation {
             framework: claimant.framework,
-            role: role.clone(),
+            role: self.tree.role(claimant.role).clone(),
             agent: AgentKey { index: agent, generation },
-            resources: parcel.to_resources(role, &self.names),
+            resources: resources.clone(),
         };
-        self.slots.hold(agent, &mut self.tree.claimants, id, parcel);
+        self.slots.hold(agent, &mut self.tree.claimants, id, (parcel, resources));
         allocation
     }
 
-    /// Clears void refusals away once there are more of them than of anything else.
+    /// The parcel as the claimant is shown it. What many agents have is made once a role and then shared.
+    fn given_as(&mut self, id: ClaimantId, parcel: &Stock) -> Resources {
+        let node = self.tree.claimants[id].role;
+        let is_shared = Arc::strong_count(parcel) > 1;
+        if let Some(form) = is_shared.then(|| self.tree.form(node, parcel)).flatten() {
+            return form;
+        }
+        let form = parcel.to_resources(self.tree.role(node), &self.names);
+        if is_shared {
+            self.tree.keep_form(node, parcel.clone(), form.clone());
+        }
+        form
+    }
+
+    /// Clears void refusals away once there are many.
     fn sweep(&mut self) {
-        let RefusalCounts { live, void } = self.refusal_counts;
-        if void > live + self.slots.len() {
-            for (_, slot) in self.slots.iter_mut() {
-                slot.refusals.sweep(&mut self.tree.claimants, &mut self.refusal_counts);
+        if !self.columns.is_sweep_due() {
+            return;
+        }
+        let retired = self.columns.take_retired();
+        for agent in 0..self.slots.len() as u32 {
+            if let Some(slot) = self.slots.get_mut(agent).filter(|slot| !slot.refusals.is_empty()) {
+                slot.refusals.sweep(&retired);
+                self.rearm(agent);
             }
         }
     }
@@ -305,8 +342,9 @@ mod tests {
             }
             core.handle(Time(1), Event::RemoveFramework { framework }, &mut out);
             core.invariants(Time(1));
-            let RefusalCounts { live, void } = core.refusal_counts;
-            assert!(live == 0 && void <= 2 * AGENT_COUNT as usize, "{live} {void}");
+            assert_eq!(core.refusal_count(), 0);
+            let kept = core.slots.iter().map(|(_, slot)| slot.refusals.bit_count()).max();
+            assert!(kept <= Some(66), "{kept:?} of the gone are remembered on one agent");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::bits::Bits;
 use super::claimant::{Claimant, ClaimantId};
+use super::column::Columns;
 use super::options::Options;
 use super::parcel::Parcel;
 use super::quantities::{CPUS_COLUMN, MEM_COLUMN};
@@ -25,9 +26,12 @@ pub(super) fn is_allocatable(parcel: &Parcel, options: &Options) -> bool {
     parcel.scalar(CPUS_COLUMN) >= options.cpus_min || parcel.scalar(MEM_COLUMN) >= options.mem_min
 }
 
+/// So few are compared with each other; more are met in their order.
+const FEW: usize = 16;
+
 /// The first in order who may have something of the slot's and does not refuse it, and what that is.
 pub(super) fn next_taker(
-    tree: &RoleTree,
+    (tree, columns): (&RoleTree, &Columns),
     slot: &Slot,
     among: Among<'_>,
     options: &Options,
@@ -36,13 +40,27 @@ pub(super) fn next_taker(
     if !slot.is_active || !is_allocatable(slot.free(), options) {
         return None;
     }
-    let desk = Desk { tree, slot, options, now, has_special: slot.free().rest().iter().any(is_special) };
+    let has_special = slot.free().rest().iter().any(is_special);
+    let mut desk = Desk { tree, slot, options, now, has_special, refusing: Vec::new() };
     match among {
         Among::One(id) => desk.offer(id).map(|take| (id, take)),
-        Among::Everybody => tree.first(&|role| desk.may_enter(role), &mut |id| desk.offer(id)),
         Among::Some(those) => tree.first(&|role| desk.may_enter(role), &mut |id| {
             if those.has(id.0) { desk.offer(id) } else { None }
         }),
+        Among::Everybody => {
+            slot.refusals.refusing(slot.free(), now, &mut desk.refusing);
+            if desk.refusing.is_empty() {
+                return tree.first(&|role| desk.may_enter(role), &mut |id| desk.offer(id));
+            }
+            let mut willing = columns.eager_but(&desk.refusing);
+            let mut few = Vec::new();
+            few.extend(willing.by_ref().take(FEW));
+            if willing.next().is_none() {
+                few.sort_unstable_by(|a, b| tree.cmp_in_order(*a, *b));
+                return few.into_iter().find_map(|id| desk.offer(id).map(|take| (id, take)));
+            }
+            tree.first(&|role| desk.may_enter(role), &mut |id| desk.offer(id))
+        }
     }
 }
 
@@ -54,6 +72,8 @@ struct Desk<'a> {
     now: Time,
     /// Whether not everything free is for everybody.
     has_special: bool,
+    /// Who refuses all that is free, by column: known when everybody is asked.
+    refusing: Vec<&'a Bits>,
 }
 
 impl Desk<'_> {
@@ -68,7 +88,8 @@ impl Desk<'_> {
 
     fn offer(&self, id: ClaimantId) -> Option<Take> {
         let claimant = &self.tree.claimants[id];
-        if !claimant.is_eager() {
+        let is_refusing = |column| self.refusing.iter().any(|those| those.has(column));
+        if !claimant.is_eager() || claimant.column.is_some_and(is_refusing) {
             return None;
         }
         if self.slot.has_gpus && !claimant.capabilities.has(Capabilities::GPU_RESOURCES) {
@@ -80,7 +101,7 @@ impl Desk<'_> {
             Take::Part(part) => part,
         };
         let refusals = &self.slot.refusals;
-        let is_refused = !refusals.is_empty() && refusals.refuse(id, claimant.refusal_epoch, what, self.now);
+        let is_refused = !refusals.is_empty() && refusals.refuse(claimant.column, what, self.now);
         (!is_refused).then_some(take)
     }
 

@@ -4,11 +4,16 @@
 //! it is offered again (Mesos: a refusal does not outlive the resources growing past it). A *pass* is the refusal of
 //! somebody who declined for no time at all. It holds until nobody else is left who might want the resources, and then
 //! a pause longer ([`ROUND_PAUSE_NS`]), and never longer than [`PASS_NS_MAX`].
+//!
+//! **A bit a refusal.** Who refuses the same until the same time is one group with a set of bits, a column a claimant
+//! (`column.rs`). So that there are few groups, a refusal ends up to a part in [`ROUNDING_PARTS`] later than it was asked
+//! to: an agent has at most about 2 x [`ROUNDING_PARTS`] groups for each length of refusal in use, however many refuse.
 
+use super::bits::Bits;
 use super::claimant::{ClaimantId, Claimants};
-use super::parcel::Parcel;
+use super::column::Columns;
+use super::parcel::{Parcel, Stock};
 use model::time::Time;
-use std::sync::Arc;
 
 /// Between everybody having passed and everybody being asked again, nanoseconds. So much later a framework that is
 /// alone sees what it declined with `refuse_seconds` 0, and so often at most.
@@ -24,98 +29,94 @@ pub(super) const PASS_PACE_NS: u64 = 50_000;
 /// Longest refusal, nanoseconds: 365 days, as in Mesos.
 pub(super) const REFUSAL_NS_MAX: u64 = 365 * 24 * 3600 * 1_000_000_000;
 
+/// A refusal ends at a multiple of the largest power of two, nanoseconds, of which so many fit into it.
+pub(super) const ROUNDING_PARTS: u64 = 32;
+
+/// When a refusal of that length ends.
+pub(super) fn end(now: Time, length_ns: u64) -> Time {
+    let grain = (length_ns / ROUNDING_PARTS).checked_ilog2().map_or(1, |power| 1 << power);
+    let Time(end) = now.plus_ns(length_ns);
+    Time(end.checked_next_multiple_of(grain).unwrap_or(u64::MAX))
+}
+
+/// All who refuse the same until the same time.
 #[derive(Debug)]
-struct Refused {
-    claimant: ClaimantId,
-    /// Void unless it is the claimant's current one.
-    epoch: u32,
-    is_pass: bool,
+struct Group {
     until: Time,
-    /// Shared among those who refused the same, as most do.
-    what: Arc<Parcel>,
+    is_pass: bool,
+    what: Stock,
+    /// Columns, those retired meanwhile included.
+    who: Bits,
 }
 
 /// Of one agent.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    /// By claimant; of one claimant in the order they came.
-    all: Vec<Refused>,
-    pass_count: u32,
-    /// Not later than the first `until`; earlier when that refusal has gone before its time.
-    earliest: Option<Time>,
+    groups: Vec<Group>,
     /// When all passes end, since there was nobody else to ask.
     round_end: Option<Time>,
     /// When to offer what was passed on to the next.
     due: Option<Time>,
 }
 
-/// Refusals of all agents together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct RefusalCounts {
-    /// Those that count.
-    pub(super) live: usize,
-    /// Of past epochs, not yet cleared away.
-    pub(super) void: usize,
-}
-
 impl Refusals {
     pub(super) fn is_empty(&self) -> bool {
-        self.all.is_empty()
+        self.groups.is_empty()
     }
 
-    /// Whether that claimant refuses `free` now.
-    pub(super) fn refuse(&self, claimant: ClaimantId, epoch: u32, free: &Parcel, now: Time) -> bool {
-        let from = self.all.partition_point(|refused| refused.claimant < claimant);
-        let of_claimant = self.all[from..].iter().take_while(|refused| refused.claimant == claimant);
-        of_claimant
-            .into_iter()
-            .any(|refused| refused.epoch == epoch && refused.until > now && refused.what.contains(free))
+    /// Whether the claimant of that column refuses `free` now.
+    pub(super) fn refuse(&self, column: Option<u32>, free: &Parcel, now: Time) -> bool {
+        let Some(column) = column else { return false };
+        let covers = |group: &Group| group.who.has(column) && group.until > now && group.what.contains(free);
+        self.groups.iter().any(covers)
     }
 
-    /// Notes a refusal, and drops those of the same claimant that say no more than it, or are void.
+    /// Everybody who refuses `free` now, and anything that contains it; by column, a set a group.
+    pub(super) fn refusing<'a>(&'a self, free: &Parcel, now: Time, show: &mut Vec<&'a Bits>) {
+        let covers = |group: &&Group| group.until > now && group.what.contains(free);
+        show.extend(self.groups.iter().filter(covers).map(|group| &group.who));
+    }
+
+    /// Notes a refusal, and drops those of the same claimant that say no more than it.
     pub(super) fn add(
         &mut self,
         claimants: &mut Claimants,
-        counts: &mut RefusalCounts,
+        columns: &mut Columns,
         id: ClaimantId,
-        what: Parcel,
+        what: &Stock,
         (until, is_pass): (Time, bool),
     ) {
-        self.drop_implied(claimants, counts, id, &what, (until, is_pass));
-        let what = match self.all.first().filter(|first| *first.what == what) {
-            Some(first) => first.what.clone(),
-            None => Arc::new(what),
-        };
-        let claimant = &mut claimants[id];
-        let at = self.all.partition_point(|refused| refused.claimant <= id);
-        let refused = Refused { claimant: id, epoch: claimant.refusal_epoch, is_pass, until, what };
-        self.all.insert(at, refused);
-        claimant.refusal_count += 1;
-        counts.live += 1;
-        self.pass_count += u32::from(is_pass);
-        self.earliest = Some(self.earliest.map_or(until, |earliest| earliest.min(until)));
-    }
-
-    /// Drops those of the claimant's refusals that say no more than the one described, and its void ones.
-    fn drop_implied(
-        &mut self,
-        claimants: &mut Claimants,
-        counts: &mut RefusalCounts,
-        id: ClaimantId,
-        what: &Parcel,
-        (until, is_pass): (Time, bool),
-    ) {
-        let mut at = self.all.partition_point(|refused| refused.claimant < id);
-        while let Some(old) = self.all.get(at).filter(|old| old.claimant == id) {
-            let is_void = old.epoch != claimants[id].refusal_epoch;
-            let says_more = old.until > until || is_pass && !old.is_pass || !what.contains(&old.what);
-            if says_more && !is_void {
-                at += 1;
-                continue;
+        let column = columns.of(claimants, id);
+        let mut home = None;
+        let mut at = 0;
+        while let Some(group) = self.groups.get_mut(at) {
+            let is_alike = group.what == *what;
+            if is_alike && (group.until, group.is_pass) == (until, is_pass) {
+                home = Some(at);
+            } else if group.who.has(column) {
+                let says_more = group.until > until
+                    || is_pass && !group.is_pass
+                    || !is_alike && !what.contains(&group.what);
+                if !says_more {
+                    group.who.remove(column);
+                    columns.dropped(claimants, id);
+                    if group.who.is_empty() {
+                        self.groups.remove(at);
+                        continue;
+                    }
+                }
             }
-            let old = self.all.remove(at);
-            self.pass_count -= u32::from(old.is_pass);
-            note_dropped(claimants, counts, &old);
+            at += 1;
+        }
+        let home = home.unwrap_or_else(|| {
+            self.groups.reserve_exact(usize::from(self.groups.is_empty()));
+            self.groups.push(Group { until, is_pass, what: what.clone(), who: Bits::default() });
+            self.groups.len() - 1
+        });
+        let who = &mut self.groups[home].who;
+        if !who.has(column) {
+            who.add(column);
+            columns.added(claimants, id);
         }
     }
 
@@ -123,43 +124,45 @@ impl Refusals {
     pub(super) fn expire(
         &mut self,
         claimants: &mut Claimants,
-        counts: &mut RefusalCounts,
+        columns: &mut Columns,
         now: Time,
         woken: &mut Vec<ClaimantId>,
     ) {
         let is_round_over = self.round_end.is_some_and(|end| end <= now);
-        self.retain(claimants, counts, |refused, is_void| {
-            let is_over = refused.until <= now || is_round_over && refused.is_pass;
-            if is_over && !is_void {
-                woken.push(refused.claimant);
+        self.groups.retain(|group| {
+            let is_over = group.until <= now || is_round_over && group.is_pass;
+            if is_over {
+                columns.all_dropped(claimants, &group.who, |id| woken.push(id));
             }
-            !is_over && !is_void
+            !is_over
         });
         if is_round_over {
             self.round_end = None;
         }
-        self.earliest = self.all.iter().map(|refused| refused.until).min();
     }
 
     /// Drops what is void.
-    pub(super) fn sweep(&mut self, claimants: &mut Claimants, counts: &mut RefusalCounts) {
-        self.retain(claimants, counts, |_, is_void| !is_void);
+    pub(super) fn sweep(&mut self, retired: &Bits) {
+        self.groups.retain_mut(|group| {
+            group.who.subtract(retired);
+            !group.who.is_empty()
+        });
     }
 
     /// Drops everything: the agent is gone.
-    pub(super) fn clear(&mut self, claimants: &mut Claimants, counts: &mut RefusalCounts) {
-        self.retain(claimants, counts, |_, _| false);
-        *self = Self::default();
+    pub(super) fn clear(&mut self, claimants: &mut Claimants, columns: &mut Columns) {
+        for group in std::mem::take(self).groups {
+            columns.all_dropped(claimants, &group.who, |_| ());
+        }
     }
 
     /// Nobody could be found who wants what is free. If some have only passed, they are asked again after a pause.
-    pub(super) fn nobody_left(&mut self, claimants: &Claimants, now: Time) {
-        if self.pass_count == 0 || self.round_end.is_some() {
+    pub(super) fn nobody_left(&mut self, columns: &Columns, now: Time) {
+        if self.round_end.is_some() {
             return;
         }
-        let holds =
-            |refused: &Refused| refused.is_pass && claimants[refused.claimant].refusal_epoch == refused.epoch;
-        if self.all.iter().any(holds) {
+        let holds = |group: &Group| group.is_pass && columns.has_live(&group.who);
+        if self.groups.iter().any(holds) {
             self.round_end = Some(now.plus_ns(ROUND_PAUSE_NS));
         }
     }
@@ -181,55 +184,44 @@ impl Refusals {
 
     /// When to look at the refusals next.
     pub(super) fn wake(&self) -> Option<Time> {
-        [self.earliest, self.round_end, self.due].into_iter().flatten().min()
+        let ends = self.groups.iter().map(|group| group.until);
+        ends.chain(self.round_end).chain(self.due).min()
     }
 
-    fn retain(
-        &mut self,
-        claimants: &mut Claimants,
-        counts: &mut RefusalCounts,
-        mut keep: impl FnMut(&Refused, bool) -> bool,
-    ) {
-        let pass_count = &mut self.pass_count;
-        self.all.retain(|refused| {
-            let is_void = claimants[refused.claimant].refusal_epoch != refused.epoch;
-            let is_kept = keep(refused, is_void);
-            if !is_kept {
-                *pass_count -= u32::from(refused.is_pass);
-                note_dropped(claimants, counts, refused);
-            }
-            is_kept
-        });
+    /// Refusals, void ones included.
+    #[cfg(test)]
+    pub(super) fn bit_count(&self) -> usize {
+        self.groups.iter().map(|group| group.who.len()).sum()
     }
 
-    /// What must hold between events. Shows the claimant of each refusal that counts, and `None` for each void one.
-    pub(super) fn invariant(&self, claimants: &Claimants, show: &mut impl FnMut(Option<ClaimantId>)) {
-        for refused in &self.all {
-            let is_void = claimants[refused.claimant].refusal_epoch != refused.epoch;
-            show((!is_void).then_some(refused.claimant));
+    /// What must hold between events. Shows the column of every refusal.
+    pub(super) fn invariant(&self, mut show: impl FnMut(u32)) {
+        for (at, group) in self.groups.iter().enumerate() {
+            assert!(!group.who.is_empty());
+            group.who.iter().for_each(&mut show);
+            let is_alike = |other: &Group| {
+                (other.until, other.is_pass, &other.what) == (group.until, group.is_pass, &group.what)
+            };
+            assert!(!self.groups[..at].iter().any(is_alike), "one group for those who refuse alike");
         }
-        assert!(self.all.is_sorted_by_key(|refused| refused.claimant));
-        assert_eq!(self.pass_count as usize, self.all.iter().filter(|refused| refused.is_pass).count());
-        let first = self.all.iter().map(|refused| refused.until).min();
-        assert!(first.is_none() || self.earliest <= first, "the slot is looked at before anything expires");
     }
 }
 
-fn note_dropped(claimants: &mut Claimants, counts: &mut RefusalCounts, refused: &Refused) {
-    let claimant = &mut claimants[refused.claimant];
-    if claimant.refusal_epoch == refused.epoch {
-        claimant.refusal_count -= 1;
-        counts.live -= 1;
-    } else {
-        counts.void -= 1;
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Makes every refusal of the claimant void.
-pub(super) fn forget(claimants: &mut Claimants, counts: &mut RefusalCounts, id: ClaimantId) {
-    let claimant = &mut claimants[id];
-    let count = std::mem::take(&mut claimant.refusal_count) as usize;
-    counts.live -= count;
-    counts.void += count;
-    claimant.refusal_epoch = claimant.refusal_epoch.wrapping_add(1);
+    #[test]
+    fn a_refusal_ends_late_by_a_small_part_of_it_at_most() {
+        for length in [1, 31, 32, 33, 1_000_000, 5_000_000_000, REFUSAL_NS_MAX] {
+            for now in [0, 1, 12_345, 1 << 40] {
+                let (asked, Time(end)) = (now + length, end(Time(now), length));
+                assert!(asked <= end && end <= asked + length / ROUNDING_PARTS, "{now} {length}");
+            }
+        }
+        assert_eq!(end(Time(u64::MAX - 5), REFUSAL_NS_MAX), Time(u64::MAX));
+        let ends: std::collections::BTreeSet<_> =
+            (0..5000).map(|ms| end(Time(ms * 1_000_000), 5_000_000_000)).collect();
+        assert!(ends.len() <= 2 * ROUNDING_PARTS as usize);
+    }
 }

@@ -3,7 +3,6 @@
 use super::claimant::ClaimantId;
 use super::core::Core;
 use super::event::Claims;
-use super::filter;
 use super::key::FrameworkKey;
 use model::role::Role;
 
@@ -75,7 +74,7 @@ impl Core {
             claimant.is_suppressed = claims.suppressed.contains(role);
             claimant.capabilities = claims.capabilities;
             if was_suppressed && !claimant.is_suppressed {
-                filter::forget(&mut self.tree.claimants, &mut self.refusal_counts, id);
+                self.columns.forget(&mut self.tree.claimants, id);
             }
             self.reconsider(key, id);
         }
@@ -100,7 +99,7 @@ impl Core {
         framework.is_active = is_active;
         for id in framework.claimants.clone() {
             if !is_active {
-                filter::forget(&mut self.tree.claimants, &mut self.refusal_counts, id);
+                self.columns.forget(&mut self.tree.claimants, id);
             }
             self.reconsider(key, id);
         }
@@ -116,7 +115,7 @@ impl Core {
     pub(super) fn revive(&mut self, key: FrameworkKey, roles: &[Role]) {
         for id in self.claimants_of(key, roles) {
             self.tree.claimants[id].is_suppressed = false;
-            filter::forget(&mut self.tree.claimants, &mut self.refusal_counts, id);
+            self.columns.forget(&mut self.tree.claimants, id);
             self.reconsider(key, id);
         }
     }
@@ -161,7 +160,7 @@ impl Core {
         let claimant = &mut self.tree.claimants[id];
         claimant.is_subscribed = false;
         claimant.is_suppressed = false;
-        filter::forget(&mut self.tree.claimants, &mut self.refusal_counts, id);
+        self.columns.forget(&mut self.tree.claimants, id);
         self.reconsider(key, id);
         self.drop_if_idle(key, id);
     }
@@ -173,6 +172,7 @@ impl Core {
         let is_active = self.frameworks.get(key).is_some_and(|framework| framework.is_active);
         let is_eager = is_active && claimant.is_subscribed && !claimant.is_suppressed;
         self.tree.set_eager(id, is_eager);
+        self.columns.set_eager(&self.tree.claimants, id, is_eager);
         if is_eager {
             self.newly_eager.push(id);
         }

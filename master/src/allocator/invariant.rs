@@ -7,7 +7,6 @@
 
 use super::core::Core;
 use super::cycle::{self, Among};
-use super::filter::RefusalCounts;
 use super::quantities::Quantities;
 use super::slot::Touch;
 use model::time::Time;
@@ -60,17 +59,10 @@ impl Core {
 
     /// Refusals are counted rightly, and each will be looked at when it ends.
     pub fn invariant_refusals(&self) {
-        let mut counts = RefusalCounts::default();
-        let mut by_claimant = std::collections::BTreeMap::new();
+        let mut counts = std::collections::BTreeMap::new();
         let mut armed = 0;
         for (agent, slot) in self.slots.iter() {
-            slot.refusals.invariant(&self.tree.claimants, &mut |claimant| match claimant {
-                Some(id) => {
-                    counts.live += 1;
-                    *by_claimant.entry(id).or_insert(0) += 1;
-                }
-                None => counts.void += 1,
-            });
+            slot.refusals.invariant(|column| *counts.entry(column).or_insert(0) += 1);
             assert_eq!(slot.wake, slot.refusals.wake());
             if let Some(wake) = slot.wake {
                 armed += 1;
@@ -78,10 +70,7 @@ impl Core {
             }
         }
         assert_eq!(self.timers.len(), armed);
-        assert_eq!(self.refusal_counts, counts);
-        for (id, claimant) in self.tree.claimants.live() {
-            assert_eq!(claimant.refusal_count, by_claimant.get(&id).copied().unwrap_or(0));
-        }
+        self.columns.invariant(&self.tree.claimants, &counts);
     }
 
     /// Nothing lies free that somebody could be offered now; except where that is put off because others passed it on.
@@ -91,8 +80,9 @@ impl Core {
             assert!(matches!(slot.touch, Touch::Nobody));
             let is_ready = slot.is_active && cycle::is_allocatable(slot.free(), &self.options);
             assert_eq!(self.ready.has(agent), is_ready);
+            let books = (&self.tree, &self.columns);
             if slot.refusals.due().is_none() {
-                let taker = cycle::next_taker(&self.tree, slot, Among::Everybody, &self.options, now);
+                let taker = cycle::next_taker(books, slot, Among::Everybody, &self.options, now);
                 assert_eq!(taker, None, "on agent {agent}");
             }
         }

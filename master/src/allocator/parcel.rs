@@ -19,7 +19,18 @@ pub(super) struct Parcel {
     rest: Resources,
 }
 
+/// Nothing.
+static EMPTY: Parcel =
+    Parcel { plain: [Quantity::ZERO; COLUMN_COUNT], ports: Ranges::EMPTY, rest: Resources::EMPTY };
+
+/// A parcel shared by all who have the same: agents of one make, their offers and their refusals.
+pub(super) type Stock = Arc<Parcel>;
+
 impl Parcel {
+    pub(super) fn empty() -> &'static Self {
+        &EMPTY
+    }
+
     /// Allocation marks are dropped.
     pub(super) fn from_resources(resources: Resources) -> Self {
         let mut parcel = Self::default();
@@ -94,7 +105,9 @@ impl Parcel {
     pub(super) fn add(&mut self, other: &Self) {
         self.plain.iter_mut().zip(&other.plain).for_each(|(mine, theirs)| *mine += *theirs);
         add_ranges(&mut self.ports, &other.ports);
-        self.rest.add(&other.rest);
+        if !other.rest.is_empty() {
+            self.rest.add(&other.rest);
+        }
     }
 
     /// Takes `other` out; what of it is not there is left out. To be sure of it all, ask [`Self::contains`] first.

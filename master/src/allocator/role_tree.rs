@@ -9,11 +9,15 @@
 
 use super::claimant::{ClaimantId, Claimants};
 use super::key::FrameworkKey;
+use super::parcel::Stock;
 use super::policy::drf::{self, Rank};
 use super::quantities::Quantities;
 use model::quantity::Quantity;
+use model::resources::Resources;
 use model::role::Role;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Totals may move by one part in so many before ranks are made anew.
 pub(super) const DRIFT_PARTS: u64 = 32;
@@ -53,7 +57,13 @@ struct Node {
     claimant_count: u32,
     children: BTreeSet<ChildEntry>,
     claimants: BTreeSet<ClaimantEntry>,
+    depth: u32,
+    /// What agents of some makes have, as it is shown to this role; the latest first.
+    forms: Vec<(Stock, Resources)>,
 }
+
+/// Makes of agents for which a role remembers how they are shown to it.
+const FORMS_MAX: usize = 4;
 
 /// Roles, claimants, and their order.
 #[derive(Debug)]
@@ -95,13 +105,62 @@ impl Node {
             claimant_count: 0,
             children: BTreeSet::new(),
             claimants: BTreeSet::new(),
+            depth: 0,
+            forms: Vec::new(),
         }
+    }
+
+    /// As its own claimants stand among its children.
+    fn own_entry(&self, id: NodeId) -> (Option<Rank>, Option<&Role>, NodeId) {
+        (self.own.rank, None, id)
+    }
+
+    /// As it stands among its siblings.
+    fn whole_entry(&self, id: NodeId) -> (Option<Rank>, Option<&Role>, NodeId) {
+        (self.whole.rank, Some(&self.role), id)
     }
 }
 
 impl RoleTree {
     pub(super) fn role(&self, node: NodeId) -> &Role {
         &self.nodes[node.0 as usize].role
+    }
+
+    /// The parcel as it was shown to that role before, if that is remembered.
+    pub(super) fn form(&self, node: NodeId, parcel: &Stock) -> Option<Resources> {
+        let forms = &self.nodes[node.0 as usize].forms;
+        forms.iter().find(|(known, _)| Arc::ptr_eq(known, parcel)).map(|(_, form)| form.clone())
+    }
+
+    /// Remembers how a parcel is shown to that role.
+    pub(super) fn keep_form(&mut self, node: NodeId, parcel: Stock, form: Resources) {
+        let forms = &mut self.nodes[node.0 as usize].forms;
+        forms.truncate(FORMS_MAX - 1);
+        forms.insert(0, (parcel, form));
+    }
+
+    /// Which of two eager claimants is met first when all are asked.
+    pub(super) fn cmp_in_order(&self, a: ClaimantId, b: ClaimantId) -> Ordering {
+        let node = |id: NodeId| &self.nodes[id.0 as usize];
+        let (of_a, of_b) = (&self.claimants[a], &self.claimants[b]);
+        if of_a.role == of_b.role {
+            return (of_a.rank, of_a.sequence, a).cmp(&(of_b.rank, of_b.sequence, b));
+        }
+        // Up to the node below which both are, with the entries under which they stand there.
+        let (mut x, mut y) = (of_a.role, of_b.role);
+        let (mut x_entry, mut y_entry) = (node(x).own_entry(x), node(y).own_entry(y));
+        while x != y {
+            let (x_depth, y_depth) = (node(x).depth, node(y).depth);
+            if x_depth >= y_depth {
+                x_entry = node(x).whole_entry(x);
+                x = node(x).parent.expect("the root is above everything");
+            }
+            if y_depth >= x_depth {
+                y_entry = node(y).whole_entry(y);
+                y = node(y).parent.expect("the root is above everything");
+            }
+        }
+        x_entry.cmp(&y_entry)
     }
 
     /// A claimant for that framework in that role, with no claim yet.
@@ -235,6 +294,7 @@ impl RoleTree {
         }
         let parent = role.parent().map_or(ROOT, |parent| self.node(&parent));
         let mut node = Node::new(role.clone(), Some(parent));
+        node.depth = self.nodes[parent.0 as usize].depth + 1;
         node.weight = self.weights.get(role).copied().unwrap_or(ONE);
         let id = match self.free.pop() {
             Some(id) => {

@@ -6,15 +6,20 @@
 
 use super::claimant::{ClaimantId, Claimants};
 use super::filter::Refusals;
-use super::parcel::Parcel;
+use super::parcel::{Parcel, Stock};
 use super::quantities::GPUS_COLUMN;
+use model::resources::Resources;
 use model::time::Time;
+use std::sync::Arc;
 
 /// What one claimant holds on one agent, offered or used.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) claimant: ClaimantId,
-    pub(super) parcel: Parcel,
+    pub(super) parcel: Stock,
+    /// As it was handed out, when it is one allocation as a whole; empty else. What comes back the same way is known
+    /// without a look at its parts.
+    pub(super) given: Resources,
 }
 
 /// What a claimant takes of what is free.
@@ -41,8 +46,9 @@ pub(super) struct Slot {
     /// Agents with GPUs are kept for frameworks that know what to do with them.
     pub(super) has_gpus: bool,
     is_overcommitted: bool,
-    total: Parcel,
-    free: Parcel,
+    total: Stock,
+    /// `None` is nothing.
+    free: Option<Stock>,
     held: Vec<Held>,
     pub(super) refusals: Refusals,
     /// Under which time the slot is in the timers.
@@ -51,13 +57,13 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(generation: u32, total: Parcel) -> Self {
+    pub(super) fn new(generation: u32, total: Stock) -> Self {
         Self {
             generation,
             is_active: true,
             has_gpus: !total.scalar(GPUS_COLUMN).is_zero(),
             is_overcommitted: false,
-            free: total.clone(),
+            free: Some(total.clone()),
             total,
             held: Vec::new(),
             refusals: Refusals::default(),
@@ -71,7 +77,7 @@ impl Slot {
     }
 
     pub(super) fn free(&self) -> &Parcel {
-        &self.free
+        self.free.as_deref().unwrap_or(Parcel::empty())
     }
 
     pub(super) fn held(&self) -> &[Held] {
@@ -79,7 +85,7 @@ impl Slot {
     }
 
     /// Gives the slot another total; what is held stays.
-    pub(super) fn set_total(&mut self, total: Parcel) -> Parcel {
+    pub(super) fn set_total(&mut self, total: Stock) -> Stock {
         self.has_gpus = !total.scalar(GPUS_COLUMN).is_zero();
         let old = std::mem::replace(&mut self.total, total);
         self.refit();
@@ -87,34 +93,45 @@ impl Slot {
     }
 
     /// Takes out of what is free; it is to be held by somebody from here on ([`Slots::hold`]).
-    pub(super) fn claim(&mut self, take: Take) -> Parcel {
+    pub(super) fn claim(&mut self, take: Take) -> Stock {
         match take {
-            Take::All => std::mem::take(&mut self.free),
+            Take::All => self.free.take().expect("somebody wants it, so it is something"),
             Take::Part(part) => {
-                assert!(self.free.contains(&part), "only what is free is claimed");
-                self.free.subtract(&part);
-                part
+                let free = Arc::make_mut(self.free.as_mut().expect("somebody wants a part of it"));
+                assert!(free.contains(&part), "only what is free is claimed");
+                free.subtract(&part);
+                Arc::new(part)
             }
         }
     }
 
-    fn give_back(&mut self, parcel: Parcel) {
+    fn give_back(&mut self, parcel: Stock) {
         if self.is_overcommitted {
-            self.refit();
-        } else if self.free.is_empty() {
-            self.free = parcel;
-        } else {
-            self.free.add(&parcel);
+            return self.refit();
         }
+        self.free = Some(match self.free.take() {
+            // By law 1: nobody holds anything, so all is free.
+            _ if self.held.is_empty() => self.total.clone(),
+            None => parcel,
+            Some(mut free) => {
+                Arc::make_mut(&mut free).add(&parcel);
+                free
+            }
+        });
     }
 
     /// Works out anew what is free.
     pub(super) fn refit(&mut self) {
+        if self.held.is_empty() {
+            (self.is_overcommitted, self.free) = (false, Some(self.total.clone()));
+            return;
+        }
         let mut held = Parcel::default();
         self.held.iter().for_each(|one| held.add(&one.parcel));
         self.is_overcommitted = !self.total.contains(&held);
-        self.free = self.total.clone();
-        self.free.subtract(&held);
+        let mut free = Parcel::clone(&self.total);
+        free.subtract(&held);
+        self.free = (!free.is_empty()).then(|| Arc::new(free));
     }
 
     fn position(&self, claimant: ClaimantId) -> Option<usize> {
@@ -125,13 +142,13 @@ impl Slot {
     pub(super) fn invariant_conservation(&self) {
         let mut sum = Parcel::default();
         self.held.iter().for_each(|held| sum.add(&held.parcel));
-        let mut free = self.total.clone();
+        let mut free = Parcel::clone(&self.total);
         free.subtract(&sum);
-        assert_eq!(self.free, free, "free is the total without what is held");
+        assert_eq!(*self.free(), free, "free is the total without what is held");
         assert_eq!(self.is_overcommitted, !self.total.contains(&sum));
         if !self.is_overcommitted {
-            sum.add(&self.free);
-            assert_eq!(sum, self.total, "free and held together are the total");
+            sum.add(self.free());
+            assert_eq!(sum, *self.total, "free and held together are the total");
         }
     }
 }
@@ -174,10 +191,6 @@ impl Slots {
         self.all.iter().enumerate().filter_map(|(index, slot)| Some((index as u32, slot.as_ref()?)))
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Slot)> {
-        self.all.iter_mut().enumerate().filter_map(|(index, slot)| Some((index as u32, slot.as_mut()?)))
-    }
-
     /// One past the highest index in use so far.
     pub(super) fn len(&self) -> usize {
         self.all.len()
@@ -187,20 +200,40 @@ impl Slots {
     ///
     /// # Panics
     /// When the claimant does not hold that much there.
-    pub(super) fn release(&mut self, agent: u32, claimants: &mut Claimants, id: ClaimantId, parcel: Parcel) {
+    pub(super) fn release(&mut self, agent: u32, claimants: &mut Claimants, id: ClaimantId, parcel: Stock) {
         let slot = &mut self[agent];
         let at = slot.position(id).expect("who gives back holds something");
-        let held = &mut slot.held[at].parcel;
-        assert!(held.contains(&parcel), "no more is given back than is held");
-        held.subtract(&parcel);
-        if held.is_empty() {
+        let held = &mut slot.held[at];
+        assert!(held.parcel.contains(&parcel), "no more is given back than is held");
+        held.given = Resources::EMPTY;
+        let left = Arc::make_mut(&mut held.parcel);
+        left.subtract(&parcel);
+        if left.is_empty() {
             self.drop_held(agent, claimants, at);
         }
         self[agent].give_back(parcel);
     }
 
+    /// What the claimant holds there, if it is what these resources were handed out as: then all of it comes back, and
+    /// none of it has to be looked at.
+    pub(super) fn release_given(
+        &mut self,
+        agent: u32,
+        claimants: &mut Claimants,
+        id: ClaimantId,
+        resources: &Resources,
+    ) -> Option<Stock> {
+        let at = self[agent].position(id)?;
+        if !self[agent].held[at].given.is_same(resources) {
+            return None;
+        }
+        let parcel = self.drop_held(agent, claimants, at);
+        self[agent].give_back(parcel.clone());
+        Some(parcel)
+    }
+
     /// Moves all that the claimant holds to what is free, and shows it.
-    pub(super) fn release_all(&mut self, agent: u32, claimants: &mut Claimants, id: ClaimantId) -> Parcel {
+    pub(super) fn release_all(&mut self, agent: u32, claimants: &mut Claimants, id: ClaimantId) -> Stock {
         let at = self[agent].position(id).expect("a claimant's agents are those on which it holds something");
         let parcel = self.drop_held(agent, claimants, at);
         self[agent].give_back(parcel.clone());
@@ -212,7 +245,7 @@ impl Slots {
         &mut self,
         agent: u32,
         claimants: &mut Claimants,
-    ) -> Vec<(ClaimantId, Parcel)> {
+    ) -> Vec<(ClaimantId, Stock)> {
         let mut dropped = Vec::new();
         while let Some(last) = self[agent].held.last() {
             let id = last.claimant;
@@ -222,25 +255,36 @@ impl Slots {
         dropped
     }
 
-    /// Notes that the claimant holds that: what was claimed for it, or what it uses ([`Slot::refit`] must follow then).
-    pub(super) fn hold(&mut self, agent: u32, claimants: &mut Claimants, id: ClaimantId, parcel: Parcel) {
+    /// Notes that the claimant holds that: what was claimed for it, and how it was handed out, or what it uses
+    /// ([`Slot::refit`] must follow then).
+    pub(super) fn hold(
+        &mut self,
+        agent: u32,
+        claimants: &mut Claimants,
+        id: ClaimantId,
+        (parcel, given): (Stock, Resources),
+    ) {
         if parcel.is_empty() {
             return;
         }
         let slot = &mut self[agent];
         match slot.position(id) {
-            Some(at) => slot.held[at].parcel.add(&parcel),
+            Some(at) => {
+                let held = &mut slot.held[at];
+                Arc::make_mut(&mut held.parcel).add(&parcel);
+                held.given = Resources::EMPTY;
+            }
             None => {
                 // Mostly one framework holds the whole agent: do not make room for four.
                 slot.held.reserve_exact(usize::from(slot.held.is_empty()));
-                slot.held.push(Held { claimant: id, parcel });
+                slot.held.push(Held { claimant: id, parcel, given });
                 claimants[id].agents.add(agent);
             }
         }
     }
 
     /// Unlinks one entry from both sides.
-    fn drop_held(&mut self, agent: u32, claimants: &mut Claimants, at: usize) -> Parcel {
+    fn drop_held(&mut self, agent: u32, claimants: &mut Claimants, at: usize) -> Stock {
         let held = self[agent].held.swap_remove(at);
         claimants[held.claimant].agents.remove(agent);
         held.parcel

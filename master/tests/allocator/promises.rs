@@ -132,10 +132,11 @@ fn a_refusal_covers_as_much_and_less_until_it_ends() {
     // A task of one CPU ends: more than was refused is free.
     let grown = cluster.tell(release(part("cpus:1;mem:512"), Refusal::None));
     assert_eq!(grown[0].resources, offers[0].resources);
-    // Less of it comes back: still refused, to the millisecond.
+    // Less of it comes back: still refused, for as long as was asked and a 32nd more at most.
     assert_eq!(cluster.tell(release(part("cpus:2;mem:500"), Refusal::None)), []);
     let later = cluster.wait(Time::from_ms(6000));
-    assert_eq!(later.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [Time::from_ms(5000)]);
+    assert_eq!(later.len(), 1);
+    assert!((Time::from_ms(5000)..Time::from_ms(5157)).contains(&later[0].0), "{:?}", later[0].0);
     assert_eq!(later[0].1.resources, part("cpus:2;mem:500"));
 }
 
@@ -149,7 +150,8 @@ fn a_refusal_is_nobody_elses() {
     assert_eq!(whose(&offers), [other]);
     assert_eq!(cluster.release(&offers[0], decline(7000)), []);
     let (at, offer) = cluster.wait(Time::from_ms(6000)).remove(0);
-    assert_eq!((at, offer.framework), (Time::from_ms(5000), one));
+    assert!((Time::from_ms(5000)..Time::from_ms(5157)).contains(&at), "{at:?}");
+    assert_eq!(offer.framework, one);
 }
 
 #[test]

@@ -216,8 +216,8 @@ impl Reference {
                 slot.due = None;
                 return;
             }
-            Refusal::Pass | Refusal::For { ns: 0 } => (now.plus_ns(1000 * MS), true),
-            Refusal::For { ns } => (now.plus_ns(ns.min(365 * 86_400_000 * MS)), false),
+            Refusal::Pass | Refusal::For { ns: 0 } => (rounded(now, 1000 * MS), true),
+            Refusal::For { ns } => (rounded(now, ns.min(365 * 86_400_000 * MS)), false),
         };
         if self.frameworks[&framework].claims.roles.contains(&role) {
             let implied = |old: &Refused| {
@@ -427,6 +427,15 @@ impl Reference {
         let shares = sums.into_iter().zip(&self.ranked_by).map(of);
         shares.max_by(|a, b| cmp_share(*a, *b)).unwrap()
     }
+}
+
+/// Refusals end at a multiple of the largest power of two that is a 32nd of their length or less.
+fn rounded(now: Time, ns: u64) -> Time {
+    let mut grain = 1;
+    while grain * 2 <= ns / 32 {
+        grain *= 2;
+    }
+    Time((now.0 + ns).div_ceil(grain) * grain)
 }
 
 fn cmp_share((a, a_of): (u128, u128), (b, b_of): (u128, u128)) -> Ordering {
