@@ -48,6 +48,17 @@ struct LimitsFile {
   }
 }
 
+struct DrainFile {
+  # Everything that runs on the agent is to be killed; the file goes when nothing is left.
+  version @0 :UInt16;
+  hasMaxGrace @1 :Bool;
+  maxGraceNs @2 :UInt64;
+  # Bounds the time that tasks have to end by themselves.
+  marksGone @3 :Bool;
+  startedUs @4 :UInt64;
+  # When the agent was told, microseconds since 1970-01-01 UTC.
+}
+
 struct TaskFile {
   version @0 :UInt16;
   task @1 :Common.TaskInfo;

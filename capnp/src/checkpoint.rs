@@ -6,13 +6,15 @@ use crate::convert::{arc, id, info, list_len, read_slice, status, text, update_i
 use crate::error::WireError;
 use crate::frame::{FrameError, HEADER_BYTES, seal};
 use crate::generated::checkpoint_capnp::{
-    agent_file, executor_file, framework_file, limits_file, process_file, task_file, update_record,
+    agent_file, drain_file, executor_file, framework_file, limits_file, process_file, task_file,
+    update_record,
 };
 use model::agent_info::AgentInfo;
 use model::executor::ExecutorInfo;
 use model::framework::FrameworkInfo;
 use model::id::{AgentId, ContainerId, MasterId, TaskId, UpdateId};
 use model::task::{TaskInfo, TaskStatus};
+use model::time::UnixTime;
 use std::sync::Arc;
 
 /// The version that is written.
@@ -51,6 +53,16 @@ pub struct LimitsFile {
     pub limits: Vec<(String, Option<u64>)>,
     /// Lines of `io.max`.
     pub io_max: Vec<String>,
+}
+
+/// An operator wants the agent empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainFile {
+    /// Bounds the time that tasks have to end by themselves.
+    pub max_grace_ns: Option<u64>,
+    pub marks_gone: bool,
+    /// When the agent was told.
+    pub started: UnixTime,
 }
 
 /// One task of an executor.
@@ -191,6 +203,30 @@ impl LimitsFile {
         Ok(Self {
             limits: file.get_limits()?.iter().map(limit).collect::<Result<_, WireError>>()?,
             io_max: file.get_io_max()?.iter().map(line).collect::<Result<_, WireError>>()?,
+        })
+    }
+}
+
+impl DrainFile {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut builder = capnp::message::Builder::new_default();
+        let mut file = builder.init_root::<drain_file::Builder<'_>>();
+        file.set_version(VERSION);
+        file.set_has_max_grace(self.max_grace_ns.is_some());
+        file.set_max_grace_ns(self.max_grace_ns.unwrap_or(0));
+        file.set_marks_gone(self.marks_gone);
+        file.set_started_us(self.started.0);
+        write_message(&builder, 0)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let reader = read_slice(bytes)?;
+        let file: drain_file::Reader<'_> = reader.get_root()?;
+        check_version(file.get_version())?;
+        Ok(Self {
+            max_grace_ns: file.get_has_max_grace().then_some(file.get_max_grace_ns()),
+            marks_gone: file.get_marks_gone(),
+            started: UnixTime(file.get_started_us()),
         })
     }
 }

@@ -8,6 +8,7 @@
 //!       latest                                  link to the one below; gone when the agent was told to go
 //!       <agent id>/
 //!         agent.info
+//!         drain.info                              while everything that runs is being killed for an operator
 //!         frameworks/<framework id>/
 //!           framework.info
 //!           executors/<executor id>/runs/<container id>/
@@ -37,6 +38,7 @@ use model::id::{AgentId, ExecutorId, FrameworkId, TaskId};
 use std::path::{Path, PathBuf};
 
 pub const AGENT_INFO: &str = "agent.info";
+pub const DRAIN_INFO: &str = "drain.info";
 pub const FRAMEWORK_INFO: &str = "framework.info";
 pub const EXECUTOR_INFO: &str = "executor.info";
 pub const PROCESS_INFO: &str = "process.info";

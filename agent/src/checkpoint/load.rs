@@ -7,6 +7,7 @@
 
 use crate::checkpoint::layout::{self, Meta};
 use crate::checkpoint::log::{self, LogError};
+use crate::node::drain::Drain;
 use crate::node::effect::Run;
 use crate::node::recovery::{Recovered, RecoveredExecutor, RecoveredFramework, RecoveredTask};
 use model::agent_info::AgentInfo;
@@ -17,7 +18,9 @@ use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use wire::WireError;
-use wire::checkpoint::{AgentFile, ExecutorFile, ProcessFile, TaskFile, UpdateRecord, decode_framework};
+use wire::checkpoint::{
+    AgentFile, DrainFile, ExecutorFile, ProcessFile, TaskFile, UpdateRecord, decode_framework,
+};
 
 /// Why a checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -60,8 +63,15 @@ pub fn load(work_dir: &Path, boot_id: &str) -> Result<Option<Loaded>, LoadError>
     for name in names(&loader.meta.agent(&loader.agent_id).join("frameworks"))? {
         frameworks.extend(loader.framework(&FrameworkId::new(&name), rebooted)?);
     }
+    let drain =
+        loader.read(&loader.meta.agent(&loader.agent_id).join(layout::DRAIN_INFO), DrainFile::decode)?;
+    let draining = drain.map(|DrainFile { max_grace_ns, marks_gone, started }| Drain {
+        max_grace_ns,
+        marks_gone,
+        started,
+    });
     let (agent_id, master_id, total) = (file.agent_id, file.master_id, file.info.total.clone());
-    let recovered = Recovered { agent_id, master_id, total, rebooted, frameworks };
+    let recovered = Recovered { agent_id, master_id, total, rebooted, draining, frameworks };
     Ok(Some(Loaded { recovered, info: file.info }))
 }
 

@@ -12,6 +12,7 @@
 
 use crate::checkpoint::layout::{self, Meta};
 use crate::checkpoint::log;
+use crate::node::drain::Drain;
 use crate::node::effect::{Record, Ticket};
 use crate::sys::processes;
 use model::id::AgentId;
@@ -24,7 +25,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_uring::fs;
-use wire::checkpoint::{AgentFile, ExecutorFile, ProcessFile, TaskFile, UpdateRecord, encode_framework};
+use wire::checkpoint::{
+    AgentFile, DrainFile, ExecutorFile, ProcessFile, TaskFile, UpdateRecord, encode_framework,
+};
 
 /// Wait before a refused batch is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -40,6 +43,8 @@ pub enum StoreError {
     Append { path: PathBuf, source: io::Error },
     #[error("rename to {path}")]
     Rename { path: PathBuf, source: io::Error },
+    #[error("remove {path}")]
+    Remove { path: PathBuf, source: io::Error },
     #[error("sync directory {path}")]
     SyncDirectory { path: PathBuf, source: io::Error },
     #[error("point {path} to the agent's own directory")]
@@ -81,6 +86,7 @@ impl Store {
 struct Batch {
     replace: BTreeMap<PathBuf, Vec<u8>>,
     append: BTreeMap<PathBuf, Vec<u8>>,
+    remove: BTreeSet<PathBuf>,
     /// Where each log ended before this batch: an attempt after a failed one writes over what that left.
     ends: RefCell<BTreeMap<PathBuf, u64>>,
     /// Directories in which something was made or renamed and that are not synced since, by a failed attempt too.
@@ -135,6 +141,16 @@ impl Writer {
         match record {
             Record::Agent { .. } => {}
             Record::AgentGone => batch.latest = Some(None),
+            Record::Draining(Drain { max_grace_ns, marks_gone, started }) => {
+                let path = self.meta.agent(agent).join(layout::DRAIN_INFO);
+                batch.remove.remove(&path);
+                batch.replace.insert(path, DrainFile { max_grace_ns, marks_gone, started }.encode());
+            }
+            Record::Drained => {
+                let path = self.meta.agent(agent).join(layout::DRAIN_INFO);
+                batch.replace.remove(&path);
+                batch.remove.insert(path);
+            }
             Record::Framework { framework } => {
                 let id = framework.framework_id.as_ref().expect("frameworks on agents have ids");
                 let path = self.meta.framework(agent, id).join(layout::FRAMEWORK_INFO);
@@ -196,6 +212,14 @@ impl Writer {
         }
         for write in writes {
             write.await.expect("a write does not panic")?;
+        }
+        for path in &batch.remove {
+            match std::fs::remove_file(path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(StoreError::Remove { path: path.clone(), source });
+                }
+                _ => batch.changed.borrow_mut().extend(path.parent().map(Path::to_owned)),
+            }
         }
         batch
             .changed

@@ -4,11 +4,13 @@
 use crate::checkpoint::layout::{self, Meta};
 use crate::checkpoint::load::{Loaded, load};
 use crate::checkpoint::store::Store;
+use crate::node::drain::Drain;
 use crate::node::effect::{Record, Run, Ticket};
 use crate::node::recovery::Recovered;
 use crate::node::world::{agent_info, framework, status, task};
 use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, MasterId, TaskId, UpdateId};
 use model::task::TaskState;
+use model::time::UnixTime;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -145,6 +147,22 @@ fn an_agent_that_was_told_to_go_has_no_past() {
     let scratch = tempfile::tempdir().expect("a directory");
     write(scratch.path(), "boot", [past(), vec![Record::AgentGone]].concat(), 1);
     assert!(load(scratch.path(), "boot").expect("readable").is_none());
+}
+
+#[test]
+fn an_agent_that_is_being_emptied_knows_it_until_it_is_empty() {
+    let drain = Drain { max_grace_ns: Some(5), marks_gone: true, started: UnixTime(7) };
+    let begun = [past(), vec![Record::Draining(drain)]].concat();
+    let ended = [begun.clone(), vec![Record::Drained]].concat();
+    let again = [ended.clone(), vec![Record::Draining(Drain { max_grace_ns: None, ..drain })]].concat();
+    for at_once in [1, usize::MAX] {
+        for records in [&begun, &ended, &again] {
+            let scratch = tempfile::tempdir().expect("a directory");
+            write(scratch.path(), "boot", records.clone(), at_once);
+            let expected = Recovered::replay(records).expect("an agent").draining;
+            assert_eq!(loaded(scratch.path(), "boot").recovered.draining, expected, "{at_once} at once");
+        }
+    }
 }
 
 fn log_of(work_dir: &Path, task: &str) -> PathBuf {

@@ -8,6 +8,7 @@ use crate::cgroup::knobs::Limits;
 use crate::doctor::Machine;
 use crate::node::Node;
 use crate::node::counters::Counters;
+use crate::node::drain::Drain;
 use crate::node::view::FrameworkView;
 use api::legacy::Gauge;
 use model::agent_info::AgentInfo;
@@ -81,6 +82,7 @@ pub struct Known<'a> {
     pub agent_id: Option<&'a AgentId>,
     pub info: &'a AgentInfo,
     pub is_registered: bool,
+    pub draining: Option<Drain>,
     pub counters: &'a Counters,
     pub used: Later<'a, Resources>,
     pub frameworks: Later<'a, Vec<FrameworkView<'a>>>,
@@ -96,6 +98,7 @@ impl<'a> Known<'a> {
             agent_id: node.agent_id(),
             info: node.info(),
             is_registered: node.is_registered(),
+            draining: node.draining(),
             counters: node.counters(),
             used: Later::new(Box::new(|| node.used())),
             frameworks: Later::new(Box::new(|| node.frameworks().collect())),

@@ -9,6 +9,7 @@ use crate::cgroup::knobs::Limits;
 use crate::cgroup::{Enforced, Enforcement};
 use crate::doctor::Machine;
 use crate::node::counters::Counters;
+use crate::node::drain::Drain;
 use crate::node::view::{ExecutorView, FrameworkView, TaskView};
 use api::convert::{agent, executor, framework, resources, status, time};
 use api::legacy::{Gauge, Reply};
@@ -49,6 +50,7 @@ pub(super) struct Scene {
     pub(super) usage: Option<Usage>,
     pub(super) detail: Detail,
     pub(super) node: NodeUsage,
+    pub(super) draining: Option<Drain>,
     pub(super) gauges: Vec<Gauge>,
 }
 
@@ -128,6 +130,7 @@ impl Scene {
                 sources: Sources { cpu: Source::Proc, ..Sources::default() },
                 ..NodeUsage::default()
             },
+            draining: None,
             gauges: Vec::new(),
         }
     }
@@ -161,6 +164,7 @@ impl Scene {
                 agent_id: Some(&self.agent_id),
                 info: &self.info,
                 is_registered: true,
+                draining: self.draining,
                 counters: &Counters::default(),
                 used: Later::new(Box::new(|| self.used())),
                 frameworks: Later::new(Box::new(|| views(&self.frameworks))),

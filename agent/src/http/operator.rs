@@ -3,8 +3,9 @@
 
 use super::containers::containers;
 use super::{Answer, Facts, Order, files, frameworks, metrics, statistics};
+use crate::node::drain::Drain;
 use crate::node::view::{ExecutorView, FrameworkView, TaskView};
-use api::convert::{Error, agent as agent_info, executor, framework, task};
+use api::convert::{Error, agent as agent_info, executor, framework, task, time};
 use api::legacy::{Reply, version};
 use api::media::{Body, Encoding, decode_of_agent};
 use api::recordio;
@@ -15,6 +16,7 @@ use api::v1::agent::{Call, Response};
 use api::{v1, validate};
 use bytes::Bytes;
 use http::request::Parts;
+use model::time::UnixTime;
 
 /// Answers a POST to `/api/v1`.
 pub(super) fn answer(head: &Parts, body: &Bytes, facts: &Facts<'_>) -> Answer {
@@ -168,8 +170,12 @@ fn message(call: &Call, kind: Type, facts: &Facts<'_>) -> Result<Option<Response
         Type::GetAgent => {
             out.set_type(Is::GetAgent);
             let agent_info = agent_info::to_v1(facts.known.info, facts.known.agent_id)?;
-            out.get_agent =
-                Some(response::GetAgent { agent_info: Some(agent_info), ..response::GetAgent::default() });
+            let drain = facts.known.draining;
+            out.get_agent = Some(response::GetAgent {
+                agent_info: Some(agent_info),
+                drain_config: drain.map(drain_config),
+                estimated_drain_start_time: drain.map(|drain| time::info(whole_seconds(drain))),
+            });
         }
         Type::GetOperations => {
             out.set_type(Is::GetOperations);
@@ -182,6 +188,19 @@ fn message(call: &Call, kind: Type, facts: &Facts<'_>) -> Result<Option<Response
         _ => return Ok(None),
     }
     Ok(Some(out))
+}
+
+/// When it began, as exactly as Mesos says it.
+pub(super) fn whole_seconds(drain: Drain) -> UnixTime {
+    UnixTime(drain.started.0 / 1_000_000 * 1_000_000)
+}
+
+pub(super) fn drain_config(drain: Drain) -> v1::DrainConfig {
+    let grace = drain.max_grace_ns.map(|ns| i64::try_from(ns).unwrap_or(i64::MAX));
+    v1::DrainConfig {
+        max_grace_period: grace.map(|nanoseconds| v1::DurationInfo { nanoseconds }),
+        mark_gone: Some(drain.marks_gone),
+    }
 }
 
 fn get_flags(facts: &Facts<'_>) -> response::GetFlags {

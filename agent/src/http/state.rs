@@ -2,13 +2,14 @@
 
 use super::Facts;
 use super::frameworks::Framework;
+use super::operator::{drain_config, whole_seconds};
 use crate::bpf::{Figure, Reason};
 use crate::cgroup::Enforced;
 use crate::cgroup::knobs::Controller;
 use crate::doctor;
 use api::convert::{agent, time};
 use api::doctor::{By, Finding, State as Found};
-use api::json::{self, Value};
+use api::json::{self, Encoded, Value};
 use api::legacy::amounts::Amounts;
 use api::legacy::attributes::Attributes;
 use api::legacy::each::{Each, Pairs};
@@ -57,6 +58,10 @@ struct Fields<'a, L, F, G, I> {
     log_dir: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     external_log_file: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain_config: Option<Encoded>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimated_drain_start_time_seconds: Option<u64>,
     flags: L,
     frameworks: F,
     completed_frameworks: G,
@@ -93,6 +98,10 @@ impl Serialize for State<'_, '_> {
             master_hostname: facts.master_hostname,
             log_dir: flag("log_dir"),
             external_log_file: flag("external_log_file"),
+            drain_config: known.draining.map(|drain| json::value(&drain_config(drain))),
+            estimated_drain_start_time_seconds: known
+                .draining
+                .map(|drain| whole_seconds(drain).0 / 1_000_000),
             flags: facts.flags,
             frameworks: Each(|| known.frameworks.iter().map(|view| Framework { view, facts })),
             completed_frameworks: Each(|| {

@@ -2,6 +2,7 @@
 
 use super::fixture::{Executor, Scene, Task, asked_for, golden};
 use crate::cgroup::{Enforced, Enforcement};
+use crate::node::drain::Drain;
 use api::legacy::Reply;
 use api::media::{JSON, PROTOBUF, RECORDIO};
 use api::v1::agent::{Call, Response, call};
@@ -9,6 +10,7 @@ use api::{json, protobuf, v1};
 use bytes::Bytes;
 use model::id::ContainerId;
 use model::task::TaskState;
+use model::time::UnixTime;
 use serde_json::{Value, json};
 
 pub(super) fn document(scene: &Scene, path: &str) -> Value {
@@ -302,6 +304,23 @@ fn the_operator_api_answers_as_mesos_did() {
     );
     let agent = said(&scene, "GET_AGENT")["get_agent"]["agent_info"].clone();
     assert_eq!((&agent["id"]["value"], &agent["port"]), (&json!(scene.agent_id.as_str()), &json!(5050)));
+    let scene = Scene {
+        draining: Some(Drain {
+            max_grace_ns: Some(5_000_000_000),
+            marks_gone: true,
+            started: UnixTime(1_795_331_000_500_000),
+        }),
+        ..scene
+    };
+    let config = json!({"max_grace_period": {"nanoseconds": 5_000_000_000_u64}, "mark_gone": true});
+    let agent = said(&scene, "GET_AGENT")["get_agent"].clone();
+    assert_eq!(agent["drain_config"], config);
+    assert_eq!(agent["estimated_drain_start_time"]["nanoseconds"], json!(1_795_331_000_000_000_000_u64));
+    let state = document(&scene, "/state");
+    assert_eq!(
+        (&state["drain_config"], &state["estimated_drain_start_time_seconds"]),
+        (&config, &json!(1_795_331_000))
+    );
     let metrics = said(&scene, "GET_METRICS")["get_metrics"]["metrics"].clone();
     assert!(metrics.as_array().expect("a list").contains(&json!({"name": "slave/cpus_total", "value": 4.0})));
 }

@@ -1,5 +1,6 @@
 //! Everything the node can want. Effects are carried out in the order they are given.
 
+use crate::node::drain::Drain;
 use crate::node::input::{Caller, Session};
 use bytes::Bytes;
 use model::agent_info::AgentInfo;
@@ -84,6 +85,10 @@ pub enum Record {
     },
     /// The agent was told to go: it must not come back under its id.
     AgentGone,
+    /// Everything that runs here is being killed for an operator.
+    Draining(Drain),
+    /// Nothing is left that would have to be.
+    Drained,
     Framework {
         framework: FrameworkInfo,
     },
@@ -125,7 +130,11 @@ impl Record {
     /// Whose checkpoint it belongs to; `None` for what is above all runs.
     pub fn run(&self) -> Option<&Run> {
         match self {
-            Self::Agent { .. } | Self::AgentGone | Self::Framework { .. } => None,
+            Self::Agent { .. }
+            | Self::AgentGone
+            | Self::Draining(_)
+            | Self::Drained
+            | Self::Framework { .. } => None,
             Self::Executor { run, .. }
             | Self::Forked { run, .. }
             | Self::Task { run, .. }

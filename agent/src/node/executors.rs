@@ -16,7 +16,7 @@ use model::task::{Reason, Source, TaskInfo, TaskState, TaskStatus};
 use model::time::{Now, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use wire::message::ToMaster;
+use wire::message::RunningExecutor;
 
 /// What our executor for commands gets beside its task's share, so that a task of all of an agent's CPUs cannot starve the
 /// process that watches it. As in Mesos, the master's accounts do not show it (`DEFAULT_EXECUTOR_CPUS`, `..._MEM`).
@@ -87,6 +87,16 @@ impl Executor {
             framework_id: framework_id.clone(),
             executor_id: self.info.executor_id.clone(),
             container_id: self.container_id.clone(),
+        }
+    }
+
+    /// As a master is told of it.
+    pub(super) fn running(&self, framework_id: &FrameworkId) -> RunningExecutor {
+        RunningExecutor {
+            framework_id: framework_id.clone(),
+            executor: self.info.clone(),
+            container_id: self.container_id.clone(),
+            is_command: self.is_command,
         }
     }
 
@@ -296,7 +306,6 @@ impl Node {
             effects.push(Effect::Close { caller });
         }
         let termination = termination(&end, executor.termination.take());
-        let is_command = executor.is_command;
         let unfinished = [executor.by_arrival(Stage::Launched), executor.by_arrival(Stage::Queued)].concat();
         if !framework_is_ending {
             for task_id in unfinished {
@@ -306,14 +315,7 @@ impl Node {
                 self.own_update(now, &framework_id, Some(container_id), status, effects);
             }
         }
-        if !is_command && self.registration.is_introduced() {
-            effects.push(Effect::Send(Box::new(ToMaster::ExecutorExited {
-                framework_id: framework_id.clone(),
-                executor_id: executor_id.clone(),
-                container_id: container_id.clone(),
-                wait_status: end.wait_status,
-            })));
-        }
+        self.tell_end(&framework_id, &executor_id, end.wait_status, effects);
         // While tasks are owed for, the executor is kept; in an ending framework nothing is.
         let owes = self.executor(container_id).is_some_and(|executor| !executor.tasks.is_empty());
         if !owes || framework_is_ending {

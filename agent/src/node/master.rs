@@ -8,11 +8,18 @@ use crate::node::gates::Gate;
 use crate::node::input::Session;
 use crate::node::tasks::Stage;
 use model::agent_info::AgentInfo;
-use model::framework::Capabilities;
-use model::id::{AgentId, FrameworkId, MasterId, TaskId};
+use model::framework::{Capabilities, FrameworkInfo};
+use model::id::{AgentId, ExecutorId, FrameworkId, MasterId, TaskId};
 use model::task::{Reason, Source, TaskState, TaskStatus};
 use model::time::Now;
 use wire::message::{Reregister, RunningExecutor, RunningTask, ToAgent, ToMaster};
+
+/// An executor that ended while no master listened. Until one is told how, it counts as there: the framework is to hear it.
+pub(super) struct UntoldEnd {
+    framework: FrameworkInfo,
+    executor: RunningExecutor,
+    wait_status: Option<i32>,
+}
 
 impl Node {
     pub(super) fn link_up(&mut self, now: Now, session: Session, effects: &mut Vec<Effect>) {
@@ -42,12 +49,7 @@ impl Node {
             introduction.frameworks.push(framework.info.clone());
             for executor in framework.executors.values() {
                 if executor.phase != Phase::Ended {
-                    introduction.executors.push(RunningExecutor {
-                        framework_id: framework_id.clone(),
-                        executor: executor.info.clone(),
-                        container_id: executor.container_id.clone(),
-                        is_command: executor.is_command,
-                    });
+                    introduction.executors.push(executor.running(framework_id));
                 }
                 for task in executor.tasks.values() {
                     let key = (framework_id.clone(), task.info.task_id.clone());
@@ -62,7 +64,37 @@ impl Node {
                 }
             }
         }
+        for UntoldEnd { framework, executor, .. } in &self.untold {
+            if introduction.frameworks.iter().all(|one| one.framework_id != framework.framework_id) {
+                introduction.frameworks.push(framework.clone());
+            }
+            introduction.executors.push(executor.clone());
+        }
         introduction
+    }
+
+    /// Tells the master how an executor ended, now or once there is one.
+    pub(super) fn tell_end(
+        &mut self,
+        framework_id: &FrameworkId,
+        executor_id: &ExecutorId,
+        wait_status: Option<i32>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(framework) = self.frameworks.get(framework_id) else { return };
+        let Some(executor) = framework.executors.get(executor_id).filter(|one| !one.is_command) else {
+            return;
+        };
+        let end = UntoldEnd {
+            framework: framework.info.clone(),
+            executor: executor.running(framework_id),
+            wait_status,
+        };
+        if self.registration.is_registered() {
+            effects.push(end.message());
+        } else if !framework.is_ending {
+            self.untold.push(end);
+        }
     }
 
     pub(super) fn hear_master(
@@ -101,7 +133,8 @@ impl Node {
                 self.kill(now, &framework_id, &task_id, grace_ns, effects);
             }
             ToAgent::Drain { max_grace_ns, marks_gone } => {
-                self.drain(now, Drain { max_grace_ns, marks_gone }, effects);
+                let drain = Drain { max_grace_ns, marks_gone, started: now.unix };
+                self.drain(now, drain, effects);
             }
             ToAgent::Acknowledge { framework_id, task_id, update_id } => {
                 self.acknowledge(now, framework_id, task_id, update_id, effects);
@@ -166,6 +199,7 @@ impl Node {
         for (key, status) in self.updates.open(now.time) {
             self.forward(key, status, effects);
         }
+        effects.extend(self.untold.drain(..).map(UntoldEnd::message));
     }
 
     /// The master knows a task that was not named to it. Unless it has come to be known since, it is not here.
@@ -251,6 +285,19 @@ impl Node {
             _ => status.state,
         };
         effects.push(Effect::Send(Box::new(ToMaster::Update { framework_id, status, latest_state })));
+    }
+}
+
+impl UntoldEnd {
+    fn message(self) -> Effect {
+        let RunningExecutor { framework_id, executor, container_id, .. } = self.executor;
+        let (executor_id, wait_status) = (executor.executor_id, self.wait_status);
+        Effect::Send(Box::new(ToMaster::ExecutorExited {
+            framework_id,
+            executor_id,
+            container_id,
+            wait_status,
+        }))
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod compatibility;
 pub mod counters;
+pub mod drain;
 pub mod effect;
 pub mod input;
 pub mod recovery;
@@ -13,7 +14,6 @@ pub mod replay;
 pub mod settings;
 pub mod view;
 
-mod drain;
 mod executors;
 mod frameworks;
 mod gates;
@@ -68,6 +68,8 @@ pub struct Node {
     next_ticket: u64,
     rng: fastrand::Rng,
     counters: Counters,
+    /// Ends of executors that no master has been told of; it is when it has admitted the agent.
+    untold: Vec<master::UntoldEnd>,
     /// Set when the agent is ending everything it runs; it exits with this once nothing runs any more.
     ending: Option<effect::Ending>,
     /// Set while everything that runs here is being killed for an operator.
@@ -91,6 +93,7 @@ impl Node {
             next_ticket: 0,
             rng: fastrand::Rng::with_seed(seed),
             counters: Counters::default(),
+            untold: Vec::new(),
             ending: None,
             draining: None,
         }
@@ -126,7 +129,7 @@ impl Node {
             Input::StreamClosed { caller } => self.stream_closed(caller),
             Input::End(ending) => self.end(now, ending, effects),
         }
-        self.finish_draining();
+        self.finish_draining(now, effects);
         self.exit_if_done(effects);
     }
 
@@ -148,7 +151,7 @@ impl Node {
         while let Some(container_id) = self.timers.pop_due(now.time) {
             self.executor_overdue(now, &container_id, effects);
         }
-        self.finish_draining();
+        self.finish_draining(now, effects);
         self.exit_if_done(effects);
     }
 

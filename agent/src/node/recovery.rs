@@ -1,6 +1,7 @@
 //! The node as a checkpoint remembers it: what may still run is watched again, what is owed is still owed.
 
 use crate::node::Node;
+use crate::node::drain::Drain;
 use crate::node::effect::{Effect, Group};
 use crate::node::executors::{Executor, Phase};
 use crate::node::frameworks::Framework;
@@ -26,6 +27,8 @@ pub struct Recovered {
     pub total: Resources,
     /// The machine was started anew since: nothing of what ran then runs now.
     pub rebooted: bool,
+    /// It was being emptied.
+    pub draining: Option<Drain>,
     pub frameworks: Vec<RecoveredFramework>,
 }
 
@@ -88,6 +91,10 @@ impl Node {
                 true => node.went_with_the_machine(now, &container_id, effects),
                 false => node.reattach(now, &container_id, effects),
             }
+        }
+        if let Some(drain) = recovered.draining {
+            // With nothing left it is over at the first event.
+            node.drain_on(now, drain, effects);
         }
         node
     }

@@ -109,12 +109,6 @@ impl Registration {
         is_new
     }
 
-    /// Whether the master has been told who we are and what is here, admitted or not: what changes from now on it does not
-    /// know, and what it is told comes to it after the introduction.
-    pub(super) fn is_introduced(&self) -> bool {
-        matches!(self.phase, Phase::Introducing { .. } | Phase::Registered { .. })
-    }
-
     pub(super) fn is_introducing(&self) -> bool {
         matches!(self.phase, Phase::Introducing { .. })
     }

@@ -13,10 +13,12 @@ impl Recovered {
             match record {
                 Record::Agent { agent_id, master_id, info } => {
                     // Told again when what it holds reserved changes: the rest stays.
-                    let frameworks = recovered.take().map_or(Vec::new(), |known| known.frameworks);
+                    let (frameworks, draining) = recovered
+                        .take()
+                        .map_or_else(Default::default, |known| (known.frameworks, known.draining));
                     let (agent_id, master_id) = (agent_id.clone(), master_id.clone());
                     let (total, rebooted) = (info.total.clone(), false);
-                    recovered = Some(Self { agent_id, master_id, total, rebooted, frameworks });
+                    recovered = Some(Self { agent_id, master_id, total, rebooted, draining, frameworks });
                 }
                 Record::AgentGone => recovered = None,
                 other => {
@@ -66,6 +68,8 @@ impl Recovered {
                 }
             }),
             Record::ExecutorDone { run } => self.with_executor(run, |executor| executor.is_done = true),
+            Record::Draining(drain) => self.draining = Some(*drain),
+            Record::Drained => self.draining = None,
             Record::Agent { .. } | Record::AgentGone => unreachable!("handled by replay"),
         }
     }

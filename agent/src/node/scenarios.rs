@@ -189,7 +189,33 @@ fn an_executor_that_ends_while_the_agent_introduces_itself_is_told_of() {
     // It has the introduction, and takes its time to answer.
     world.session = Some(session);
     world.end_container(&container_id);
-    assert_eq!(world.last(1), ["master hears ExecutorExited"]);
+    world.admit(session, Vec::new());
+    assert!(world.seen.contains(&"master hears ExecutorExited".to_owned()), "{:?}", world.seen);
+}
+
+/// Not only its tasks' ends: the framework hears FAILURE, with a status. So the master is told of an executor that it may
+/// never have heard of, and then how that ended; once.
+#[test]
+fn an_executor_that_ends_while_there_is_no_master_is_named_and_then_told_of() {
+    for is_restart in [false, true] {
+        let (mut world, container_id) = World::with_task(true, Some("e"));
+        world.flush();
+        world.lose_link();
+        if is_restart {
+            world.crash();
+        }
+        world.end_container(&container_id);
+        // Nothing else keeps the framework here then.
+        let heard = |world: &World| world.seen.iter().filter(|it| it.contains("ExecutorExited")).count();
+        assert_eq!(heard(&world), 0);
+        world.connect();
+        assert_eq!(world.introduced, std::slice::from_ref(&container_id));
+        assert_eq!(heard(&world), 1);
+        world.lose_link();
+        world.connect();
+        assert_eq!(world.introduced, []);
+        assert_eq!(heard(&world), 1);
+    }
 }
 
 /// All of them died with it, whichever took the memory.

@@ -84,6 +84,7 @@ impl Node {
             self.executor_update(now, &framework_id, container_id, status, effects);
         }
         self.match_tasks(now, &framework_id, container_id, known_tasks, effects);
+        self.kill_undelivered(now, &framework_id, container_id, effects);
         let framework = self.frameworks.get_mut(&framework_id).expect("a container's framework is known");
         let executor = framework.executors.get_mut(&executor_id).expect("a container's executor is known");
         if executor.phase != Phase::Running {
@@ -104,6 +105,22 @@ impl Node {
         effects.push(Effect::Tell { caller, event });
         executor.deliver(effects);
         executor.tell_owed_kills(caller, effects);
+    }
+
+    /// Tasks that were to be killed while nobody knew whether the executor has them: it has not.
+    fn kill_undelivered(
+        &mut self,
+        now: Now,
+        framework_id: &FrameworkId,
+        container_id: &ContainerId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(executor) = self.executor(container_id) else { return };
+        let is_owed = |id: &TaskId| executor.tasks.get(id).is_some_and(|task| task.kill_owed.is_some());
+        let owed: Vec<TaskId> = executor.by_arrival(Stage::Queued).into_iter().filter(is_owed).collect();
+        for task_id in owed {
+            self.kill_queued(now, framework_id, container_id, &task_id, effects);
+        }
     }
 
     /// Compares what the executor says it has with what is known here. A task that it has though it counts as queued was

@@ -255,11 +255,14 @@ impl Node {
         };
         let stream = executor.stream;
         let is_ending = matches!(executor.phase, Phase::Ending | Phase::Ended);
+        // Whether it was delivered is known when its executor is back.
+        let is_uncertain = executor.is_recovered && executor.phase == Phase::Registering;
         let container_id = executor.container_id.clone();
         let task = executor.tasks.get_mut(task_id).expect("the index names tasks that are there");
         match (task.stage, stream) {
             (Stage::Over, _) => {}
             _ if is_ending => note(effects, "kill of a task whose executor is ending", task_id),
+            (Stage::Queued, _) if is_uncertain => task.kill_owed = Some(grace_ns),
             (Stage::Queued, _) => self.kill_queued(now, framework_id, &container_id, task_id, effects),
             (Stage::Launched, Some(caller)) => {
                 let event = ExecutorEvent::Kill { task_id: task_id.clone(), grace_ns };
@@ -270,7 +273,7 @@ impl Node {
     }
 
     /// With its group, if it has one.
-    fn kill_queued(
+    pub(super) fn kill_queued(
         &mut self,
         now: Now,
         framework_id: &FrameworkId,

@@ -2,6 +2,7 @@
 
 use crate::node::Node;
 use crate::node::counters::Counters;
+use crate::node::drain::Drain;
 use crate::node::effect::Launch;
 use crate::node::executors::{Executor, Phase};
 use crate::node::frameworks::Framework;
@@ -63,6 +64,11 @@ impl Node {
 
     pub fn is_registered(&self) -> bool {
         self.registration.is_registered()
+    }
+
+    /// What an operator wants, while it is under way.
+    pub fn draining(&self) -> Option<Drain> {
+        self.draining
     }
 
     pub fn frameworks(&self) -> impl Iterator<Item = FrameworkView<'_>> {

@@ -114,6 +114,8 @@ pub(super) struct World {
     pub(super) node: Node,
     pub(super) now: Now,
     pub(super) effects: VecDeque<Effect>,
+    /// Containers that the agent named when it last came back.
+    pub(super) introduced: Vec<ContainerId>,
     pub(super) seen: Vec<String>,
     next_caller: u64,
     next_update: u64,
@@ -147,6 +149,7 @@ impl World {
             node: Node::new(Settings::default(), agent_info(), 7),
             now: Now { time: Time::from_ms(1), unix: UnixTime(1_000_000) },
             effects: VecDeque::new(),
+            introduced: Vec::new(),
             seen: Vec::new(),
             next_caller: 0,
             next_update: 0,
@@ -243,6 +246,7 @@ impl World {
         match message {
             ToMaster::Register { .. } => self.admit(session, Vec::new()),
             ToMaster::Reregister(known) => {
+                self.introduced = known.executors.iter().map(|one| one.container_id.clone()).collect();
                 let named: BTreeSet<TaskId> =
                     known.tasks.iter().map(|one| one.task.task_id.clone()).collect();
                 let missing = self.open.iter().filter(|(task_id, _)| !named.contains(*task_id));
@@ -271,7 +275,7 @@ impl World {
         }
     }
 
-    fn admit(&mut self, session: Session, reconcile: Vec<(FrameworkId, TaskId)>) {
+    pub(super) fn admit(&mut self, session: Session, reconcile: Vec<(FrameworkId, TaskId)>) {
         self.registered = true;
         let message = ToAgent::Registered {
             agent_id: AgentId::new("S0"),

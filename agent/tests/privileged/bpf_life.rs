@@ -211,7 +211,7 @@ fn an_ordinary_user_is_told_what_is_missing() {
          run the agent as root or give it these"
     );
     inmate.end();
-    metered::clear(&root);
+    crate::groups::clear(&root);
 }
 
 #[test]

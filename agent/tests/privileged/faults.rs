@@ -112,7 +112,7 @@ fn tracefs_is_not_needed() {
         metered::Cgroup::make(root.join("without")).workload(&format!("untraced {}", root.display()));
     let support = inmate.heard("support ");
     inmate.end();
-    metered::clear(&root);
+    crate::groups::clear(&root);
     assert!(support.contains("BPF: cpu"), "{support}");
     assert!(!support.contains("tracefs"), "{support}");
 }
@@ -133,5 +133,5 @@ fn a_root_without_capabilities_is_told_which() {
          run the agent as root or give it these"
     );
     inmate.end();
-    metered::clear(&root);
+    crate::groups::clear(&root);
 }

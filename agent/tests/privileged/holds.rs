@@ -41,7 +41,7 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        metered::clear(&self.root);
+        crate::groups::clear(&self.root);
     }
 }
 

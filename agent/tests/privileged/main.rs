@@ -7,6 +7,7 @@
 )]
 #![allow(unreachable_pub, reason = "a test has no outside")]
 
+mod groups;
 mod image;
 mod metered;
 mod needs;

@@ -6,17 +6,14 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::PathBuf;
 
 use agent::bpf::{Bpf, Figure};
 use agent::sys::{clone, pidfd};
 
+use crate::groups;
 use crate::needs::{self, Need};
 use crate::scene::DEADLINE;
-
-/// Counts the directories of this process, so that tests beside each other do not meet.
-static MADE: AtomicU32 = AtomicU32::new(0);
 
 /// The directory above a test's containers, and the programs attached to it.
 pub(crate) struct Meter {
@@ -53,34 +50,15 @@ impl Meter {
 
 /// A directory for containers, right below the hierarchy's root.
 pub(crate) fn make_root() -> PathBuf {
-    let number = MADE.fetch_add(1, Ordering::Relaxed);
-    let name = format!("ingot-meter-{}-{number}", std::process::id());
-    let root = needs::cgroup2_root().expect("asked for by Need::Cgroup2").join(name);
+    let root = needs::cgroup2_root().expect("asked for by Need::Cgroup2").join(groups::name());
     fs::create_dir(&root).unwrap();
     root
 }
 
 impl Drop for Meter {
     fn drop(&mut self) {
-        clear(&self.root);
+        groups::clear(&self.root);
     }
-}
-
-/// Kills what is left below a directory and removes it.
-pub(crate) fn clear(root: &Path) {
-    let _ = fs::write(root.join("cgroup.kill"), "1");
-    let populated =
-        || fs::read_to_string(root.join("cgroup.events")).is_ok_and(|it| it.contains("populated 1"));
-    while populated() {
-        std::thread::yield_now();
-    }
-    remove_tree(root);
-}
-
-fn remove_tree(directory: &Path) {
-    let below = fs::read_dir(directory).into_iter().flatten().flatten();
-    below.filter(|entry| entry.path().is_dir()).for_each(|entry| remove_tree(&entry.path()));
-    let _ = fs::remove_dir(directory);
 }
 
 pub(crate) struct Cgroup {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use agent::cgroup::extras::Extras;
@@ -16,6 +15,8 @@ use agent::sys::pidfd::Exit;
 use api::v1;
 use model::id::ContainerId;
 
+use crate::groups;
+
 /// Longer than anything takes, in a machine that is emulated on a busy one too, so that a hang is a failure and not a hang.
 pub const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -27,8 +28,6 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
         std::thread::park_timeout(Duration::from_millis(20));
     }
 }
-
-static MADE: AtomicU32 = AtomicU32::new(0);
 
 pub struct Scene {
     pub containerizer: Containerizer,
@@ -43,8 +42,7 @@ impl Scene {
     }
 
     pub fn with_cgroup_and(extras: Extras) -> Self {
-        let name = format!("ingot-test-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
-        Self::new(Some(&TreeConfig { name, parent: None, extras }))
+        Self::new(Some(&TreeConfig { name: groups::name(), parent: None, extras }))
     }
 
     pub fn without_cgroup() -> Self {
@@ -148,22 +146,10 @@ impl Scene {
 impl Drop for Scene {
     /// A failed test must not leave its processes and groups behind.
     fn drop(&mut self) {
-        let Some(root) = &self.cgroup else { return };
-        let _ = std::fs::write(root.join("cgroup.kill"), "1");
-        let empty = || {
-            !std::fs::read_to_string(root.join("cgroup.events")).unwrap_or_default().contains("populated 1")
-        };
-        while !empty() {
-            std::thread::yield_now();
+        if let Some(root) = &self.cgroup {
+            groups::clear(root);
         }
-        remove_tree(root);
     }
-}
-
-fn remove_tree(group: &Path) {
-    let below = std::fs::read_dir(group).into_iter().flatten().flatten();
-    below.filter(|entry| entry.path().is_dir()).for_each(|entry| remove_tree(&entry.path()));
-    let _ = std::fs::remove_dir(group);
 }
 
 pub fn shell(line: &str) -> v1::CommandInfo {

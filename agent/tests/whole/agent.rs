@@ -1,5 +1,6 @@
 //! The agent's process, in a work directory of its own.
 
+use crate::groups::Group;
 use crate::http::Answer;
 use crate::master::{Master, Session};
 use std::net::SocketAddr;
@@ -22,12 +23,15 @@ pub struct Agent {
     process: Child,
     work_dir: PathBuf,
     log: Rc<tempfile::NamedTempFile>,
+    _group: Rc<Group>,
     /// Of its HTTP server; known from its introduction.
     pub address: SocketAddr,
 }
 
 /// What is given to every agent of one test.
 pub struct Place {
+    /// Cleared before the directory goes, in which its processes stand.
+    group: Rc<Group>,
     directory: Rc<tempfile::TempDir>,
     /// Not in the directory, whose disk may be full.
     log: Rc<tempfile::NamedTempFile>,
@@ -57,13 +61,20 @@ impl Place {
 
     /// The same work directory and port, with other flags.
     pub fn again_with(&self, flags: &[&str]) -> Self {
-        let (directory, log) = (self.directory.clone(), self.log.clone());
-        Self { directory, log, flags: flags.iter().map(ToString::to_string).collect(), port: self.port }
+        let (group, directory, log) = (self.group.clone(), self.directory.clone(), self.log.clone());
+        Self {
+            group,
+            directory,
+            log,
+            flags: flags.iter().map(ToString::to_string).collect(),
+            port: self.port,
+        }
     }
 
     fn in_directory(directory: tempfile::TempDir, flags: &[&str]) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         Self {
+            group: Rc::new(Group::new()),
             directory: Rc::new(directory),
             log: Rc::new(tempfile::NamedTempFile::new().unwrap()),
             flags: flags.iter().map(ToString::to_string).collect(),
@@ -94,6 +105,7 @@ impl Place {
             process,
             work_dir: self.work_dir().canonicalize().unwrap(),
             log: self.log.clone(),
+            _group: self.group.clone(),
             address: ([127, 0, 0, 1], self.port).into(),
         };
         (agent, master.accept())
@@ -112,6 +124,7 @@ impl Place {
         command.args(FLAGS.iter().filter(|flag| self.flags.iter().all(|own| name(own) != name(flag))));
         command
             .arg(format!("--port={}", self.port))
+            .arg(format!("--cgroups-root={}", self.group.name))
             .arg(format!("--master={}", master.address()))
             .arg(format!("--work-dir={}", self.work_dir().display()))
             .args(&self.flags)

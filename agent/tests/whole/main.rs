@@ -8,6 +8,8 @@
 #![allow(unreachable_pub, reason = "a test has no outside")]
 
 mod agent;
+#[path = "../privileged/groups.rs"]
+mod groups;
 mod http;
 #[path = "../privileged/image.rs"]
 #[allow(dead_code, reason = "others make other images of it")]
@@ -18,6 +20,7 @@ mod needs;
 
 mod api;
 mod checks;
+mod draining;
 mod faults;
 mod files;
 mod images;

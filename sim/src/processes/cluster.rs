@@ -67,6 +67,7 @@ struct Agent {
 impl Cluster {
     /// Starts a master and waits until it answers. The agents come with [`Self::start_agents`].
     pub async fn start_master(options: Options) -> Result<Self> {
+        sweep::forgotten();
         let temporary = match &options.folder {
             Some(_) => None,
             None => {

@@ -46,7 +46,29 @@ pub(crate) fn cgroup(group: &Path) {
 fn pins(cgroup_id: u64) {
     for base in ["/sys/fs/bpf/ingot", "/run/ingot/bpf"] {
         // None there: it had none, or has removed them itself.
-        let _ = std::fs::remove_dir_all(Path::new(base).join(cgroup_id.to_string()));
+        let place = Path::new(base).join(cgroup_id.to_string());
+        // Links first: without them nothing is counted while the rest goes.
+        for set in std::fs::read_dir(&place).into_iter().flatten().flatten() {
+            let _ = std::fs::remove_dir_all(set.path().join("links"));
+        }
+        let _ = std::fs::remove_dir_all(place);
+    }
+}
+
+/// Removes the groups, and the pins, of agents that are no more, of a cluster that was killed itself. Where an agent listens,
+/// or a container runs that one may come back to, everything stays.
+pub(crate) fn forgotten() {
+    let entries = cgroup2_root().and_then(|root| std::fs::read_dir(root).ok());
+    for entry in entries.into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(port) = name.strip_prefix("ingot-").and_then(|port| port.parse::<u16>().ok()) else {
+            continue;
+        };
+        let events = std::fs::read_to_string(entry.path().join("cgroup.events")).unwrap_or_default();
+        let is_free = || std::net::TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, port)).is_ok();
+        if events.contains("populated 0") && is_free() {
+            cgroup(&entry.path());
+        }
     }
 }
 
@@ -83,6 +105,23 @@ fn working_below(folder: &Path) -> Vec<Pid> {
 #[cfg(test)]
 mod tests {
     use std::process::Command;
+
+    #[test]
+    fn groups_of_agents_that_are_no_more_are_removed_and_no_others() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let lives = listener.local_addr().expect("bound").port();
+        let gone = super::super::free_port().expect("another");
+        let groups = [lives, gone].map(|port| super::agent_cgroup(port).unwrap_or_default());
+        if groups.iter().any(|group| std::fs::create_dir(group).is_err()) {
+            assert!(std::env::var("REQUIRE").as_deref() != Ok("all"), "no cgroup can be made");
+            eprintln!("skipped: no cgroup can be made here");
+            return;
+        }
+        super::forgotten();
+        let are_there = groups.each_ref().map(|group| group.exists());
+        groups.iter().for_each(|group| super::cgroup(group));
+        assert_eq!(are_there, [true, false]);
+    }
 
     #[test]
     fn what_works_below_is_ended_and_nothing_else() {

@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod cli;
+mod draining;
 mod executor_death;
 mod failover;
 mod metrics;

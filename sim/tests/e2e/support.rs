@@ -167,8 +167,11 @@ pub(crate) struct Framework {
 impl Framework {
     /// Subscribes; with an id, it is a framework that returns.
     pub(crate) async fn subscribe(target: &Target, id: Option<v1::FrameworkId>) -> Self {
-        let mut info = scheduler::framework("test", "*").unwrap();
-        info.id = id;
+        let info = v1::FrameworkInfo { id, ..scheduler::framework("test", "*").unwrap() };
+        Self::subscribe_as(target, info).await
+    }
+
+    pub(crate) async fn subscribe_as(target: &Target, mut info: v1::FrameworkInfo) -> Self {
         info.checkpoint = Some(true); // Its tasks are to outlive their agents.
         let (calls, mut events) = scheduler::connect(target.master.clone(), info, Encoding::Json);
         let first = tokio::time::timeout(PATIENCE, events.next()).await.expect("no answer").unwrap();
