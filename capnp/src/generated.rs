@@ -16,4 +16,4 @@ macro_rules! generated {
     )*};
 }
 
-generated! { agent_capnp checkpoint_capnp common_capnp report_capnp }
+generated! { agent_capnp checkpoint_capnp common_capnp registry_capnp report_capnp }

@@ -2,12 +2,14 @@
 //! travel in. No socket, no file, no policy.
 //!
 //! [`message`] is the menu. Everything is turned into owned model values on arrival, except the usage report, which is
-//! read where it lies ([`report`]). [`checkpoint`] is what an agent writes down for its later self.
+//! read where it lies ([`report`]). [`checkpoint`] is what an agent writes down for its later self, [`registry`] what a master
+//! writes down for the one after it.
 
 pub mod checkpoint;
 pub mod error;
 pub mod frame;
 pub mod message;
+pub mod registry;
 pub mod report;
 
 mod convert;

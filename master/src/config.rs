@@ -2,9 +2,9 @@
 //! written with dashes or with underscores, as Mesos writes it. The command line goes before the environment.
 
 use crate::allocator::options::Options;
-use crate::cluster::Settings;
 use crate::cluster::snapshot::MasterInfo;
-use clap::{CommandFactory, FromArgMatches, Parser};
+use crate::cluster::{RemovalRate, Settings};
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use model::id::MasterId;
 use model::quantity::Quantity;
 use model::role::Role;
@@ -40,9 +40,13 @@ struct Flags {
     /// Name of the cluster, for people to read.
     #[arg(long)]
     cluster: Option<String>,
-    /// Folder for what must outlive the master. This version keeps all in memory and writes nothing.
+    /// Folder for what must outlive the master: the registry, in the file registry.redb.
     #[arg(long)]
     work_dir: Option<PathBuf>,
+    /// Where the registry is kept: in_memory (it ends with the master), or redb, a file in --work_dir; redb where --work_dir
+    /// is set, else in_memory.
+    #[arg(long)]
+    registry: Option<RegistryKind>,
     /// An offer that nobody answers for so long is taken back (as 30secs); never unless set.
     #[arg(long, value_parser = duration_ms)]
     offer_timeout: Option<u64>,
@@ -55,6 +59,16 @@ struct Flags {
     /// Agents that knew the master before this one may return for so long: of tasks that may be there, nothing is told.
     #[arg(long, default_value = "10mins", value_parser = duration_ms)]
     agent_reregister_timeout: u64,
+    /// How fast silent agents are given up, as 1/10mins or 2/3hrs; at once unless set.
+    #[arg(long, value_parser = removal_rate)]
+    agent_removal_rate_limit: Option<RemovalRate>,
+    /// Of the agents in the registry, so many may not be back after --agent-reregister-timeout; with more, this master
+    /// gives none of them up, and ends.
+    #[arg(long, default_value = "100%", value_parser = percentage)]
+    recovery_agent_removal_limit: u8,
+    /// A master that follows another makes no offers until 80% of the agents in the registry are back, or for so long.
+    #[arg(long, default_value = "30secs", value_parser = duration_ms)]
+    recovery_offer_hold: u64,
     /// Frameworks that are kept when they are over.
     #[arg(long, default_value_t = 50, value_parser = number::<usize>(0, KEPT_MAX))]
     max_completed_frameworks: usize,
@@ -75,6 +89,14 @@ struct Flags {
     log: String,
 }
 
+/// Where the registry is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum RegistryKind {
+    InMemory,
+    Redb,
+}
+
 /// As much history as one may ask to be kept.
 const KEPT_MAX: usize = 10_000_000;
 
@@ -92,6 +114,9 @@ pub struct Config {
     pub hostname: Arc<str>,
     pub cluster: Option<Arc<str>>,
     pub settings: Settings,
+    pub registry: RegistryKind,
+    /// Set where the registry is a file.
+    pub work_dir: Option<PathBuf>,
     pub allocation: Options,
     pub weights: BTreeMap<Role, Quantity>,
     /// A filter of `tracing`.
@@ -127,6 +152,10 @@ impl Config {
         }
         let mut matches = command.try_get_matches_from(args)?;
         let flags = Flags::from_arg_matches_mut(&mut matches)?;
+        if flags.registry == Some(RegistryKind::Redb) && flags.work_dir.is_none() {
+            let why = "--registry=redb needs a folder: --work-dir\n";
+            return Err(Flags::command().error(clap::error::ErrorKind::MissingRequiredArgument, why));
+        }
         Ok(Self::of(&flags))
     }
 
@@ -137,6 +166,8 @@ impl Config {
     }
 
     fn of(flags: &Flags) -> Self {
+        let by_folder = if flags.work_dir.is_some() { RegistryKind::Redb } else { RegistryKind::InMemory };
+        let registry = flags.registry.unwrap_or(by_folder);
         let hostname = flags.hostname.clone().unwrap_or_else(|| hostname(flags.ip));
         Self {
             listen: SocketAddr::new(flags.ip, flags.port),
@@ -152,7 +183,13 @@ impl Config {
                 max_completed_frameworks: flags.max_completed_frameworks,
                 max_completed_tasks_per_framework: flags.max_completed_tasks_per_framework,
                 max_unreachable_tasks_per_framework: flags.max_unreachable_tasks_per_framework,
+                agent_removal_rate_limit: flags.agent_removal_rate_limit,
+                recovery_agent_removal_limit_percent: flags.recovery_agent_removal_limit,
+                offers_held_ms_max: flags.recovery_offer_hold,
+                is_registry_kept: registry != RegistryKind::InMemory,
             },
+            registry,
+            work_dir: flags.work_dir.clone(),
             allocation: flags.min_allocatable_resources,
             weights: flags.weights.as_deref().cloned().unwrap_or_default(),
             log: flags.log.clone(),
@@ -191,6 +228,11 @@ impl Flags {
             ("advertise_ip", self.advertise_ip.map(|ip| ip.to_string())),
             ("advertise_port", self.advertise_port.map(|port| port.to_string())),
             ("agent_ping_timeout", Some(shown_ms(self.agent_ping_timeout))),
+            (
+                "agent_removal_rate_limit",
+                self.agent_removal_rate_limit
+                    .map(|rate| format!("{}/{}", rate.count, shown_ms(rate.interval_ms))),
+            ),
             ("agent_reregister_timeout", Some(shown_ms(self.agent_reregister_timeout))),
             ("cluster", self.cluster.clone()),
             ("hostname", self.hostname.clone()),
@@ -206,6 +248,12 @@ impl Flags {
             ("min_allocatable_resources", Some(format!("cpus:{}|mem:{}", options.cpus_min, options.mem_min))),
             ("offer_timeout", self.offer_timeout.map(shown_ms)),
             ("port", Some(self.port.to_string())),
+            ("recovery_agent_removal_limit", Some(format!("{}%", self.recovery_agent_removal_limit))),
+            ("recovery_offer_hold", Some(shown_ms(self.recovery_offer_hold))),
+            (
+                "registry",
+                self.registry.and_then(|kind| Some(kind.to_possible_value()?.get_name().to_owned())),
+            ),
             ("weights", self.weights.as_ref().map(weights)),
             ("work_dir", self.work_dir.as_ref().map(path)),
         ];
@@ -272,6 +320,19 @@ fn duration_ms(text: &str) -> Result<u64, String> {
         Some(ms) => Ok(ms.round() as u64),
         None => Err(format!("allowed is {ALLOWED}")),
     }
+}
+
+/// Mesos writes it as `1/10mins`.
+fn removal_rate(text: &str) -> Result<RemovalRate, String> {
+    let allowed = || "allowed is NUMBER/TIME, such as 1/10mins".to_owned();
+    let (count, interval) = text.split_once('/').ok_or_else(allowed)?;
+    let count = count.parse().ok().filter(|count| *count > 0).ok_or_else(allowed)?;
+    Ok(RemovalRate { count, interval_ms: duration_ms(interval)? })
+}
+
+fn percentage(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.parse().ok());
+    number.filter(|it| *it <= 100).ok_or_else(|| "allowed is a whole percentage from 0% to 100%".to_owned())
 }
 
 fn shown_ms(ms: u64) -> String {
@@ -359,6 +420,10 @@ mod tests {
                 &[],
                 &["--min-allocatable-resources", "gpus", "cpus and mem"],
             ),
+            (&["--agent_removal_rate_limit=1"], &[], &["--agent-removal-rate-limit", "1/10mins"]),
+            (&["--recovery_agent_removal_limit=101%"], &[], &["--recovery-agent-removal-limit", "100%"]),
+            (&["--registry=redb"], &[], &["--registry=redb", "--work-dir"]),
+            (&["--registry=etcd"], &[], &["--registry", "in_memory", "redb"]),
             (&["--nonsense=1"], &[], &["--nonsense"]),
             (&[], &[("MESOS_PORT", "x")], &["--port", "'x'", "from 0 to 65535"]),
         ] {

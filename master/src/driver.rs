@@ -17,6 +17,7 @@ use crate::cluster::snapshot::Snapshot;
 use crate::http::stream::Sink;
 use crate::net::{Outbox, ToNet};
 use crate::notes;
+use crate::registrar;
 use api::refusal::Refusal;
 use model::id::FrameworkId;
 use model::time::{Now, Time, UnixTime};
@@ -106,6 +107,10 @@ pub(crate) struct Parts {
     pub(crate) cluster: Cluster,
     pub(crate) allocator: Allocator,
     pub(crate) outbox: Outbox,
+    /// Dropped with the driver: what it was sent is durable then.
+    pub(crate) registrar: registrar::Handle,
+    /// Is told, at most once, why this master must not go on.
+    pub(crate) aborted: Box<dyn Fn(Arc<str>) + Send>,
 }
 
 /// The thread, waiting for its [`Parts`], which need its [`Post`] to be made.
@@ -142,6 +147,9 @@ struct Driver {
     cluster: Cluster,
     allocator: Allocator,
     outbox: Outbox,
+    registrar: registrar::Handle,
+    aborted: Box<dyn Fn(Arc<str>) + Send>,
+    is_aborted: bool,
     inbox: Receiver<Command>,
     posted: Arc<AtomicUsize>,
     clock: Clock,
@@ -176,6 +184,9 @@ impl Driver {
             cluster: parts.cluster,
             allocator: parts.allocator,
             outbox: parts.outbox,
+            registrar: parts.registrar,
+            aborted: parts.aborted,
+            is_aborted: false,
             inbox,
             posted,
             clock: Clock { start: Instant::now() },
@@ -231,7 +242,7 @@ impl Driver {
         self.carry_out();
         self.outbox.flush();
         self.publish();
-        Some(handled == 0)
+        (!self.is_aborted).then_some(handled == 0)
     }
 
     fn due(&self) -> Option<Duration> {
@@ -270,15 +281,22 @@ impl Driver {
 
     fn carry_out(&mut self) {
         // In rounds: a stream that turns out too slow is told to the core, which has more to be done then.
-        while !self.effects.is_empty() {
+        while !self.effects.is_empty() && !self.is_aborted {
             for effect in std::mem::take(&mut self.effects) {
-                self.carry_out_one(effect);
+                if !self.is_aborted {
+                    self.carry_out_one(effect);
+                }
             }
         }
     }
 
     fn carry_out_one(&mut self, effect: Effect) {
         match effect {
+            Effect::Persist(change) => self.registrar.send(change),
+            Effect::Abort { why } => {
+                self.is_aborted = true;
+                (self.aborted)(why);
+            }
             Effect::ToAgent { session, message } => {
                 self.outbox.send(ToNet::Send { session, message: Box::new(message) })
             }

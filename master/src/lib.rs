@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod config;
 pub mod http;
 pub mod net;
+pub mod registrar;
 pub mod usage;
 
 mod driver;
@@ -14,13 +15,19 @@ mod notes;
 use allocator::event::Event;
 use allocator::handle::Allocator;
 use cluster::Cluster;
-use config::Config;
+use cluster::input::Input;
+use config::{Config, RegistryKind};
 use driver::{Command, Parts, Post};
 use model::time::UnixTime;
+use registrar::Registrar;
+use registrar::storage::Storage;
+use registrar::storage::memory::Memory;
+use registrar::storage::redb::Redb;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// Why a master cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -29,21 +36,34 @@ pub enum StartError {
     Net(#[from] net::Error),
     #[error(transparent)]
     Allocator(#[from] allocator::handle::StartError),
+    #[error(transparent)]
+    Registrar(#[from] registrar::Failure),
     #[error("cannot start the thread '{name}'")]
     Thread { name: &'static str, source: std::io::Error },
+}
+
+/// Why a running master must not go on. What it answered is durable, and the next one goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum End {
+    #[error(transparent)]
+    Registrar(#[from] registrar::Failure),
+    #[error("{0}")]
+    Aborted(Arc<str>),
 }
 
 /// A running master.
 pub struct Master {
     address: SocketAddr,
     post: Post,
+    ended: UnboundedReceiver<End>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Master {
-    /// Starts every thread; returns once connections are accepted.
+    /// Reads the registry and starts every thread; returns once connections are accepted.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let listener = net::listen(config.listen)?;
+        let registrar = Registrar::open(storage(&config)?)?;
         let address = listener.local_addr().unwrap_or(config.listen);
         let info = config.master_info(address, unix_now());
         let (writer, table) = usage::table();
@@ -54,19 +74,38 @@ impl Master {
         for (role, weight) in &config.weights {
             allocator.send(Event::SetWeight { role: role.clone(), weight: *weight });
         }
+        let (tell, ended) = unbounded_channel();
+        // First of all, before anybody can be heard.
+        post.input(Input::Recovered(Box::new(registrar.registry().clone())));
+        let (durable, broken) = (post.clone(), tell.clone());
+        let registrar = registrar.start(
+            move |count| durable.input(Input::Durable { count }),
+            move |failure| drop(broken.send(End::Registrar(failure))),
+        )?;
+        let aborted = move |why| drop(tell.send(End::Aborted(why)));
         let (http, connections) = tokio::sync::mpsc::unbounded_channel();
         let http_thread =
             http::start(connections, post.clone(), Arc::new(info.clone())).map_err(failed("http"))?;
         let (outbox, net_thread) = net::start(listener, http, post.clone(), writer)?;
         let cluster = Cluster::new(config.settings, info, table);
-        let cluster_thread = waiting.go(Parts { cluster, allocator, outbox });
+        let cluster_thread =
+            waiting.go(Parts { cluster, allocator, outbox, registrar, aborted: Box::new(aborted) });
         tracing::info!(%address, "listening");
-        Ok(Self { address, post, threads: vec![cluster_thread, net_thread, http_thread] })
+        Ok(Self { address, post, ended, threads: vec![cluster_thread, net_thread, http_thread] })
     }
 
     /// Where it listens; the port is the one it was given by the system when the configuration says 0.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Waits until this master must not go on, and says why. As a rule that is never.
+    pub async fn ended(&mut self) -> End {
+        match self.ended.recv().await {
+            Some(end) => end,
+            // Everybody who could tell is gone, which happens while it stops.
+            None => std::future::pending().await,
+        }
     }
 
     /// Ends every thread. Agents and frameworks see their connections close; what runs goes on running.
@@ -77,6 +116,19 @@ impl Master {
             drop(thread.join());
         }
     }
+}
+
+/// Where the registry is, by the flags.
+fn storage(config: &Config) -> Result<Box<dyn Storage>, registrar::Failure> {
+    Ok(match (config.registry, &config.work_dir) {
+        (RegistryKind::Redb, Some(work_dir)) => {
+            Box::new(Redb::open(work_dir).map_err(registrar::Failure::Open)?)
+        }
+        _ => {
+            tracing::warn!("registry_in_memory");
+            Box::new(Memory::default())
+        }
+    })
 }
 
 /// The wall clock in the model's form.

@@ -32,15 +32,23 @@ fn run(config: Config) -> anyhow::Result<()> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?)
     };
-    let master = Master::start(config)?;
-    runtime.block_on(async {
+    let mut master = Master::start(config)?;
+    let end = runtime.block_on(async {
         tokio::select! {
+            end = master.ended() => return Some(end),
             _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "stopping"),
             _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "stopping"),
         }
+        None
     });
-    master.stop();
-    Ok(())
+    match end {
+        // Crash-only: there is nothing to tidy up that a new start would not.
+        Some(end) => Err(end.into()),
+        None => {
+            master.stop();
+            Ok(())
+        }
+    }
 }
 
 fn log_to_stderr(filter: &str) {

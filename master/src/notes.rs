@@ -15,6 +15,10 @@ pub(crate) fn log(note: &Note) {
         Note::AgentRemoved { agent_id, why, task_count } => {
             tracing::warn!(%agent_id, %why, task_count, "agent_removed");
         }
+        Note::Recovered { expected_count, unreachable_count } => {
+            tracing::info!(expected_count, unreachable_count, "registry_recovered");
+        }
+        Note::OffersReleased { missing_count } => tracing::info!(missing_count, "offers_released"),
         Note::AgentDeactivated { agent_id } => tracing::info!(%agent_id, "agent_deactivated"),
         Note::AgentReactivated { agent_id } => tracing::info!(%agent_id, "agent_reactivated"),
         Note::AgentDraining { agent_id, marks_gone } => {

@@ -1,5 +1,6 @@
 //! Agents: registration, sessions, pings, and what becomes of everything when one is given up.
 
+use super::durable::Then;
 use super::effect::{Effect, Event};
 use super::executors::Executor;
 use super::input::SessionId;
@@ -11,6 +12,7 @@ use super::timers::Timer;
 use super::{Cluster, Turn};
 use crate::allocator::event;
 use crate::allocator::key::AgentKey;
+use crate::registrar::change::Change;
 use crate::usage::{NodeRow, Row};
 use model::agent_info::AgentInfo;
 use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, TaskId};
@@ -62,8 +64,8 @@ pub(super) struct Ping {
 /// Why an agent is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Removal {
-    /// It answers no pings. It may come back, with its tasks.
-    Unreachable,
+    /// It has answered no pings until then. It may come back, with its tasks.
+    Unreachable(UnixTime),
     /// It said goodbye.
     Unregistered,
     /// Another agent registered at its address.
@@ -84,14 +86,19 @@ impl Unreachable {
         self.since.get(id).copied()
     }
 
-    fn insert(&mut self, id: AgentId, since: UnixTime) {
-        if self.order.len() == UNREACHABLE_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.since.remove(&oldest);
+    /// Which one is forgotten for it.
+    pub(super) fn insert(&mut self, id: AgentId, since: UnixTime) -> Option<AgentId> {
+        if self.since.insert(id.clone(), since).is_some() {
+            return None;
         }
-        self.order.push_back(id.clone());
-        self.since.insert(id, since);
+        self.order.push_back(id);
+        let oldest = self.order.pop_front_if(|_| self.since.len() > UNREACHABLE_MAX)?;
+        self.since.remove(&oldest);
+        Some(oldest)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.since.len()
     }
 
     /// Whether it was there.
@@ -182,8 +189,20 @@ impl Cluster {
             // It runs where that one ran and does not know its id: what was there is gone.
             self.remove_agent(&old, Removal::Replaced, turn);
         }
-        let id = AgentId::new(format!("{}-S{}", self.master.id, self.next[0]));
+        let agent_id = AgentId::new(format!("{}-S{}", self.master.id, self.next[0]));
         self.next[0] += 1;
+        let change = Change::Admit { agent_id: agent_id.clone(), info: Arc::new(info.clone()) };
+        self.introduce(session, change, Then::Register { session, agent_id, info }, turn);
+    }
+
+    /// It is durable that a new agent was admitted.
+    pub(super) fn registered_anew(
+        &mut self,
+        session: SessionId,
+        id: AgentId,
+        info: AgentInfo,
+        turn: &mut Turn<'_>,
+    ) {
         self.counters.slave_registrations += 1;
         turn.note(Note::AgentRegistered {
             agent_id: id.clone(),
@@ -196,6 +215,9 @@ impl Cluster {
         self.admit(agent, turn);
         turn.agent(session, self.registered(id, Vec::new()));
         turn.allocator(event::Event::AddAgent { agent: key, total, used: Vec::new() });
+        if self.expected.holds_offers() {
+            turn.allocator(event::Event::DeactivateAgent { agent: key });
+        }
     }
 
     /// Makes a new agent known everywhere but to the allocator.
@@ -235,17 +257,30 @@ impl Cluster {
         let ping = &mut agent.ping;
         let is_missed = ping.sequence > 0 && !ping.is_answered || agent.session.is_none();
         ping.missed_count = if is_missed { ping.missed_count + 1 } else { 0 };
-        if ping.missed_count >= self.settings.max_agent_ping_timeouts {
-            self.counters.slave_unreachable_scheduled += 1;
-            self.counters.slave_unreachable_completed += 1;
-            return self.remove_agent(id, Removal::Unreachable, turn);
-        }
         (ping.sequence, ping.is_answered) = (ping.sequence + 1, false);
         ping.due = turn.now.time.plus_ms(self.settings.agent_ping_timeout_ms);
-        self.timers.set(ping.due, Timer::Ping(id.clone()));
-        if let Some(session) = agent.session {
-            turn.agent(session, ToAgent::Ping { sequence: ping.sequence });
+        let is_silent = ping.missed_count >= self.settings.max_agent_ping_timeouts;
+        if is_silent && !self.removals.is_queued(id) {
+            self.schedule_removal(id, turn);
+            if self.pending.leaving.contains(id) {
+                return;
+            }
         }
+        // While it waits for its turn to be given up it may still answer.
+        let agent = self.agents.get(id).expect("looked up above");
+        self.timers.set(agent.ping.due, Timer::Ping(id.clone()));
+        if let Some(session) = agent.session {
+            turn.agent(session, ToAgent::Ping { sequence: agent.ping.sequence });
+        }
+    }
+
+    /// Whether the agent has missed as many pings as it may, and has not answered since.
+    pub(super) fn is_silent(&self, id: &AgentId) -> bool {
+        self.agents.get(id).is_some_and(|agent| {
+            let ping = &agent.ping;
+            ping.missed_count >= self.settings.max_agent_ping_timeouts
+                && !(ping.is_answered && agent.session.is_some())
+        })
     }
 
     pub(super) fn pong(&mut self, id: &AgentId, sequence: u64) {
@@ -292,15 +327,19 @@ impl Cluster {
         }
         turn.effects.extend(agent.node.map(Effect::ForgetNode));
         self.count_removal(removal);
-        if removal == Removal::Unreachable {
-            self.unreachable.insert(id.clone(), turn.now.unix);
+        match removal {
+            Removal::Unreachable(since) => self.keep_unreachable_agent(id.clone(), since, turn),
+            Removal::Unregistered | Removal::Replaced => {
+                self.persist(Change::Forget { agent_id: id.clone() }, Then::Nothing, turn);
+            }
+            Removal::Gone => {}
         }
         self.tell_of_lost_agent(id, turn);
     }
 
     fn why(&self, agent: &Agent, removal: Removal) -> String {
         match removal {
-            Removal::Unreachable => {
+            Removal::Unreachable(_) => {
                 format!("Agent {} is unreachable: health check timed out", agent.info.hostname)
             }
             Removal::Unregistered => format!("Agent {} removed: the agent unregistered", agent.info.hostname),
@@ -314,7 +353,7 @@ impl Cluster {
     fn count_removal(&mut self, removal: Removal) {
         self.counters.slave_removals += 1;
         let reason = match removal {
-            Removal::Unreachable => &mut self.counters.slave_removals_reason_unhealthy,
+            Removal::Unreachable(_) => &mut self.counters.slave_removals_reason_unhealthy,
             Removal::Unregistered => &mut self.counters.slave_removals_reason_unregistered,
             Removal::Replaced => &mut self.counters.slave_removals_reason_registered,
             // Mesos has no name for it.
@@ -352,20 +391,20 @@ impl Cluster {
         framework.used.subtract(&task.info.resources);
         let is_aware = framework.is_partition_aware();
         let (state, reason) = match removal {
-            Removal::Unreachable if is_aware => (TaskState::Unreachable, Reason::AGENT_REMOVED),
+            Removal::Unreachable(_) if is_aware => (TaskState::Unreachable, Reason::AGENT_REMOVED),
             Removal::Gone if is_aware => (TaskState::GoneByOperator, Reason::AGENT_REMOVED_BY_OPERATOR),
             _ => (TaskState::Lost, Reason::AGENT_REMOVED),
         };
         let mut status = task.status_by_master(state, Some(reason), why, turn.now.unix);
-        if removal == Removal::Unreachable {
-            status.body = super::reconcile::unreachable_since(turn.now.unix);
+        if let Removal::Unreachable(since) = removal {
+            status.body = super::reconcile::unreachable_since(since);
         }
         framework.tell(&status, turn);
         let changed = Arc::make_mut(&mut task);
         changed.state = state;
         changed.record(status);
         self.counters.ended(state);
-        if removal == Removal::Unreachable {
+        if matches!(removal, Removal::Unreachable(_)) {
             self.keep_unreachable(framework_id, task, turn);
         } else {
             self.complete_task(framework_id, task, turn);

@@ -55,6 +55,7 @@ counters! {
     slave_unreachable_scheduled = "master/slave_unreachable_scheduled";
     slave_unreachable_canceled = "master/slave_unreachable_canceled";
     slave_unreachable_completed = "master/slave_unreachable_completed";
+    recovery_slave_removals = "master/recovery_slave_removals";
     tasks_finished = "master/tasks_finished";
     tasks_failed = "master/tasks_failed";
     tasks_killed = "master/tasks_killed";

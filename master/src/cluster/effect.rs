@@ -4,6 +4,7 @@ use super::input::{SessionId, StreamId, Ticket};
 use super::note::Note;
 use super::offers::Offer;
 use crate::allocator::event;
+use crate::registrar::change::Change;
 use crate::usage::{NodeRow, Row};
 use api::refusal::Refusal;
 use api::v1::OperationState;
@@ -29,6 +30,10 @@ pub enum Effect {
     Answer { ticket: Ticket, answer: Result<Done, Refusal> },
     /// Tell the allocator.
     Allocator(event::Event),
+    /// Write it into the registry. Each is answered by its part of an [`super::input::Input::Durable`].
+    Persist(Change),
+    /// This master must not go on: end it, and say why.
+    Abort { why: Arc<str> },
     /// Nobody shows that container's figures any more; the row is free.
     ForgetRow(Row),
     /// The session is that of an agent whose node's figures stand there already: they, and their history, go on.

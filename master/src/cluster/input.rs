@@ -1,6 +1,7 @@
 //! The menu of everything that can happen to the cluster core, and when it is legal.
 
 use crate::allocator::event::Allocation;
+use crate::registrar::registry::Registry;
 use crate::usage::{NodeRow, Row};
 use bytes::Bytes;
 use model::framework::FrameworkInfo;
@@ -54,6 +55,11 @@ pub enum Input {
     Operator { ticket: Ticket, call: OperatorCall },
     /// Offers the allocator wants made, in its order.
     Allocations(Vec<Allocation>),
+    /// What the masters before this one have written down. Legal once, before anything else; without it nobody was there.
+    Recovered(Box<Registry>),
+    /// So many more of the changes that were asked for ([`super::effect::Effect::Persist`]) are durable, in their order.
+    /// Legal for no more than were asked for.
+    Durable { count: usize },
 }
 
 /// What operators do about agents. Legal at any time; refused where the agent is not known.

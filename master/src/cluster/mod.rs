@@ -13,9 +13,12 @@ pub mod offers;
 pub mod snapshot;
 pub mod tasks;
 
+pub use recovery::RemovalRate;
+
 mod agents;
 mod containers;
 mod drain;
+mod durable;
 mod frameworks;
 mod groups;
 mod invariants;
@@ -23,6 +26,7 @@ mod kept;
 mod keys;
 mod operations;
 mod reconcile;
+mod recovery;
 mod reregister;
 mod rows;
 mod sum;
@@ -63,7 +67,18 @@ pub struct Settings {
     pub max_completed_frameworks: usize,
     pub max_completed_tasks_per_framework: usize,
     pub max_unreachable_tasks_per_framework: usize,
+    /// `None`: agents that are silent too long are given up at once.
+    pub agent_removal_rate_limit: Option<RemovalRate>,
+    /// Of the agents that the registry has, so many in a hundred may stay away from a new master; with more it ends.
+    pub recovery_agent_removal_limit_percent: u8,
+    /// How long after its start a master waits with offers for agents to come back, at most.
+    pub offers_held_ms_max: u64,
+    /// The registry outlives the master: who is not in it was not there.
+    pub is_registry_kept: bool,
 }
+
+/// How long offers are held back after a failover, milliseconds: agents dial again within two seconds, as a rule.
+pub const OFFERS_HELD_MS_MAX: u64 = 30_000;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -75,6 +90,10 @@ impl Default for Settings {
             max_completed_frameworks: 50,
             max_completed_tasks_per_framework: 1000,
             max_unreachable_tasks_per_framework: 1000,
+            agent_removal_rate_limit: None,
+            recovery_agent_removal_limit_percent: 100,
+            offers_held_ms_max: OFFERS_HELD_MS_MAX,
+            is_registry_kept: false,
         }
     }
 }
@@ -93,6 +112,9 @@ pub struct Cluster {
     addresses: BTreeMap<SocketAddr, AgentId>,
     unreachable: agents::Unreachable,
     withdrawn: drain::Withdrawn,
+    expected: recovery::Expected,
+    removals: recovery::Removals,
+    pending: durable::Pending,
 
     frameworks: Kept<FrameworkId, frameworks::Framework>,
     framework_keys: Keys<FrameworkKey, FrameworkId>,
@@ -164,6 +186,9 @@ impl Cluster {
             addresses: BTreeMap::new(),
             unreachable: agents::Unreachable::default(),
             withdrawn: drain::Withdrawn::default(),
+            expected: recovery::Expected::default(),
+            removals: recovery::Removals::default(),
+            pending: durable::Pending::default(),
             frameworks: Kept::default(),
             framework_keys: Keys::default(),
             streams: BTreeMap::new(),
@@ -184,6 +209,13 @@ impl Cluster {
         self.revision += 1;
         self.began.get_or_insert(now.time);
         let turn = &mut Turn { now, effects };
+        if let Some(input) = self.hold_back(input, turn) {
+            self.hear(input, turn);
+        }
+        self.finish_draining(turn);
+    }
+
+    fn hear(&mut self, input: Input, turn: &mut Turn<'_>) {
         match input {
             Input::Agent { session, message } => self.agent_message(session, message, turn),
             Input::AgentGone { session } => self.agent_gone(session, turn),
@@ -199,8 +231,9 @@ impl Cluster {
             Input::Call(call) => self.call(call, turn),
             Input::Operator { ticket, call } => self.operator_call(ticket, call, turn),
             Input::Allocations(allocations) => self.allocations(allocations, turn),
+            Input::Recovered(registry) => self.recovered(*registry, turn),
+            Input::Durable { count } => self.durable(count, turn),
         }
-        self.finish_draining(turn);
     }
 
     /// When [`Self::expire`] is to be called though nothing happens. Changes with every call of `handle` and `expire`.
@@ -220,6 +253,9 @@ impl Cluster {
                     self.remove_framework(&framework_id, "it did not fail over in time", turn);
                 }
                 Timer::Offer(offer_id) => self.offer_timed_out(&offer_id, turn),
+                Timer::OffersHeld => self.release_offers(turn),
+                Timer::RecoveryOver => self.recovery_over(turn),
+                Timer::Removal => self.next_removal(turn),
             }
         }
     }
@@ -239,6 +275,7 @@ impl Cluster {
             agents: self.agents.views(),
             withdrawn: self.withdrawn_agents(),
             unreachable_agents: self.unreachable.since(),
+            expected_agents: self.expected.list(),
             counters: self.counters,
             usage: Arc::clone(&self.usage),
         });

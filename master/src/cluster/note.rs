@@ -31,6 +31,15 @@ pub enum Note {
         why: Arc<str>,
         task_count: usize,
     },
+    /// The registry was read.
+    Recovered {
+        expected_count: usize,
+        unreachable_count: usize,
+    },
+    /// Enough agents are back, or have been waited for: offers are made.
+    OffersReleased {
+        missing_count: usize,
+    },
     AgentDeactivated {
         agent_id: AgentId,
     },

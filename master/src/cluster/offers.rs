@@ -55,7 +55,8 @@ impl Cluster {
         let agent_id = self.agent_keys.id(agent)?.clone();
         let to = self.frameworks.get_mut(&framework_id).expect("a live key's framework is known");
         let from = self.agents.get_mut(&agent_id).expect("a live key's agent is registered");
-        if to.stream.is_none() || from.session.is_none() || self.withdrawn.is_deactivated(&agent_id) {
+        let is_withheld = self.withdrawn.is_deactivated(&agent_id) || self.expected.holds_offers();
+        if to.stream.is_none() || from.session.is_none() || is_withheld {
             turn.allocator(ToAllocator::Release { framework, agent, resources, refusal: Refusal::None });
             return None;
         }

@@ -67,10 +67,17 @@ impl Cluster {
         }
     }
 
-    /// Whether a task that the master does not have may be on an agent that is yet to come back to it, as to Mesos' agents
-    /// that are "recovered". Without a registry it is not known which agents those are, but whose ids they bear: another
-    /// master's. And only a framework that another master has named can have had tasks then.
+    /// Whether a task that the master does not have may be on an agent that is yet to come back, or is on its way in or out:
+    /// nothing is certain of it then. A master whose registry ends with it does not know which agents those are, but whose
+    /// ids they bear: another master's. And only a framework that another master has named can have had tasks then.
     fn may_return(&self, framework_id: &FrameworkId, agent_id: Option<&AgentId>, now: Time) -> bool {
+        let is_coming = match agent_id {
+            Some(id) => self.expected.contains(id) || self.pending.is_in_transition(id),
+            None => !self.expected.is_empty() || self.pending.has_transitions(),
+        };
+        if is_coming || self.settings.is_registry_kept {
+            return is_coming;
+        }
         let is_named_here =
             |id: &str| id.strip_prefix(self.master.id.as_str()).is_some_and(|number| number.starts_with('-'));
         let end = self.began.unwrap_or(now).plus_ms(self.settings.agent_reregister_timeout_ms);

@@ -1,6 +1,7 @@
 //! An agent comes back: with the tasks it has, which may not be the tasks the master thinks it has.
 
 use super::agents::Agent;
+use super::durable::Then;
 use super::effect::Effect;
 use super::executors::Executor;
 use super::input::SessionId;
@@ -9,6 +10,7 @@ use super::tasks::Task;
 use super::{Cluster, Turn};
 use crate::allocator::event::{Event as ToAllocator, Refusal};
 use crate::allocator::key::FrameworkKey;
+use crate::registrar::change::Change;
 use model::framework::FrameworkInfo;
 use model::id::{AgentId, ExecutorId, FrameworkId, TaskId};
 use model::resources::Resources;
@@ -21,11 +23,36 @@ use wire::message::{Reregister, RunningExecutor, RunningTask, ToAgent};
 impl Cluster {
     pub(super) fn reregister(&mut self, session: SessionId, message: Reregister, turn: &mut Turn<'_>) {
         self.counters.messages_reregister_slave += 1;
-        self.counters.slave_reregistrations += 1;
-        let Reregister { agent_id, info, frameworks, executors, tasks } = message;
-        if self.refuse_gone(&agent_id, session, turn) {
+        if self.refuse_gone(&message.agent_id, session, turn) {
             return;
         }
+        let (agent_id, info) = (&message.agent_id, &message.info);
+        let known = self.agents.get(agent_id).map(|agent| &agent.info).or(self.expected.get(agent_id));
+        match known.filter(|_| !self.pending.is_in_transition(agent_id)) {
+            // The registry has it as admitted already.
+            Some(known) => {
+                if **known != *info {
+                    let (agent_id, info) = (agent_id.clone(), info.clone());
+                    self.describe_agent(&agent_id, &info, turn);
+                }
+                self.admitted_again(session, message, turn);
+            }
+            None => {
+                let change = Change::Admit { agent_id: agent_id.clone(), info: Arc::new(info.clone()) };
+                let message = Box::new(message);
+                self.introduce(session, change, Then::Reregister { session, message }, turn);
+            }
+        }
+    }
+
+    /// The registry has it that the agent is admitted; it is back with what it runs.
+    pub(super) fn admitted_again(&mut self, session: SessionId, message: Reregister, turn: &mut Turn<'_>) {
+        if self.refuse_gone(&message.agent_id, session, turn) {
+            return;
+        }
+        self.counters.slave_reregistrations += 1;
+        let Reregister { agent_id, info, frameworks, executors, tasks } = message;
+        let was_expected = self.expected.remove(&agent_id).is_some();
         let named: BTreeSet<_> =
             tasks.iter().map(|task| (task.framework_id.clone(), task.task.task_id.clone())).collect();
         let running: BTreeSet<_> = executors
@@ -70,6 +97,9 @@ impl Cluster {
         self.bring_up_to_date(&agent_id, session, &frameworks, over, &named, turn);
         self.offer_again(&agent_id, is_known, is_charged, turn);
         self.withdraw_again(&agent_id, session, turn);
+        if was_expected {
+            self.release_offers_if_enough(turn);
+        }
     }
 
     /// A registered agent's new session; what it had in the old one stands.

@@ -56,6 +56,8 @@ pub struct Snapshot {
     pub withdrawn: BTreeMap<AgentId, Withdrawal>,
     /// Agents given up, by id, and since when.
     pub unreachable_agents: Vec<(AgentId, UnixTime)>,
+    /// Agents of the master before this one that are not back yet, by id.
+    pub expected_agents: Vec<(AgentId, Arc<AgentInfo>)>,
     pub counters: Counters,
     /// Figures of containers: [`Task::usage`] and [`Executor::usage`] are read here.
     pub usage: Arc<usage::Table>,

@@ -12,6 +12,12 @@ pub(super) enum Timer {
     /// The framework's failover timeout is over.
     Failover(FrameworkId),
     Offer(OfferId),
+    /// Offers are held back no longer.
+    OffersHeld,
+    /// Agents of the master before this one are waited for no longer.
+    RecoveryOver,
+    /// The next agent may be given up.
+    Removal,
 }
 
 /// All timers, soonest first. Whoever sets one remembers when it is due, to be able to cancel it: O(log n) each.

@@ -314,6 +314,12 @@ impl World {
                     self.allocator.invariants(self.now.time);
                     self.allocated(allocations);
                 }
+                // Durable a little later, in the order asked for.
+                Effect::Persist(_) => {
+                    let input = Box::new(Input::Durable { count: 1 });
+                    self.in_order(1 << 62, Happening::ToMaster(input));
+                }
+                Effect::Abort { why } => unreachable!("no registry is recovered here: {why}"),
                 Effect::ForgetRow(_) | Effect::KeepNode { .. } | Effect::ForgetNode(_) => {
                     unreachable!("no rows are given out here")
                 }

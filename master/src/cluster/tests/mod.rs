@@ -8,5 +8,6 @@ mod groups;
 mod histories;
 mod offers;
 mod pictures;
+mod recovery;
 mod tasks;
 mod world;

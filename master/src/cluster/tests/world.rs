@@ -7,6 +7,7 @@ use crate::cluster::effect::{Done, Effect, Event};
 use crate::cluster::input::*;
 use crate::cluster::snapshot::MasterInfo;
 use crate::cluster::{Cluster, Settings};
+use crate::registrar::registry::Registry;
 use crate::usage;
 use api::refusal::Refusal;
 use bytes::Bytes;
@@ -117,6 +118,12 @@ pub(super) struct World {
     /// What each agent's session and each scheduler's stream was sent, and has not been looked at.
     agents: BTreeMap<SessionId, Vec<ToAgent>>,
     schedulers: BTreeMap<StreamId, Vec<Event>>,
+    /// What is durable, once [`Self::carry_out`] has said so.
+    pub(super) registry: Registry,
+    /// Nothing becomes durable by itself while this is set; [`Self::settle`] makes it.
+    pub(super) is_storage_slow: bool,
+    undurable_count: usize,
+    pub(super) aborted: Option<Arc<str>>,
     pub(super) closed_sessions: BTreeSet<SessionId>,
     pub(super) closed_streams: BTreeSet<StreamId>,
     answers: BTreeMap<Ticket, Result<Done, Refusal>>,
@@ -153,6 +160,10 @@ impl World {
             kept: Vec::new(),
             agents: BTreeMap::new(),
             schedulers: BTreeMap::new(),
+            registry: Registry::default(),
+            is_storage_slow: false,
+            undurable_count: 0,
+            aborted: None,
             closed_sessions: BTreeSet::new(),
             closed_streams: BTreeSet::new(),
             answers: BTreeMap::new(),
@@ -185,6 +196,11 @@ impl World {
     fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
+                Effect::Persist(change) => {
+                    self.registry.apply(&change);
+                    self.undurable_count += 1;
+                }
+                Effect::Abort { why } => self.aborted = Some(why),
                 Effect::ToAgent { session, message } => {
                     assert!(!self.closed_sessions.contains(&session), "told through a closed session");
                     self.agents.entry(session).or_default().push(message);
@@ -223,6 +239,25 @@ impl World {
             }
         }
         self.check();
+        if !self.is_storage_slow && self.undurable_count > 0 {
+            self.settle();
+        }
+    }
+
+    /// Everything that was asked for becomes durable, one change after the other.
+    pub(super) fn settle(&mut self) {
+        while self.undurable_count > 0 {
+            self.undurable_count -= 1;
+            self.give(Input::Durable { count: 1 });
+        }
+    }
+
+    /// A master that reads what others have written.
+    pub(super) fn after(registry: Registry, settings: Settings) -> Self {
+        let mut world = Self::with(Settings { is_registry_kept: true, ..settings });
+        world.registry = registry.clone();
+        world.give(Input::Recovered(Box::new(registry)));
+        world
     }
 
     /// The laws that hold between any two inputs.
@@ -239,7 +274,9 @@ impl World {
                 .for_each(|(_, held)| theirs.add(held));
             assert_eq!(mine, theirs, "offered and used on {id}, here and in the allocator's books");
             let (total, is_active) = &self.books.totals[&agent.key];
-            let may_be = agent.session.is_some() && !self.cluster.withdrawn.is_deactivated(id);
+            let is_withheld =
+                self.cluster.withdrawn.is_deactivated(id) || self.cluster.expected.holds_offers();
+            let may_be = agent.session.is_some() && !is_withheld;
             assert_eq!((total, *is_active), (&agent.info.total, may_be));
         }
         assert_eq!(self.books.totals.len(), self.cluster.agents.iter().count());
@@ -248,7 +285,9 @@ impl World {
         }
         let held: BTreeSet<_> = self.cluster.rows.counts().keys().copied().collect();
         assert_eq!(held, self.rows, "rows in use are rows that someone shows");
-        let nodes: BTreeSet<_> = self.cluster.agents.iter().filter_map(|(_, agent)| agent.node).collect();
+        let held = self.cluster.pending.held_nodes();
+        let nodes = self.cluster.agents.iter().filter_map(|(_, agent)| agent.node);
+        let nodes: BTreeSet<_> = nodes.chain(held).collect();
         assert_eq!(nodes, self.nodes, "rows of nodes in use are agents'");
     }
 
@@ -417,6 +456,11 @@ impl World {
         let ticket = Ticket(self.tickets);
         self.give(Input::Operator { ticket, call });
         self.answers.remove(&ticket).expect("every call is answered at once")
+    }
+
+    /// What was answered, if anything was.
+    pub(super) fn answer(&mut self, ticket: Ticket) -> Option<Result<Done, Refusal>> {
+        self.answers.remove(&ticket)
     }
 
     pub(super) fn launch(&mut self, scheduler: &Scheduler, offer: &OfferId, tasks: Vec<TaskInfo>) {

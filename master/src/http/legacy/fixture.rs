@@ -67,6 +67,7 @@ pub(super) fn snapshot() -> Snapshot {
             .collect(),
         agents: state.get_agents.iter().flat_map(|all| &all.agents).map(agent_of).collect(),
         withdrawn: std::collections::BTreeMap::new(),
+        expected_agents: Vec::new(),
         unreachable_agents: Vec::new(),
         counters: Counters::default(),
         usage,

@@ -34,7 +34,6 @@ const ZEROES: &[&str] = &[
     "master/messages_reconcile_operations",
     "master/messages_update_slave",
     "master/operator_event_stream_subscribers",
-    "master/recovery_slave_removals",
     "master/slave_shutdowns_canceled",
     "master/slave_shutdowns_completed",
     "master/slave_shutdowns_scheduled",

@@ -127,7 +127,8 @@ fn get_metrics(snapshot: &Snapshot, gauges: &[Gauge]) -> response::GetMetrics {
 
 fn get_agents(snapshot: &Snapshot) -> Result<response::GetAgents, Error> {
     let agents = snapshot.agents.iter().map(|view| agent_of(view, snapshot)).collect::<Result<_, _>>()?;
-    Ok(response::GetAgents { agents, recovered_agents: Vec::new() })
+    let recovered = snapshot.expected_agents.iter().map(|(id, info)| agent::to_v1(info, Some(id)));
+    Ok(response::GetAgents { agents, recovered_agents: recovered.collect::<Result<_, _>>()? })
 }
 
 fn agent_of(view: &AgentView, snapshot: &Snapshot) -> Result<get_agents::Agent, Error> {

@@ -1,0 +1,203 @@
+//! CORE: the registry as a value: everything that outlives a master, and what a change makes of it. Knows the objects' keys;
+//! their bytes are `wire::registry`'s.
+
+use super::change::{Change, Write};
+use bytes::Bytes;
+use model::id::AgentId;
+use model::quantity::Quantity;
+use model::role::Role;
+use model::time::UnixTime;
+use std::collections::BTreeMap;
+use wire::WireError;
+use wire::registry::{AgentRecord, QuotaRecord, Record, Standing, WithdrawalRecord};
+
+/// What a master knows of the ones before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Registry {
+    pub agents: BTreeMap<AgentId, AgentRecord>,
+    pub quotas: BTreeMap<Role, QuotaRecord>,
+    pub weights: BTreeMap<Role, Quantity>,
+    /// The maintenance schedule in its v1 encoding; empty without one.
+    pub maintenance: Bytes,
+}
+
+/// An object that cannot be understood: the registry is another version's, or the storage did not keep its word.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    #[error("the object '{key}' cannot be read")]
+    Record { key: String, source: WireError },
+    #[error("the object '{key}' is none that this version knows, or not what its key says")]
+    Key { key: String },
+}
+
+impl Registry {
+    /// Reads what a storage holds.
+    pub fn read<'a>(objects: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<Self, ReadError> {
+        let mut registry = Self::default();
+        for (key, value) in objects {
+            let record =
+                Record::decode(value).map_err(|source| ReadError::Record { key: key.to_owned(), source })?;
+            registry.take(key, record).ok_or_else(|| ReadError::Key { key: key.to_owned() })?;
+        }
+        Ok(registry)
+    }
+
+    fn take(&mut self, key: &str, record: Record) -> Option<()> {
+        let (kind, id) = key.split_once('/').unwrap_or((key, ""));
+        match (kind, record) {
+            ("agent", Record::Agent(agent)) if !id.is_empty() => {
+                self.agents.insert(AgentId::new(id), agent);
+            }
+            ("quota", Record::Quota(quota)) => _ = self.quotas.insert(Role::parse(id).ok()?, quota),
+            ("weight", Record::Weight(weight)) => _ = self.weights.insert(Role::parse(id).ok()?, weight),
+            ("maintenance", Record::Maintenance(schedule)) => self.maintenance = schedule,
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Makes the change, and says what of it is to be kept; `None` where all is as it was.
+    pub fn apply(&mut self, change: &Change) -> Option<Write> {
+        match change {
+            Change::Admit { agent_id, info } => self.stand(agent_id, Standing::Admitted(info.clone())),
+            Change::Unreachable { agent_id, since } => self.stand(agent_id, Standing::Unreachable(*since)),
+            Change::Gone { agent_id, since } => self.gone(agent_id, *since),
+            Change::Forget { agent_id } => {
+                self.agents.remove(agent_id)?;
+                Some(Write { key: agent_key(agent_id), value: None })
+            }
+            Change::Withdraw { agent_id, withdrawal } => {
+                let agent = self.agents.get_mut(agent_id).filter(|agent| agent.withdrawal != *withdrawal)?;
+                agent.withdrawal = *withdrawal;
+                Some(kept(agent_key(agent_id), &Record::Agent(agent.clone())))
+            }
+            Change::Quota { role, quota } => {
+                let write = object(format!("quota/{role}"), quota.clone().map(Record::Quota));
+                set(&mut self.quotas, role, quota.clone()).then_some(write)
+            }
+            Change::Weight { role, weight } => {
+                let write = object(format!("weight/{role}"), weight.map(Record::Weight));
+                set(&mut self.weights, role, *weight).then_some(write)
+            }
+            Change::Maintenance { schedule } => {
+                let is_new = self.maintenance != *schedule;
+                self.maintenance.clone_from(schedule);
+                let record = Some(schedule).filter(|it| !it.is_empty()).cloned().map(Record::Maintenance);
+                is_new.then(|| object("maintenance".into(), record))
+            }
+        }
+    }
+
+    /// Whoever comes back, or is given up, stays as withdrawn as it was. Who is gone does neither.
+    fn stand(&mut self, id: &AgentId, standing: Standing) -> Option<Write> {
+        if self.is_gone(id) {
+            return None;
+        }
+        let withdrawal = self.agents.get(id).map(|agent| agent.withdrawal).unwrap_or_default();
+        self.put_agent(id, AgentRecord { standing, withdrawal })
+    }
+
+    /// Nothing else matters of an agent that is gone; and since when stays what it was.
+    fn gone(&mut self, id: &AgentId, since: UnixTime) -> Option<Write> {
+        if self.is_gone(id) {
+            return None;
+        }
+        let withdrawal = WithdrawalRecord::default();
+        self.put_agent(id, AgentRecord { standing: Standing::Gone(since), withdrawal })
+    }
+
+    fn is_gone(&self, id: &AgentId) -> bool {
+        matches!(self.agents.get(id), Some(AgentRecord { standing: Standing::Gone(_), .. }))
+    }
+
+    fn put_agent(&mut self, id: &AgentId, agent: AgentRecord) -> Option<Write> {
+        if self.agents.get(id) == Some(&agent) {
+            return None;
+        }
+        self.agents.insert(id.clone(), agent.clone());
+        Some(kept(agent_key(id), &Record::Agent(agent)))
+    }
+}
+
+fn agent_key(id: &AgentId) -> Box<str> {
+    format!("agent/{id}").into()
+}
+
+fn kept(key: Box<str>, record: &Record) -> Write {
+    Write { key, value: Some(record.encode()) }
+}
+
+fn object(key: String, record: Option<Record>) -> Write {
+    Write { key: key.into(), value: record.map(|record| record.encode()) }
+}
+
+/// Whether it was anything else before.
+fn set<V: PartialEq>(map: &mut BTreeMap<Role, V>, role: &Role, value: Option<V>) -> bool {
+    if map.get(role) == value.as_ref() {
+        return false;
+    }
+    match value {
+        Some(value) => _ = map.insert(role.clone(), value),
+        None => _ = map.remove(role),
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::agent_info::AgentInfo;
+    use model::body::Body;
+    use std::sync::Arc;
+
+    fn info(port: u16) -> Arc<AgentInfo> {
+        Arc::new(AgentInfo {
+            hostname: "h".into(),
+            address: ([127, 0, 0, 1], port).into(),
+            total: "cpus:1".parse().expect("resources"),
+            boot_id: "b".into(),
+            version: "1".into(),
+            body: Body::default(),
+        })
+    }
+
+    #[test]
+    fn what_is_withdrawn_stays_so_until_it_is_gone() {
+        let mut registry = Registry::default();
+        let agent_id = AgentId::new("a");
+        let id = || agent_id.clone();
+        let withdrawal = WithdrawalRecord { is_deactivated: true, drain: None };
+        assert_eq!(registry.apply(&Change::Withdraw { agent_id: id(), withdrawal }), None, "not known");
+        registry.apply(&Change::Admit { agent_id: id(), info: info(1) }).expect("new");
+        assert_eq!(registry.apply(&Change::Admit { agent_id: id(), info: info(1) }), None, "as it was");
+        registry.apply(&Change::Withdraw { agent_id: id(), withdrawal }).expect("a change");
+        registry.apply(&Change::Unreachable { agent_id: id(), since: UnixTime(5) }).expect("a change");
+        registry.apply(&Change::Admit { agent_id: id(), info: info(2) }).expect("back");
+        assert_eq!(registry.agents[&agent_id].withdrawal, withdrawal);
+        registry.apply(&Change::Gone { agent_id: id(), since: UnixTime(6) }).expect("a change");
+        assert_eq!(registry.apply(&Change::Gone { agent_id: id(), since: UnixTime(7) }), None);
+        assert_eq!(
+            registry.apply(&Change::Admit { agent_id: id(), info: info(3) }),
+            None,
+            "it may not be back"
+        );
+        let gone = &registry.agents[&agent_id];
+        assert_eq!((&gone.standing, gone.withdrawal), (&Standing::Gone(UnixTime(6)), Default::default()));
+        registry.apply(&Change::Forget { agent_id: id() }).expect("a change");
+        assert_eq!(registry, Registry::default());
+    }
+
+    #[test]
+    fn a_key_and_its_object_must_agree() {
+        let weight = Record::Weight(Quantity::from_units(1)).encode();
+        assert!(Registry::read([("weight/eng", &weight[..])]).is_ok());
+        for key in ["agent/a", "agent", "weight/a//b", "other", ""] {
+            assert_eq!(
+                Registry::read([(key, &weight[..])]),
+                Err(ReadError::Key { key: key.to_owned() }),
+                "{key}"
+            );
+        }
+        assert!(matches!(Registry::read([("weight/eng", &b"x"[..])]), Err(ReadError::Record { .. })));
+    }
+}
