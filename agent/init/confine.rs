@@ -35,12 +35,11 @@ fn number_at(payload: &[u8], at: usize) -> Result<u32, Errno> {
     crate::spec::number(payload, at).ok_or(EINVAL)
 }
 
-/// For a byte from the agent; that it is gone instead is an error.
+/// Until the agent has done what it wanted, or is gone: this never succeeds.
 pub fn wait() -> Result<(), Errno> {
     let mut byte = 0_u8;
     // SAFETY: the call writes one byte, into `byte`.
     match unsafe { crate::kernel::call(number::READ, [REPORT_FD as usize, &raw mut byte as usize, 1, 0, 0, 0]) } {
-        Ok(1) => Ok(()),
         Ok(_) => Err(EINVAL),
         Err(errno) => Err(errno),
     }

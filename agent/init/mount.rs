@@ -33,6 +33,7 @@ const MOVE_MOUNT_EMPTY_PATHS: usize = 0x4 | 0x40;
 const FSCONFIG_SET_STRING: usize = 1;
 const FSCONFIG_CMD_CREATE: usize = 6;
 const MOUNT_ATTR_RDONLY: u64 = 1;
+const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
 const MS_MOVE: usize = 8192;
 const MNT_DETACH: usize = 2;
 
@@ -121,15 +122,16 @@ pub fn mount(payload: &[u8]) -> Result<(), Errno> {
 pub fn tree(payload: &mut [u8], slots: &mut Slots) -> Result<(), Errno> {
     let flags = spec::number(payload, 4).ok_or(EINVAL)?;
     let attributes = wide(payload, 8).ok_or(EINVAL)?;
-    let place = Place { header_bytes: 16, resolve: 0, makes: (flags & TREE_MAKE != 0).then_some(Kind::Folder) };
+    let users = wide(payload, 16).ok_or(EINVAL)?;
+    let place = Place { header_bytes: 24, resolve: 0, makes: (flags & TREE_MAKE != 0).then_some(Kind::Folder) };
     let source = match place.open(payload) {
         Err(ENOENT) if flags & TREE_OPTIONAL != 0 => return Ok(()),
         found => found?,
     };
     let is_recursive = flags & TREE_RECURSIVE != 0;
     let mount = copy(source.number(), c"", is_recursive)?;
-    if attributes != 0 {
-        set_attributes(&mount, attributes, is_recursive)?;
+    if attributes != 0 || users != spec::NULL {
+        set_attributes(&mount, attributes, users, is_recursive)?;
     }
     slots.put(payload, mount)
 }
@@ -140,9 +142,13 @@ fn copy(base: usize, path: &CStr, is_recursive: bool) -> Result<Fd, Errno> {
     plain(number::OPEN_TREE, [base, at(path), flags]).map(Fd::of)
 }
 
-fn set_attributes(mount: &Fd, attributes: u64, is_recursive: bool) -> Result<(), Errno> {
+/// `users`: a descriptor of the user namespace by which owners are seen, or [`spec::NULL`].
+fn set_attributes(mount: &Fd, attributes: u64, users: u64, is_recursive: bool) -> Result<(), Errno> {
     // struct mount_attr: what to set, what to clear, propagation, a user namespace.
-    let change = [attributes, 0, 0, 0];
+    let change = match users {
+        spec::NULL => [attributes, 0, 0, 0],
+        users => [attributes | MOUNT_ATTR_IDMAP, 0, 0, users],
+    };
     let flags = AT_EMPTY_PATH | if is_recursive { AT_RECURSIVE } else { 0 };
     let [empty, change, length] = [at(c""), change.as_ptr() as usize, size_of_val(&change)];
     plain(number::MOUNT_SETATTR, [mount.number(), empty, flags, change, length]).map(drop)
@@ -325,6 +331,6 @@ pub fn read_only(path: &CStr) -> Result<(), Errno> {
         Err(errno) => return Err(errno),
     };
     let mount = copy(AT_FDCWD, path, true)?;
-    set_attributes(&mount, MOUNT_ATTR_RDONLY, true)?;
+    set_attributes(&mount, MOUNT_ATTR_RDONLY, spec::NULL, true)?;
     move_to(&mount, &place)
 }

@@ -11,7 +11,7 @@
 //! build: the version is a guard against a mistake, not an interface.
 
 pub const MAGIC: u32 = u32::from_le_bytes(*b"INGI");
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 pub const HEADER_BYTES: usize = 16;
 pub const STEP_HEADER_BYTES: usize = 8;
 
@@ -25,8 +25,8 @@ pub const RECORD_FD: i32 = 5;
 /// What init has open for the agent, and never touches: the agent's end of the container's terminal, which outlives the agent
 /// by that. It is not there for a container without.
 pub const KEEP_FD: i32 = 6;
-/// How many init is given at most: the last is for [`Tag::Enter`].
-pub const FDS_COUNT: usize = 8;
+/// How many init is given at most: the last two are for [`Tag::Enter`].
+pub const FDS_COUNT: usize = 9;
 
 /// A step. The numbers are init's language; the names are what an error is told by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,15 +54,17 @@ pub enum Tag {
     Exec = 10,
     /// u64: the flags of namespaces to leave for new ones.
     Unshare = 11,
-    /// Waits for a byte on [`REPORT_FD`]: the agent has said which users this namespace has. No payload.
+    /// Stands still until it is killed, or [`REPORT_FD`], here an end to read from, comes to its end: somebody has to be in a
+    /// namespace while the agent makes it what it is to be. No payload.
     Await = 12,
     /// u64: flags for every mount there is.
     Propagation = 13,
     /// flags u32, 0 u32, then texts: source, target, type, data, each with its NUL. mount(2) as it has always been: only for
     /// places that the agent made.
     Mount = 14,
-    /// slot u32, flags u32 (`TREE_*`), attributes u64, then texts: a folder to be trusted, a place below it: a detached copy
-    /// of what lies there. Links are followed as far as they stay below that folder.
+    /// slot u32, flags u32 (`TREE_*`), attributes u64, users u64 (a user namespace's descriptor, or [`NULL`]), then texts: a
+    /// folder to be trusted, a place below it: a detached copy of what lies there, belonging to whom those users say. Links are
+    /// followed as far as they stay below that folder.
     Tree = 15,
     /// slot u32, attributes u32, then texts: type, name, value, name, value, ...: a file system that is nowhere yet.
     Filesystem = 16,

@@ -35,6 +35,8 @@ pub(super) enum ProcessError {
     Execute { program: String, source: SysError },
     #[error("Failed to isolate the task")]
     Isolate(#[source] SysError),
+    #[error("the task's own users")]
+    Users(#[source] crate::containerizer::users::UsersError),
     #[error("enter the namespaces of the task")]
     Enter(#[source] nix::errno::Errno),
     #[error("what the agent left to start the task by cannot be used")]
@@ -141,7 +143,10 @@ pub(super) fn command(start: &Start, stdio: [OwnedFd; 3]) -> Command {
 /// By an init that does what the agent has left for us, and becomes the command.
 fn by_steps(start: &Start, launch: &TaskLaunch) -> Result<Child, ProcessError> {
     let stdio = [own(io::stdin())?, own(io::stdout())?, own(io::stderr())?];
-    by_init("task", start, &stdio, |exec| launch.spec(exec))
+    let init = Init::load(Path::new(".")).map_err(ProcessError::Launch)?;
+    let users =
+        launch.users().map(|users| users.namespace(&init)).transpose().map_err(ProcessError::Users)?;
+    by_init(&init, "task", start, &stdio, users.as_ref().map(AsFd::as_fd), |exec| launch.spec(exec))
 }
 
 /// Beside a task that was started by steps, whose first process that is: in the namespaces that it has made, and with the steps
@@ -159,7 +164,9 @@ pub(super) fn beside(
             nix::sched::unshare(CloneFlags::CLONE_FS).map_err(enter)?;
             nix::sched::setns(task, namespaces).map_err(enter)?;
         }
-        by_init("probe", start, stdio, |exec| launch.spec_beside(exec))
+        let init = Init::load(Path::new(".")).map_err(ProcessError::Launch)?;
+        let users = launch.users().map(|_| task);
+        by_init(&init, "probe", start, stdio, users, |exec| launch.spec_beside(exec))
     };
     let joined = std::thread::scope(|scope| scope.spawn(inside).join());
     joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -180,15 +187,17 @@ pub(super) fn connect_in(task: BorrowedFd<'_>, address: SocketAddr) -> io::Resul
     joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
+/// `users`: a user namespace, or somebody in it, where the steps enter one.
 fn by_init(
+    init: &Init,
     name: &str,
     start: &Start,
     [stdin, stdout, stderr]: &[OwnedFd; 3],
+    users: Option<BorrowedFd<'_>>,
     spec: impl FnOnce(&Exec) -> Option<Vec<u8>>,
 ) -> Result<Child, ProcessError> {
     let exec = Exec { programs: start.programs.clone(), args: start.args.clone(), env: environment(start) };
     let spec = spec(&exec).ok_or(ProcessError::Launch(io::ErrorKind::InvalidData.into()))?;
-    let init = Init::load(Path::new(".")).map_err(ProcessError::Launch)?;
     let begin = init::Start {
         name,
         spec: &spec,
@@ -199,6 +208,7 @@ fn by_init(
         record: stdin.as_fd(),
         keep: None,
         enter: None,
+        users,
         cgroup: None,
         namespaces: 0,
     };

@@ -3,6 +3,7 @@
 use crate::containerizer::isolation::asked::Policy;
 use crate::containerizer::isolation::capabilities;
 use crate::containerizer::seccomp::{self, SeccompError};
+use crate::containerizer::users::Range;
 use crate::size;
 use api::v1::CapabilityInfo;
 use api::v1::capability_info::Capability;
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What `--isolation` can name. Mesos' own words, as far as they mean something here, and a few more.
-const WORDS: [(&str, Kind); 12] = [
+const WORDS: [(&str, Kind); 13] = [
     ("cgroup", Kind::Cgroup),
     ("filesystem/linux", Kind::Filesystem),
     ("linux/capabilities", Kind::Capabilities),
@@ -18,6 +19,7 @@ const WORDS: [(&str, Kind); 12] = [
     ("linux/seccomp", Kind::Seccomp),
     ("namespaces/ipc", Kind::Ipc),
     ("namespaces/pid", Kind::Pid),
+    ("namespaces/user", Kind::Users),
     ("namespaces/uts", Kind::Uts),
     ("none", Kind::Nothing),
     ("posix/rlimits", Kind::Rlimits),
@@ -38,13 +40,17 @@ enum Kind {
     Ipc,
     Pid,
     Uts,
+    Users,
     Rlimits,
 }
 
 impl Kind {
     /// Only root can do it to others.
     fn wants_root(self) -> bool {
-        matches!(self, Self::Filesystem | Self::Capabilities | Self::Ipc | Self::Pid | Self::Uts)
+        matches!(
+            self,
+            Self::Filesystem | Self::Capabilities | Self::Ipc | Self::Pid | Self::Uts | Self::Users
+        )
     }
 }
 
@@ -101,6 +107,11 @@ pub struct IsolationFlags {
     #[arg(long, alias = "disallow_sharing_agent_ipc_namespace", env = "MESOS_DISALLOW_SHARING_AGENT_IPC_NAMESPACE",
           num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub disallow_sharing_agent_ipc_namespace: bool,
+
+    /// Ids of the machine that are those of users in containers, where --isolation has namespaces/user: 65536 a container
+    /// [default: 1879048192:268435456]
+    #[arg(long, alias = "userns_remap", env = "INGOT_USERNS_REMAP", value_name = "FIRST:COUNT")]
+    pub userns_remap: Option<Range>,
 
     /// Size of a container's own /dev/shm, if it names none [default: 64MB]
     #[arg(long, alias = "default_container_shm_size", env = "MESOS_DEFAULT_CONTAINER_SHM_SIZE",
@@ -160,6 +171,10 @@ impl IsolationFlags {
         self.isolation.clone().unwrap_or_else(|| Isolators::parse(usual).expect("our own words"))
     }
 
+    pub(crate) fn users(&self) -> Range {
+        self.userns_remap.unwrap_or(Range::USUAL)
+    }
+
     pub(crate) fn has_cgroups(&self) -> bool {
         self.isolators(true).has(Kind::Cgroup)
     }
@@ -192,6 +207,7 @@ impl IsolationFlags {
             pid: has(Kind::Pid),
             ipc: has(Kind::Ipc),
             uts: has(Kind::Uts),
+            users: has(Kind::Users),
             may_share_pid: !self.disallow_sharing_agent_pid_namespace,
             may_share_ipc: !self.disallow_sharing_agent_ipc_namespace,
             shm_bytes: self.default_container_shm_size,
@@ -217,6 +233,7 @@ impl IsolationFlags {
         flags.extend(switches.map(|(name, is_on)| (name, is_on.to_string())));
         let given = [
             ("seccomp_config_dir", self.seccomp_config_dir.as_ref().map(|it| it.display().to_string())),
+            ("userns_remap", self.userns_remap.map(|it| it.to_string())),
             ("seccomp_profile_name", self.seccomp_profile_name.clone()),
             ("default_container_shm_size", self.default_container_shm_size.map(|it| format!("{it}B"))),
         ];

@@ -30,7 +30,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::nested::NESTED;
 use super::record::{self, Record};
-use super::spec::{FDS_COUNT, KEEP_FD, Report, Tag};
+use super::spec::{FDS_COUNT, Report, Tag};
+use super::steps::{Step, encode};
 use crate::sys::clone::Child;
 use crate::sys::pidfd::{self, Ended, Exit, Rusage};
 use crate::sys::{SysError, vfork};
@@ -59,16 +60,33 @@ pub struct Start<'a> {
     pub record: BorrowedFd<'a>,
     /// What init has open, so that it outlives the agent.
     pub keep: Option<BorrowedFd<'a>>,
-    /// A process whose namespaces it enters: see [`enter_fd`].
+    /// A process whose namespaces it enters: see [`super::order::Numbers`].
     pub enter: Option<BorrowedFd<'a>>,
+    /// A user namespace, or a process in it, that the program enters.
+    pub users: Option<BorrowedFd<'a>>,
     pub cgroup: Option<BorrowedFd<'a>>,
     /// `CLONE_NEW*` of those that it begins in.
     pub namespaces: u64,
 }
 
-/// The number under which init finds whom it enters: that behind the last of the others.
-pub(super) fn enter_fd(keeps: bool) -> u32 {
-    KEEP_FD.cast_unsigned() + u32::from(keeps)
+/// A process that does nothing, in namespaces that are made meanwhile; it ends with this.
+#[derive(Debug)]
+pub(super) struct Still {
+    child: Child,
+    /// It ends with the agent, too.
+    _writer: OwnedFd,
+}
+
+impl Still {
+    pub(super) fn pid(&self) -> i32 {
+        self.child.pid
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        end(&self.child);
+    }
 }
 
 /// Why a program does not run.
@@ -105,7 +123,7 @@ impl Init {
         let [stdin, stdout, stderr] = start.stdio;
         let given = [stdin, stdout, stderr, spec.as_fd(), writer.as_fd(), start.record];
         let descriptors: Vec<BorrowedFd<'_>> =
-            given.into_iter().chain(start.keep).chain(start.enter).collect();
+            given.into_iter().chain(start.keep).chain(start.enter).chain(start.users).collect();
         debug_assert!(descriptors.len() <= FDS_COUNT, "more than init looks for: {descriptors:?}");
         let name =
             CString::new(format!("ingot-init {}", start.name)).unwrap_or_else(|_| c"ingot-init".into());
@@ -125,6 +143,28 @@ impl Init {
                 Err(error)
             }
         }
+    }
+}
+
+impl Init {
+    /// Begins in those namespaces, and stays there.
+    pub(super) fn stand_still(&self, namespaces: u64) -> Result<Still, SysError> {
+        let failed = |call| move |error: io::Error| SysError { call, errno: errno(&error) };
+        let spec = sealed("ingot-spec", &encode(&[Step::Await]), false).map_err(failed("memfd_create"))?;
+        let (reader, writer) =
+            nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(SysError::of("pipe2"))?;
+        let null = File::open("/dev/null").map_err(failed("open /dev/null"))?;
+        let (null, spec) = (null.as_fd(), spec.as_fd());
+        let child = vfork::start(&vfork::Start {
+            program: self.program.as_fd(),
+            args: &[c"ingot-init".into()],
+            env: &[],
+            // The pipe is where it would report.
+            descriptors: &[null, null, null, spec, reader.as_fd(), null],
+            cgroup: None,
+            namespaces,
+        })?;
+        Ok(Still { child, _writer: writer })
     }
 }
 

@@ -9,8 +9,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use model::id::ContainerId;
 use tokio::sync::oneshot;
@@ -20,18 +19,19 @@ use super::init::{self, Init, NotRun, Runtime};
 use super::io::{self, Ends};
 use super::isolation::confinement::Namespaces;
 use super::nested;
-use super::order::{User, steps};
+use super::order::{Numbers, User, steps};
 use super::plan::{Output, Plan, Whom};
 use super::sandbox::{self, SandboxError};
 use super::steps::{Step, encode};
 use super::streams::Io;
 use super::task;
+use super::users::{Blocks, Users, UsersError};
 use super::within::{self, Entered};
 use crate::bpf::hold::HoldError;
 use crate::cgroup::CgroupError;
 use crate::cgroup::container::Container;
 use crate::cgroup::hierarchy::Tree;
-use crate::images;
+use crate::images::{self, overlay::UPPER};
 use crate::logger::{pipes, ticket::Ticket};
 use crate::sys::clone::Child;
 use crate::sys::identity::Identity;
@@ -53,6 +53,8 @@ pub enum LaunchError {
     Output(#[source] std::io::Error),
     #[error("make the container's folder {}", path.display())]
     Runtime { path: PathBuf, source: std::io::Error },
+    #[error("the container's own users")]
+    Users(#[from] UsersError),
     #[error("its input and output")]
     Io(#[source] SysError),
     #[error("the container cannot be held to its limits")]
@@ -99,7 +101,12 @@ pub struct Prepared {
     pub container_id: ContainerId,
     pub sandbox: PathBuf,
     pub(super) cgroup: Option<Arc<Container>>,
-    pub(super) identity: Option<Identity>,
+    /// Whom the program runs as, to itself; `None`: who we are.
+    identity: Option<Identity>,
+    /// Who that is on the machine: whom its files belong to.
+    owner: Option<Identity>,
+    /// Where its users are its own.
+    users: Option<Users>,
     pub(super) runtime: Runtime,
     plan: Box<Plan>,
     /// Of the sandbox.
@@ -125,7 +132,7 @@ impl Prepared {
             uris: &self.plan.uris,
             sandbox: &self.sandbox,
             user: self.plan.user.as_deref(),
-            identity: self.identity.as_ref(),
+            identity: self.owner.as_ref(),
             stderr: self.files[2].try_clone().ok().map(std::fs::File::from),
         }
     }
@@ -181,15 +188,31 @@ pub(super) fn find_first(cgroup: Option<&Container>, sandbox: &std::path::Path) 
 }
 
 /// Blocks. What was made when a later step fails is removed, but for the sandbox, which is collected with others.
-pub(super) fn prepare(plan: Box<Plan>, tree: Option<&Tree>, held: &Held) -> Result<Prepared, LaunchError> {
+pub(super) fn prepare(
+    plan: Box<Plan>,
+    tree: Option<&Tree>,
+    held: &Held,
+    blocks: &Mutex<Blocks>,
+) -> Result<Prepared, LaunchError> {
+    let users = users(&plan, blocks)?;
     let identity = identity(&plan)?;
-    let files = make_sandbox(&plan, identity.as_ref())?;
-    let files = rotated(&plan, identity.as_ref(), files)?;
-    let io::Made { programs, ends } =
-        io::make(plan.io, &files, identity.as_ref()).map_err(LaunchError::Io)?;
+    let (identity, owner) = match users {
+        None => (identity.clone(), identity),
+        Some(users) => {
+            let inside = identity.unwrap_or_else(Identity::root);
+            let outside = users.outside(&inside)?;
+            (Some(inside), Some(outside))
+        }
+    };
+    let files = make_sandbox(&plan, owner.as_ref())?;
+    let files = rotated(&plan, owner.as_ref(), files)?;
+    let io::Made { programs, ends } = io::make(plan.io, &files, owner.as_ref()).map_err(LaunchError::Io)?;
     let runtime = Runtime::of(&plan.runtime);
     let record =
         runtime.create().map_err(|source| LaunchError::Runtime { path: plan.runtime.clone(), source })?;
+    if let Some(users) = users {
+        take_over(users, &plan)?;
+    }
     let create = |tree| -> Result<Arc<Container>, LaunchError> {
         let group = nested::group(&plan.container_id);
         // What is nested is held by what holds the outermost.
@@ -208,6 +231,8 @@ pub(super) fn prepare(plan: Box<Plan>, tree: Option<&Tree>, held: &Held) -> Resu
         sandbox: plan.sandbox.clone(),
         cgroup: tree.map(create).transpose()?,
         identity,
+        owner,
+        users,
         runtime,
         plan,
         files,
@@ -217,7 +242,36 @@ pub(super) fn prepare(plan: Box<Plan>, tree: Option<&Tree>, held: &Held) -> Resu
     })
 }
 
+/// The container's own users, if it is to have some: those of what it is in, or some that nobody has.
+fn users(plan: &Plan, blocks: &Mutex<Blocks>) -> Result<Option<Users>, LaunchError> {
+    if plan.nested_in.is_some() {
+        return Ok(Users::read(nested::outermost(plan)));
+    }
+    if !plan.has_users() {
+        return Ok(None);
+    }
+    let mut blocks = blocks.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(Some(blocks.take(&plan.runtime)?))
+}
+
+/// They are the container's now, and so is what was made of its root.
+fn take_over(users: Users, plan: &Plan) -> Result<(), LaunchError> {
+    if plan.nested_in.is_none() {
+        users.write(&plan.runtime)?;
+    }
+    let confinement = plan.task.as_ref().map_or(&plan.confinement, |task| &task.confinement);
+    if let Some(overlay) = confinement.root.as_ref().and_then(|root| root.overlay.as_ref()) {
+        users.adopt(&overlay.folder.join(UPPER))?;
+    }
+    Ok(())
+}
+
 impl Identity {
+    /// Of a container that has users of its own.
+    fn root() -> Self {
+        Self { uid: 0, gid: 0, groups: vec![0] }
+    }
+
     fn user(&self) -> User<'_> {
         User { uid: self.uid, gid: self.gid, groups: &self.groups }
     }
@@ -266,7 +320,7 @@ fn leave_task(prepared: &mut Prepared) -> Result<(), LaunchError> {
     let plan = &mut prepared.plan;
     let Some(task) = &plan.task else { return Ok(()) };
     let user = prepared.identity.as_ref().map(Identity::user);
-    task::write(plan, task, user)
+    task::write(plan, task, user, prepared.users)
         .map_err(|source| LaunchError::Runtime { path: plan.runtime.clone(), source })?;
     let (name, value) = task::variable(plan);
     // Last: the framework's variable of this name would be a request to us.
@@ -286,20 +340,36 @@ pub(super) struct Parent {
 }
 
 /// Who it is whose namespaces a nested container enters, where those are its own.
-fn entered(plan: &Plan, parent: Option<Parent>) -> Result<Option<Entered>, LaunchError> {
-    let Some(parent) = parent.filter(|_| plan.shares != Namespaces::default()) else {
+fn entered(plan: &Plan, has_users: bool, parent: Option<Parent>) -> Result<Option<Entered>, LaunchError> {
+    let Some(parent) = parent.filter(|_| has_users || plan.shares != Namespaces::default()) else {
         return Ok(None);
     };
     let members = match plan.shares_with {
-        Whom::First => Vec::new(),
-        Whom::Task => within::members(parent.cgroup.as_deref(), &parent.mark),
+        Whom::First if !has_users => Vec::new(),
+        Whom::First | Whom::Task => within::members(parent.cgroup.as_deref(), &parent.mark),
     };
     let what = match plan.shares_with {
         Whom::First => "the container that it is in",
         Whom::Task => "the task that it is beside",
     };
-    let found = within::find(parent.leader, plan.shares_with, &members);
+    let found = within::find(parent.leader, plan.shares_with, &members, has_users);
     found.map(Some).map_err(|source| LaunchError::Isolate { what: what.to_owned(), source })
+}
+
+/// Whom init enters, and the users that its program is to have.
+fn given(
+    prepared: &Prepared,
+    parent: Option<Parent>,
+    init: &Init,
+) -> Result<(Option<OwnedFd>, Option<OwnedFd>), LaunchError> {
+    let Prepared { plan, users, .. } = prepared;
+    let found = entered(plan, users.is_some() && plan.nested_in.is_some(), parent)?;
+    let (process, shared) = match found {
+        Some(Entered { process, users }) => (Some(process), users),
+        None => (None, None),
+    };
+    let own = users.filter(|_| plan.confinement.has_users).map(|users| users.namespace(init)).transpose()?;
+    Ok((process.filter(|_| plan.shares != Namespaces::default()), shared.or(own)))
 }
 
 fn undone(prepared: &Prepared, error: LaunchError) -> Result<Started, LaunchError> {
@@ -317,8 +387,9 @@ pub(super) fn start(
     parent: Option<Parent>,
     init: &Init,
 ) -> Result<Started, LaunchError> {
-    let parent = match leave_task(&mut prepared).and_then(|()| entered(&prepared.plan, parent)) {
-        Ok(parent) => parent,
+    let given = leave_task(&mut prepared).and_then(|()| given(&prepared, parent, init));
+    let (parent, users) = match given {
+        Ok(given) => given,
         Err(error) => return undone(&prepared, error),
     };
     let Prepared { plan, programs, files, ends, identity, record, .. } = &prepared;
@@ -328,8 +399,7 @@ pub(super) fn start(
         Some(Ends::Terminal(ours)) => Some(ours.as_fd()),
         Some(Ends::Pipes { .. }) | None => None,
     };
-    let enter = parent.as_ref().map(|_| init::enter_fd(keep.is_some()));
-    let steps = steps(plan, user, enter);
+    let steps = steps(plan, user, Numbers::of(keep.is_some(), parent.is_some(), users.is_some()));
     let spec = encode(&steps);
     let mark = mark(0, 0, &plan.sandbox).environment;
     let cgroup = prepared.cgroup.as_ref();
@@ -341,7 +411,8 @@ pub(super) fn start(
         stdio: [programs[0].as_fd(), programs[1].as_fd(), programs[2].as_fd()],
         record: record.as_fd(),
         keep,
-        enter: parent.as_ref().map(|entered| entered.process.as_fd()),
+        enter: parent.as_ref().map(AsFd::as_fd),
+        users: users.as_ref().map(AsFd::as_fd),
         cgroup: cgroup.map(|cgroup| cgroup.directory()),
         namespaces: plan.confinement.namespaces.flags(),
     };

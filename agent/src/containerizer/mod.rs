@@ -25,6 +25,7 @@ pub mod steps;
 pub mod streams;
 pub mod task;
 pub mod used;
+pub mod users;
 mod within;
 
 #[path = "../../init/record.rs"]

@@ -108,6 +108,13 @@ pub fn folder(all: &Path, container_id: &ContainerId) -> PathBuf {
     all.join(container_id.as_str().replace(DOT, &format!("/{NESTED}/")))
 }
 
+/// The own folder of the outermost that it is in.
+pub(super) fn outermost(plan: &Plan) -> &Path {
+    let depth = plan.container_id.as_str().matches(DOT).count();
+    // `ab12/containers/web/containers/probe`
+    plan.runtime.ancestors().nth(2 * depth).unwrap_or(&plan.runtime)
+}
+
 /// The path of a container's group below the agent's.
 pub fn group(container_id: &ContainerId) -> String {
     container_id.as_str().replace(DOT, "/")
@@ -181,7 +188,7 @@ pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
         // No more than what is in there already may do.
         confinement: parent.task.as_ref().map_or(&parent.confinement, |task| &task.confinement).rights(),
         shares: shared(parent),
-        shares_with: if own_of_task(parent) == Namespaces::default() { Whom::First } else { Whom::Task },
+        shares_with: whom(parent),
         task: None,
         image,
         image_user: None,
@@ -193,6 +200,13 @@ fn own_of_task(parent: &Plan) -> Namespaces {
     let Some(task) = &parent.task else { return Namespaces::default() };
     let own = task_namespaces(task);
     Namespaces { mount: own.mount || parent.image.is_some(), ..own }
+}
+
+/// Who has all of them.
+fn whom(parent: &Plan) -> Whom {
+    let task_has_users = parent.task.as_ref().is_some_and(|task| task.confinement.has_users);
+    let is_apart = task_has_users || own_of_task(parent) != Namespaces::default();
+    if is_apart { Whom::Task } else { Whom::First }
 }
 
 /// All that are not the machine's of the container that it is in, which may be nested itself.

@@ -7,10 +7,14 @@ use std::path::Path;
 use super::isolation::confinement::{Capabilities, Confinement, Namespaces};
 use super::isolation::mounts;
 use super::plan::{Plan, TaskPlan};
+use super::spec::KEEP_FD;
 use super::steps::{Exec, Step};
 use super::streams::Io;
 
-/// Whom the program runs as, by numbers.
+/// include/uapi/linux/sched.h
+const CLONE_NEWUSER: u32 = 0x1000_0000;
+
+/// Whom the program runs as, by numbers; those of its own users where it has some.
 #[derive(Clone, Copy, Debug)]
 pub struct User<'a> {
     pub uid: u32,
@@ -18,25 +22,41 @@ pub struct User<'a> {
     pub groups: &'a [u32],
 }
 
+/// The numbers under which init finds what it enters: those behind the last of the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    pub enter: Option<u32>,
+    pub users: Option<u32>,
+}
+
+impl Numbers {
+    /// What there is.
+    pub(super) fn of(keeps: bool, enters: bool, has_users: bool) -> Self {
+        let enter = KEEP_FD.cast_unsigned() + u32::from(keeps);
+        Self { enter: enters.then_some(enter), users: has_users.then_some(enter + u32::from(enters)) }
+    }
+}
+
 /// For a container's init, which begins in the namespaces of its own. `user`: `None` is who we are.
 ///
 /// Init gets a session before it forks, so that it is found by it where there is no cgroup. What it mounts is there before
 /// the program's process is.
 ///
-/// `enter`: where init finds whom it shares namespaces with.
+/// `numbers`: where init finds whom it shares namespaces with, and its users, if they are its own.
 ///
 /// # Panics
 /// If a path or a variable holds a NUL, which plans do not.
-pub fn steps(plan: &Plan, user: Option<User<'_>>, enter: Option<u32>) -> Vec<Step> {
+pub fn steps(plan: &Plan, user: Option<User<'_>>, numbers: Numbers) -> Vec<Step> {
     let Plan { confinement, sandbox, .. } = plan;
     let flags = plan.shares.flags() as u32;
+    let Numbers { enter, users } = numbers;
     let mut steps: Vec<Step> = enter.map(|fd| Step::Enter { fd, flags }).into_iter().collect();
     // Or init would keep the file system in use that the agent was started in.
     steps.extend([Step::Chdir(c"/".into()), Step::Session]);
-    steps.extend(names(confinement, confinement.namespaces, sandbox));
+    steps.extend(names(confinement, confinement.namespaces, sandbox, users));
     steps.push(Step::Fork);
     let has_terminal = matches!(plan.io, Io::Terminal(_)) && plan.task.is_none();
-    steps.extend(program(confinement, &plan.folder, has_terminal, user));
+    steps.extend(program(confinement, &plan.folder, has_terminal, user, users));
     let env = plan.environment.iter().map(|(name, value)| text(&format!("{name}={value}")));
     let exec = Exec { programs: plan.programs.clone(), args: plan.args.clone(), env: env.collect() };
     steps.extend([Step::DieWithInit, Step::Signals]);
@@ -46,15 +66,16 @@ pub fn steps(plan: &Plan, user: Option<User<'_>>, enter: Option<u32>) -> Vec<Ste
 }
 
 /// For an init that a command executor starts, in the executor's namespaces, and that becomes the task: all but the program.
-pub fn task_steps(plan: &Plan, task: &TaskPlan, user: Option<User<'_>>) -> Vec<Step> {
+pub fn task_steps(plan: &Plan, task: &TaskPlan, user: Option<User<'_>>, users: Option<u32>) -> Vec<Step> {
     let TaskPlan { confinement, .. } = task;
     let mut steps = Vec::new();
     let own = task_namespaces(task);
     if own != Namespaces::default() {
         steps.push(Step::Unshare(own.flags()));
     }
-    steps.extend(names(confinement, own, &plan.sandbox));
-    steps.extend(program(confinement, &plan.folder, matches!(plan.io, Io::Terminal(_)), user));
+    steps.extend(names(confinement, own, &plan.sandbox, users));
+    let has_terminal = matches!(plan.io, Io::Terminal(_));
+    steps.extend(program(confinement, &plan.folder, has_terminal, user, users));
     steps.push(Step::Signals);
     steps.extend(last(confinement));
     steps
@@ -66,15 +87,15 @@ pub fn task_namespaces(task: &TaskPlan) -> Namespaces {
 }
 
 /// For what is run beside such a task, in its namespaces: all but the program.
-pub fn beside_steps(plan: &Plan, task: &TaskPlan, user: Option<User<'_>>) -> Vec<Step> {
-    let mut steps = program(&task.confinement, &plan.folder, false, user);
+pub fn beside_steps(plan: &Plan, task: &TaskPlan, user: Option<User<'_>>, users: Option<u32>) -> Vec<Step> {
+    let mut steps = program(&task.confinement, &plan.folder, false, user, users);
     steps.push(Step::Signals);
     steps.extend(last(&task.confinement));
     steps
 }
 
 /// What makes namespaces that are already its own differ from others'.
-fn names(confinement: &Confinement, own: Namespaces, sandbox: &Path) -> Vec<Step> {
+fn names(confinement: &Confinement, own: Namespaces, sandbox: &Path, users: Option<u32>) -> Vec<Step> {
     let mut steps = Vec::new();
     if let Some(name) = confinement.hostname.clone().filter(|_| own.uts) {
         steps.push(Step::Hostname(name));
@@ -83,7 +104,7 @@ fn names(confinement: &Confinement, own: Namespaces, sandbox: &Path) -> Vec<Step
         steps.push(Step::Loopback);
     }
     if own.mount {
-        steps.extend(mounts::steps(confinement, sandbox));
+        steps.extend(mounts::steps(confinement, sandbox, users));
     }
     steps
 }
@@ -95,6 +116,7 @@ fn program(
     folder: &Path,
     has_terminal: bool,
     user: Option<User<'_>>,
+    users: Option<u32>,
 ) -> Vec<Step> {
     let directory = match &confinement.root {
         Some(root) => root.directory.as_ref().unwrap_or(&root.sandbox),
@@ -107,6 +129,8 @@ fn program(
     }
     steps.extend([Step::Umask(0o022), Step::Chdir(text(&directory.display().to_string()))]);
     steps.extend(confinement.rlimits.iter().map(|limit| Step::Rlimit(*limit)));
+    // From here on it is none of the machine's users, and has no right over anything of the machine.
+    steps.extend(users.map(|fd| Step::Enter { fd, flags: CLONE_NEWUSER }));
     // Where it is not promised that no rights are gained, only who has them may install a filter.
     if !confinement.no_new_privileges {
         steps.extend(confinement.seccomp.iter().cloned().map(Step::Seccomp));
@@ -122,7 +146,8 @@ fn program(
     }
     if let Some(Capabilities { effective: Some(effective), bounding }) = confinement.capabilities {
         // Or root would get all that are not out of bounds by executing anything.
-        let is_root_less = user.is_none() && effective != bounding;
+        let is_root = user.is_none_or(|user| user.uid == 0);
+        let is_root_less = is_root && effective != bounding;
         steps.push(Step::Capabilities { set: effective, is_root_less });
     }
     steps

@@ -108,6 +108,13 @@ pub struct Plan {
     pub image_user: Option<User>,
 }
 
+impl Plan {
+    /// Whether it, or its task, is to have users of its own.
+    pub(super) fn has_users(&self) -> bool {
+        self.confinement.has_users || self.task.as_ref().is_some_and(|task| task.confinement.has_users)
+    }
+}
+
 /// A process of the container that another is nested in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Whom {

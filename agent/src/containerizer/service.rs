@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use model::id::ContainerId;
 
@@ -20,6 +20,7 @@ use super::overrides::Overrides;
 use super::plan::{Plan, runtime_directories, runtime_directory};
 use super::reaper::Reaper;
 use super::sandbox::{self, SandboxError};
+use super::users::{Blocks, Range};
 use crate::bpf::hold::{Egress, HoldError};
 use crate::cgroup::container::Container;
 use crate::cgroup::hierarchy::{Tree, TreeConfig};
@@ -39,6 +40,8 @@ pub struct Containerizer {
     held: Held,
     fetcher: Fetcher,
     init: Arc<Init>,
+    /// The launcher's alone; for it to be moved there.
+    blocks: Arc<Mutex<Blocks>>,
     work_dir: PathBuf,
 }
 
@@ -140,12 +143,19 @@ impl Containerizer {
         let held = if tree.is_some() { Held::probe(&mut enforcement) } else { Held::none() };
         let fetcher = Fetcher::new(Settings::default(), None);
         let (launcher, init) = (Launcher::start()?, Arc::new(Init::load(work_dir)?));
-        Ok(Self { launcher, tree, enforcement, held, fetcher, init, work_dir: work_dir.to_owned() })
+        let blocks = blocks(Range::USUAL, work_dir);
+        let work_dir = work_dir.to_owned();
+        Ok(Self { launcher, tree, enforcement, held, fetcher, init, blocks, work_dir })
     }
 
     /// Fetches by other settings than the usual, or with a cache.
     pub fn with_fetcher(self, fetcher: Fetcher) -> Self {
         Self { fetcher, ..self }
+    }
+
+    /// Gives containers that have users of their own others than the usual ids of the machine.
+    pub fn with_users(self, range: Range) -> Self {
+        Self { blocks: blocks(range, &self.work_dir), ..self }
     }
 
     /// Lets containers use other devices than the usual ones; `None`: whatever they like.
@@ -170,8 +180,8 @@ impl Containerizer {
     pub async fn prepare(&self, plan: impl Into<Box<Plan>>) -> Result<Prepared, LaunchError> {
         // Moved through several futures, each of which would have room for all of it.
         let plan = plan.into();
-        let (tree, held) = (self.tree.clone(), self.held.clone());
-        self.launcher.run(move || launch::prepare(plan, tree.as_deref(), &held)).await
+        let (tree, held, blocks) = (self.tree.clone(), self.held.clone(), self.blocks.clone());
+        self.launcher.run(move || launch::prepare(plan, tree.as_deref(), &held, &blocks)).await
     }
 
     /// Brings the files that the command asks for into the sandbox, as the executor's user. Dropping the future ends it.
@@ -422,6 +432,10 @@ impl Containerizer {
             tree.remove_if_empty();
         }
     }
+}
+
+fn blocks(range: Range, work_dir: &Path) -> Arc<Mutex<Blocks>> {
+    Arc::new(Mutex::new(Blocks::load(range, &runtime_directories(work_dir))))
 }
 
 /// An error with its causes, in one line: what a framework or an operator is told.

@@ -79,6 +79,10 @@ impl Step {
             Self::Propagation(_) => Some("mounts".to_owned()),
             Self::Mount { kind, target, .. } => Some(format!("{} at {}", show(kind), show(target))),
             Self::Filesystem(filesystem) => Some(show(&filesystem.kind)),
+            Self::Tree(Tree { users: Some(_), base, path, .. }) => {
+                let base = show(base);
+                Some(format!("{}/{} for the container's own users", base.trim_end_matches('/'), show(path)))
+            }
             Self::Attach(Attach { base, path, .. }) | Self::Tree(Tree { base, path, .. }) => {
                 Some(format!("{}/{}", show(base).trim_end_matches('/'), show(path)))
             }
@@ -103,6 +107,8 @@ pub struct Tree {
     pub slot: u32,
     pub flags: u32,
     pub attributes: u64,
+    /// Of a user namespace: it belongs there to whom it belongs here.
+    pub users: Option<u32>,
     pub base: CString,
     pub path: CString,
 }
@@ -190,8 +196,9 @@ fn payload(step: &Step) -> (Tag, Vec<u8>) {
         Step::Mount { source, target, kind, data } => {
             (Tag::Mount, with_texts(&[0, 0], &[], &[source, target, kind, data]))
         }
-        Step::Tree(Tree { slot, flags, attributes, base, path }) => {
-            (Tag::Tree, with_texts(&[*slot, *flags], &[*attributes], &[base, path]))
+        Step::Tree(Tree { slot, flags, attributes, users, base, path }) => {
+            let users = users.map_or(NULL, u64::from);
+            (Tag::Tree, with_texts(&[*slot, *flags], &[*attributes, users], &[base, path]))
         }
         Step::Filesystem(Filesystem { slot, kind, attributes, options }) => {
             let options = options.iter().flat_map(|(name, value)| [name, value]);

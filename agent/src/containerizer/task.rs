@@ -11,9 +11,10 @@ use std::path::Path;
 use api::v1;
 use serde::{Deserialize, Serialize};
 
-use super::order::{self, User};
+use super::order::{self, Numbers, User};
 use super::plan::{Plan, TaskPlan};
 use super::steps;
+use super::users::Users;
 
 /// Names the file in the executor's environment.
 pub const VARIABLE: &str = "INGOT_TASK_LAUNCH";
@@ -30,6 +31,9 @@ pub struct TaskLaunch {
     /// Those that the task makes for itself, `CLONE_NEW*`.
     #[serde(default)]
     namespaces: i32,
+    /// Whom the task has for users.
+    #[serde(default)]
+    users: Option<Users>,
     /// Below the task's own variables.
     defaults: BTreeMap<String, String>,
     /// Above them.
@@ -46,9 +50,10 @@ struct Command {
 }
 
 impl TaskLaunch {
-    fn of(plan: &Plan, task: &TaskPlan, user: Option<User<'_>>) -> Self {
+    fn of(plan: &Plan, task: &TaskPlan, user: Option<User<'_>>, users: Option<Users>) -> Self {
         use base64::Engine;
-        let steps = steps::encode(&order::task_steps(plan, task, user));
+        let number = Numbers::of(false, false, users.is_some()).users;
+        let steps = steps::encode(&order::task_steps(plan, task, user, number));
         let mut environment = BTreeMap::new();
         if let Some(root) = &task.confinement.root {
             environment.insert("MESOS_SANDBOX".to_owned(), root.sandbox.display().to_string());
@@ -59,11 +64,19 @@ impl TaskLaunch {
             arguments: command.arguments.clone(),
         });
         let encode = |steps| base64::engine::general_purpose::STANDARD.encode(steps);
-        let (steps, beside) = (encode(steps), steps::encode(&order::beside_steps(plan, task, user)));
+        let (steps, beside) = (encode(steps), steps::encode(&order::beside_steps(plan, task, user, number)));
         let steps_beside = encode(beside);
         // The flags of namespaces are below bit 31.
         let namespaces = order::task_namespaces(task).flags() as i32;
-        Self { steps, steps_beside, namespaces, defaults: task.environment.clone(), environment, command }
+        Self {
+            steps,
+            steps_beside,
+            namespaces,
+            users,
+            defaults: task.environment.clone(),
+            environment,
+            command,
+        }
     }
 
     pub fn read(path: &Path) -> io::Result<Self> {
@@ -99,6 +112,11 @@ impl TaskLaunch {
         completed(&self.steps_beside, exec)
     }
 
+    /// `None`: the machine's.
+    pub fn users(&self) -> Option<Users> {
+        self.users
+    }
+
     /// To be entered by what is run beside the task: `CLONE_NEW*`.
     pub fn namespaces(&self) -> i32 {
         self.namespaces
@@ -112,8 +130,13 @@ fn completed(steps: &str, exec: &steps::Exec) -> Option<Vec<u8>> {
 }
 
 /// Writes it where the executor is told to find it, readable to none but the agent's user.
-pub(super) fn write(plan: &Plan, task: &TaskPlan, user: Option<User<'_>>) -> io::Result<()> {
-    let content = serde_json::to_vec(&TaskLaunch::of(plan, task, user))?;
+pub(super) fn write(
+    plan: &Plan,
+    task: &TaskPlan,
+    user: Option<User<'_>>,
+    users: Option<Users>,
+) -> io::Result<()> {
+    let content = serde_json::to_vec(&TaskLaunch::of(plan, task, user, users))?;
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600).open(path(plan))?.write_all(&content)
 }

@@ -5,6 +5,7 @@
 //!                                     task: beyond these what a command task alone has: a root, a network, users
 //! ```
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -23,26 +24,54 @@ const INIT: &str = "ingot-init";
 #[derive(Debug)]
 pub(super) struct Entered {
     pub(super) process: OwnedFd,
+    /// The user namespace of what runs there; only if it was asked for.
+    pub(super) users: Option<OwnedFd>,
 }
 
 /// `members`: everything that runs in the container. Blocks.
 ///
 /// # Errors
 /// ESRCH: it has ended, or does not run yet.
-pub(super) fn find(leader: Leader, whom: Whom, members: &[Stat]) -> Result<Entered, SysError> {
+pub(super) fn find(
+    leader: Leader,
+    whom: Whom,
+    members: &[Stat],
+    wants_users: bool,
+) -> Result<Entered, SysError> {
     let (pid, start_ticks) = (leader.0.cast_signed(), leader.1);
     let first = processes::stat(pid).filter(|it| it.start_ticks == start_ticks).ok_or(GONE)?;
+    let program = || oldest(members, |it| it.parent == pid).ok_or(GONE);
+    let task =
+        |executor: Stat| oldest(members, |it| it.parent == executor.pid && is_task(it.pid, pid)).ok_or(GONE);
     let found = match whom {
         Whom::First => first,
-        Whom::Task => {
-            let executor = oldest(members, |it| it.parent == pid).ok_or(GONE)?;
-            oldest(members, |it| it.parent == executor.pid && is_task(it.pid, pid)).ok_or(GONE)?
-        }
+        Whom::Task => task(program()?)?,
     };
     let process = pidfd::open(found.pid)?;
-    // First the handle, then the look: whatever the number means afterwards, the handle means what was looked at.
-    match processes::stat(found.pid) {
-        Some(now) if now.start_ticks == found.start_ticks && !now.is_zombie() => Ok(Entered { process }),
+    let users = match whom {
+        _ if !wants_users => None,
+        // Init has the machine's users.
+        Whom::First => Some(users(&program()?)?),
+        Whom::Task => Some(users(&found)?),
+    };
+    still_there(&found)?;
+    Ok(Entered { process, users })
+}
+
+fn users(of: &Stat) -> Result<OwnedFd, SysError> {
+    let failed = |error: std::io::Error| {
+        let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+        SysError { call: "open ns/user", errno }
+    };
+    let users = File::open(format!("/proc/{}/ns/user", of.pid)).map_err(failed)?;
+    still_there(of)?;
+    Ok(users.into())
+}
+
+/// First the handle, then the look: whatever the number means afterwards, the handle means what was looked at.
+fn still_there(process: &Stat) -> Result<(), SysError> {
+    match processes::stat(process.pid) {
+        Some(now) if now.start_ticks == process.start_ticks && !now.is_zombie() => Ok(()),
         _ => Err(GONE),
     }
 }
@@ -85,11 +114,11 @@ mod tests {
     fn who_is_gone_or_has_no_task_yet_is_not_entered() {
         let own = processes::stat(std::process::id().cast_signed()).expect("it is there");
         let leader = (std::process::id(), own.start_ticks);
-        find(leader, Whom::First, &[]).expect("it runs");
-        let later = find((leader.0, leader.1 + 1), Whom::First, &[]).map(drop);
+        find(leader, Whom::First, &[], false).expect("it runs");
+        let later = find((leader.0, leader.1 + 1), Whom::First, &[], false).map(drop);
         assert_eq!(later.expect_err("another had the number").errno, Errno::ESRCH);
         let executor = Stat { pid: 1, parent: own.pid, ..own };
-        let no_task = find(leader, Whom::Task, &[own, executor]).map(drop);
+        let no_task = find(leader, Whom::Task, &[own, executor], false).map(drop);
         assert_eq!(no_task.expect_err("there is none").errno, Errno::ESRCH);
     }
 }

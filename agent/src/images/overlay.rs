@@ -41,6 +41,9 @@ pub enum OverlayError {
     Read { path: &'static str, source: io::Error },
 }
 
+/// What the container has changed.
+pub const UPPER: &str = "upper";
+
 /// Where all containers' folders are.
 pub fn folder(work_dir: &Path) -> PathBuf {
     work_dir.join("provisioner")
@@ -50,6 +53,7 @@ pub fn folder(work_dir: &Path) -> PathBuf {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rootfs {
     folder: PathBuf,
+    layers: PathBuf,
     layers_count: usize,
 }
 
@@ -57,7 +61,10 @@ impl Rootfs {
     /// Makes its folder, with nothing mounted. `container`: its id, which is a plain name. `layers`: their folders, the
     /// lowest first.
     pub fn create(work_dir: &Path, container: &str, layers: &[PathBuf]) -> Result<Self, OverlayError> {
-        let rootfs = Self { folder: folder(work_dir).join(container), layers_count: layers.len() };
+        let folder = folder(work_dir).join(container);
+        // `.../layers/HEX/fs`
+        let all = layers.first().and_then(|layer| layer.ancestors().nth(2)).unwrap_or(&folder);
+        let rootfs = Self { layers: all.to_owned(), layers_count: layers.len(), folder };
         let failed = |source| OverlayError::Make { path: rootfs.folder.clone(), source };
         rootfs.make(layers).map_err(failed)?;
         Ok(rootfs)
@@ -68,12 +75,12 @@ impl Rootfs {
         for (number, layer) in layers.iter().enumerate() {
             std::os::unix::fs::symlink(layer, self.folder.join(number.to_string()))?;
         }
-        for name in ["upper", "work", "rootfs"] {
+        for name in [UPPER, "work", "rootfs"] {
             std::fs::create_dir(self.folder.join(name))?;
         }
         // The root that will be seen is this one: it has to look like the topmost layer's.
         let Some(top) = layers.last() else { return Ok(()) };
-        let (top, upper) = (std::fs::metadata(top)?, self.folder.join("upper"));
+        let (top, upper) = (std::fs::metadata(top)?, self.folder.join(UPPER));
         std::os::unix::fs::chown(&upper, Some(top.uid()), Some(top.gid()))?;
         std::fs::set_permissions(&upper, Permissions::from_mode(top.mode() & 0o7777))
     }
@@ -81,6 +88,11 @@ impl Rootfs {
     /// What relative names in the options are relative to.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Where its layers are, with those of others.
+    pub fn layers(&self) -> &Path {
+        &self.layers
     }
 
     /// Where it is to be mounted.

@@ -25,7 +25,11 @@ impl Agent {
         let options = CString::new(rootfs.options()).expect("numbers and names of our own");
         let root = Rootfs {
             path: rootfs.path(),
-            overlay: Some(Overlay { folder: rootfs.folder().to_owned(), options }),
+            overlay: Some(Overlay {
+                folder: rootfs.folder().to_owned(),
+                layers: rootfs.layers().to_owned(),
+                options,
+            }),
             sandbox: SANDBOX.into(),
             directory: config.working_dir.as_ref().map(PathBuf::from),
         };

@@ -97,6 +97,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let containerizer = Containerizer::new(&config.work_dir, tree.as_ref())
         .map_err(StartError::Launcher)?
         .with_fetcher(fetcher)
+        .with_users(config.isolation.users())
         .with_devices(config.limits.devices());
     let images = config.images.images(&config.work_dir).map_err(StartError::Images)?;
     let program = std::env::current_exe().map_err(StartError::Program)?;

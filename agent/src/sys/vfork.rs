@@ -218,7 +218,7 @@ fn become_program(job: &Job<'_>) -> Result<std::convert::Infallible, SysError> {
     Err(SysError::last("execveat"))
 }
 
-const DESCRIPTORS_MAX: usize = 8;
+const DESCRIPTORS_MAX: usize = 9;
 
 fn check(call: &'static str, result: i32) -> Result<i32, SysError> {
     if result < 0 { Err(SysError::last(call)) } else { Ok(result) }

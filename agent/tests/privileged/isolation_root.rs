@@ -86,7 +86,7 @@ fn a_root_of_layers_is_mounted_for_the_container_alone() {
         with_root(&scene, &upper.join("merged"), "cat /file; echo changed > /file; touch /bin/more");
     let options = format!("lowerdir=top:{},upperdir=upper,workdir=work", root.display());
     let options = std::ffi::CString::new(options).unwrap();
-    let overlay = Some(Overlay { folder: upper.clone(), options });
+    let overlay = Some(Overlay { folder: upper.clone(), layers: upper.clone(), options });
     plan.confinement.root.as_mut().unwrap().overlay = overlay;
     let (exit, output) = block_on(scene.finish(plan));
     assert_eq!((exit, output.as_str()), (Exit::Code(0), "of the top layer\n"));

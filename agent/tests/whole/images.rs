@@ -349,3 +349,42 @@ fn who_is_beside_a_task_on_an_image_sees_its_files() {
         }
     }
 }
+
+/// Users of a container's own see an image as it was made, and what they change of it is theirs.
+#[test]
+fn an_image_belongs_to_the_containers_own_users() {
+    let isolation = "--isolation=cgroup,filesystem/linux,namespaces/user,namespaces/pid,namespaces/ipc";
+    let test = "an_image_belongs_to_the_containers_own_users";
+    let Some(scene) = Scene::of(test, &[isolation, "--userns-remap=800000000:65536"]) else { return };
+    let (agent, mut session) = scene.place.start(&scene.master);
+    session.register();
+    let own = v1::CommandInfo { shell: Some(false), ..v1::CommandInfo::default() };
+    let line = "id; pwd; stat -c %u:%g . /bin/busybox; touch $MESOS_SANDBOX/made || echo not mine";
+    let by_image = v1::CommandInfo { arguments: vec![line.to_owned()], ..own };
+    let told = output(&agent, &mut session, task("web", "busybox", by_image));
+    assert_eq!(told, "uid=1234(web) gid=2345(web) groups=2345(web),3456(logs)\n/srv/work\n0:0\n0:0\n");
+    let users = |id: &str| scene.place.work_dir().join("containers").join(id).join("users");
+    crate::agent::until("the only users are free again", || {
+        let containers = std::fs::read_dir(scene.place.work_dir().join("containers")).unwrap();
+        containers.flatten().all(|it| !users(it.file_name().to_str().unwrap()).exists())
+    });
+    let line = "stat -c %u:%g / /bin/busybox /etc/passwd; touch /made; busybox chown 1000:7 /made; stat -c %u:%g /made
+        echo more >> /etc/passwd && busybox tail -n 1 /etc/passwd; busybox rm -r /opt && ls /; exec sleep 1000";
+    let as_root = v1::CommandInfo { user: Some("root".to_owned()), ..shell(line) };
+    session.run(&framework(false), task("root", "busybox:latest", as_root));
+    let told = session.follow("root", TaskState::Running);
+    let root = told.last().unwrap().container.as_ref().unwrap().container_id.as_str().to_owned();
+    let expect = "0:0\n0:0\n0:0\n1000:7\nmore\nbin\ndev\netc\nmade\nmnt\nproc\nsrv\nsys\ntmp\n";
+    let stdout = agent.sandbox(&root).join("stdout");
+    crate::agent::until("it has looked", || {
+        std::fs::read_to_string(&stdout).is_ok_and(|it| it.lines().count() >= expect.lines().count())
+    });
+    assert_eq!(std::fs::read_to_string(&stdout).unwrap(), expect);
+    let upper = scene.place.work_dir().join("provisioner").join(&root).join("upper");
+    let owner =
+        |name: &str| std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(upper.join(name)).unwrap());
+    assert_eq!(["made", "etc/passwd", "."].map(owner), [800_001_000, 800_000_000, 800_000_000]);
+    session.kill("root", None);
+    session.follow("root", TaskState::Killed);
+    scene.check_nothing_left();
+}

@@ -32,3 +32,4 @@ mod nested;
 mod restart;
 mod sessions;
 mod survival;
+mod users;

@@ -23,6 +23,8 @@ pub struct Policy {
     pub pid: bool,
     pub ipc: bool,
     pub uts: bool,
+    /// Every container has users of its own.
+    pub users: bool,
     /// A container may ask to share the machine's, nevertheless.
     pub may_share_pid: bool,
     pub may_share_ipc: bool,
@@ -101,19 +103,22 @@ pub fn given(
             "it needs an agent that runs as root, with filesystem/linux in --isolation",
         ));
     }
-    if !(is_command_task && (is_asked || has_image || wants_no_network)) {
+    if !(is_command_task && (is_asked || has_image || wants_no_network || policy.users)) {
         if wants_no_network {
             return Err(cannot("container.network_infos.name", "an executor could not reach its agent"));
         }
         let Confinement { rlimits, capabilities, no_new_privileges, seccomp, .. } = rights;
-        outer = Confinement { rlimits, capabilities, no_new_privileges, seccomp, ..outer };
+        let has_users = policy.users;
+        outer = Confinement { has_users, rlimits, capabilities, no_new_privileges, seccomp, ..outer };
         return Ok(Given { container: outer, task: None });
     }
     let mut task = rights;
     task.namespaces.net = wants_no_network;
-    if has_image {
-        // They belong into its own root.
+    task.has_users = policy.users;
+    if has_image || policy.users {
+        // They belong into its own root, or to its own users.
         task.volumes = std::mem::take(&mut outer.volumes);
+        task.namespaces.mount = !task.volumes.is_empty();
     }
     Ok(Given { container: outer, task: Some(task) })
 }

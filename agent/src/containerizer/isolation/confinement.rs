@@ -10,6 +10,8 @@ use crate::containerizer::steps::Rlimit;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Confinement {
     pub namespaces: Namespaces,
+    /// Its users are its own: root in it is nobody outside.
+    pub has_users: bool,
     /// Its own root; the machine's if there is none. Wants a mount namespace.
     pub root: Option<Rootfs>,
     /// What the machine is called; wants a namespace for it.
@@ -132,6 +134,8 @@ pub struct Rootfs {
 pub struct Overlay {
     /// From where relative paths in the options are meant.
     pub folder: PathBuf,
+    /// Where all layers are.
+    pub layers: PathBuf,
     /// As in `lowerdir=l/2:l/1,upperdir=/…,workdir=/…`; less than a page.
     pub options: CString,
 }

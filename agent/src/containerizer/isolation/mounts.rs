@@ -55,6 +55,8 @@ struct Making {
     sources: Vec<Step>,
     places: Vec<Step>,
     slots_count: u32,
+    /// Of the container's user namespace, where it has one.
+    users: Option<u32>,
 }
 
 impl Making {
@@ -69,6 +71,7 @@ impl Making {
             slot: self.slot(),
             flags: TREE_RECURSIVE | TREE_OPTIONAL,
             attributes: attributes.into(),
+            users: None,
             base: c"/".into(),
             path: below_root(from),
         };
@@ -96,7 +99,9 @@ impl Making {
             Source::Sandbox(path) => (text(outside), text(path), TREE_RECURSIVE | TREE_MAKE),
         };
         let attributes = if volume.read_only { ATTR_RDONLY.into() } else { 0 };
-        self.sources.push(Step::Tree(Tree { slot, flags, attributes, base, path }));
+        // What is in the sandbox is the container's own anyway.
+        let users = self.users.filter(|_| matches!(volume.source, Source::Machine(_)));
+        self.sources.push(Step::Tree(Tree { slot, flags, attributes, users, base, path }));
         let (base, path, flags) = match &volume.target {
             Target::Absolute(path) => {
                 let flags = if has_root { ATTACH_MAKE } else { 0 };
@@ -122,9 +127,10 @@ fn text(text: impl AsRef<OsStr>) -> CString {
     CString::new(text.as_ref().to_string_lossy().into_owned()).expect("the plan holds no NUL")
 }
 
-/// For a process that has a mount namespace of its own. `sandbox`: on the machine.
-pub fn steps(confinement: &Confinement, sandbox: &Path) -> Vec<Step> {
-    let mut making = Making::default();
+/// For a process that has a mount namespace of its own. `sandbox`: on the machine. `users`: a user namespace, as whose what is
+/// the machine's is seen.
+pub fn steps(confinement: &Confinement, sandbox: &Path, users: Option<u32>) -> Vec<Step> {
+    let mut making = Making { users, ..Making::default() };
     // What the machine mounts and unmounts later is seen, and nothing is held in use; what the container does is its own.
     let mut steps = vec![Step::Propagation(SLAVE_RECURSIVE)];
     match &confinement.root {
@@ -139,7 +145,7 @@ pub fn steps(confinement: &Confinement, sandbox: &Path) -> Vec<Step> {
         making.volume(volume, [sandbox, inside], root.is_some());
     }
     steps.append(&mut making.sources);
-    steps.extend(root.map(pivot).unwrap_or_default());
+    steps.extend(root.map(|root| pivot(&mut making, root)).unwrap_or_default());
     steps.append(&mut making.places);
     // When everything else is in its place, or some of it would be out of reach.
     if root.is_some() {
@@ -149,9 +155,12 @@ pub fn steps(confinement: &Confinement, sandbox: &Path) -> Vec<Step> {
     steps
 }
 
-fn pivot(root: &Rootfs) -> Vec<Step> {
+fn pivot(making: &mut Making, root: &Rootfs) -> Vec<Step> {
     let mut steps = Vec::new();
-    if let Some(Overlay { folder, options }) = &root.overlay {
+    if let Some(Overlay { folder, layers, options }) = &root.overlay {
+        if let Some(users) = making.users {
+            steps.extend(seen_by(users, layers, making.slot()));
+        }
         steps.push(Step::Chdir(text(folder)));
         steps.push(Step::Mount {
             source: c"overlay".into(),
@@ -162,6 +171,15 @@ fn pivot(root: &Rootfs) -> Vec<Step> {
     }
     steps.push(Step::Pivot(text(&root.path)));
     steps
+}
+
+/// Has layers belong to the container's users: they are put over themselves, where the links to them still lead. What is on top of
+/// them is the container's own already.
+fn seen_by(users: u32, layers: &Path, slot: u32) -> [Step; 2] {
+    let (base, path) = (CString::from(c"/"), below_root(&layers.to_string_lossy()));
+    let tree =
+        Tree { slot, flags: 0, attributes: 0, users: Some(users), base: base.clone(), path: path.clone() };
+    [Step::Tree(tree), Step::Attach(Attach { slot, flags: 0, base, path })]
 }
 
 fn on_machine(making: &mut Making, confinement: &Confinement) {
