@@ -38,6 +38,11 @@ pub fn to_vec<M: V1>(message: &M) -> Vec<u8> {
     serde_json::to_vec(&value(message)).expect("our own encoding is well-formed, and a Vec takes all")
 }
 
+/// Appends a message on one line.
+pub fn write(message: &Encoded, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, message).expect("our own encoding is well-formed, and a Vec takes all");
+}
+
 /// A message to put into a larger document.
 pub fn value<M: V1>(message: &M) -> Encoded {
     Encoded::new(Message::of::<M>(), message.encode_to_vec().into())

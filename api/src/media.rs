@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::refusal::Refusal;
 use crate::schema::V1;
-use crate::{json, protobuf};
+use crate::{json, protobuf, recordio};
 
 pub const JSON: &str = "application/json";
 pub const PROTOBUF: &str = "application/x-protobuf";
@@ -126,6 +126,18 @@ pub fn encode<M: V1>(encoding: Encoding, message: &M) -> Bytes {
     match encoding {
         Encoding::Protobuf => protobuf::encode(message),
         Encoding::Json => json::to_vec(message).into(),
+    }
+}
+
+/// Writes a message as a record of a stream.
+pub fn encode_record<M: V1>(encoding: Encoding, message: &M) -> Bytes {
+    match encoding {
+        Encoding::Protobuf => protobuf::encode_record(message),
+        Encoding::Json => {
+            let encoded = json::value(message);
+            // About how much longer it is in JSON.
+            recordio::encode_with(4 * encoded.len(), |out| json::write(&encoded, out))
+        }
     }
 }
 

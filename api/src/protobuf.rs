@@ -29,6 +29,12 @@ pub fn encode<M: V1>(message: &M) -> Bytes {
     message.encode_to_vec().into()
 }
 
+/// Encodes a message as a record of a stream.
+pub fn encode_record<M: V1>(message: &M) -> Bytes {
+    let write = |out: &mut Vec<u8>| message.encode(out).expect("a Vec takes all");
+    crate::recordio::encode_with(message.encoded_len(), write)
+}
+
 /// Decodes a message; refuses one that lacks a required field at any depth.
 pub fn decode<M: V1>(bytes: &[u8]) -> Result<M, Error> {
     check(Message::of::<M>(), bytes)?;

@@ -10,6 +10,9 @@ pub const RECORD_BYTES_MAX: usize = 256 << 20;
 /// Digits of the longest length that is read: `u64::MAX`.
 const DIGITS_MAX: usize = 20;
 
+/// Of the length and its line break.
+const HEAD_BYTES_MAX: usize = DIGITS_MAX + 1;
+
 /// Why a stream cannot be read on: where the next record would begin is unknown.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
@@ -26,6 +29,24 @@ pub fn encode(record: &[u8]) -> Bytes {
     out.push(b'\n');
     out.extend_from_slice(record);
     out.into()
+}
+
+/// The same of a record that is written here, by `write`, to its one place.
+pub fn encode_with(room: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let mut out = Vec::with_capacity(HEAD_BYTES_MAX + room);
+    out.resize(HEAD_BYTES_MAX, 0);
+    write(&mut out);
+    // The length is known last and stands first: written backwards from where the record begins.
+    let (mut length, mut start) = (out.len() - HEAD_BYTES_MAX, HEAD_BYTES_MAX - 1);
+    out[start] = b'\n';
+    loop {
+        start -= 1;
+        out[start] = b'0' + (length % 10) as u8;
+        length /= 10;
+        if length == 0 {
+            return Bytes::from(out).slice(start..);
+        }
+    }
 }
 
 /// Cuts a byte stream into records, however it arrives. Memory is bounded by the limit plus one chunk.
@@ -122,6 +143,14 @@ mod tests {
             records.push(record);
         }
         Ok(())
+    }
+
+    #[test]
+    fn a_record_is_the_same_however_it_is_written() {
+        for length in [0, 1, 9, 10, 99, 100, 12_345] {
+            let record = vec![b'x'; length];
+            assert_eq!(encode_with(length, |out| out.extend_from_slice(&record)), encode(&record));
+        }
     }
 
     proptest! {

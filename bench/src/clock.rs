@@ -25,6 +25,12 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// The wall clock, as agents tell it.
+pub(crate) fn unix() -> model::time::UnixTime {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    model::time::UnixTime(since.as_micros() as u64)
+}
+
 /// Sleeps until a moment; returns at once if that is past.
 pub(crate) fn wait_until(moment: Instant) {
     std::thread::sleep(moment.saturating_duration_since(Instant::now()));
@@ -80,6 +86,10 @@ impl SortedTimes {
     pub(crate) fn us(&self, per_mille: usize) -> f64 {
         let at = (self.ns.len() * per_mille).div_ceil(1000).saturating_sub(1);
         self.ns.get(at).copied().unwrap_or(0) as f64 / 1000.0
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.ns.len()
     }
 
     pub(crate) fn summary(&self) -> serde_json::Value {

@@ -7,6 +7,7 @@ mod clock;
 mod daemons;
 mod launch;
 mod logger;
+mod loopback;
 mod offers;
 mod report;
 mod workload;
@@ -33,6 +34,10 @@ enum Scenario {
     Launch(launch::Arguments),
     /// Containers' output: what it costs to have it rotated.
     Logger(logger::Arguments),
+    /// Agents' sessions that report once a second: the master's CPU and memory. Needs 4 GiB and, for the file limit, root.
+    Sessions(loopback::SessionsArguments),
+    /// Tasks that end, until their resources are offered again; offers a second to many frameworks.
+    Delivery(loopback::DeliveryArguments),
     /// What runs inside the measured containers.
     #[command(subcommand, hide = true)]
     Workload(workload::Workload),
@@ -46,7 +51,7 @@ fn main() -> anyhow::Result<()> {
     match arguments.scenario {
         Scenario::Workload(workload) => return workload::run(workload),
         Scenario::Janitor => return accounting::janitor::run(),
-        Scenario::Offers(_) | Scenario::Accounting(_) | Scenario::Launch(_) | Scenario::Logger(_) => {}
+        _ => {}
     }
     if cfg!(debug_assertions) {
         eprintln!("ingot-bench: built without optimisation; run `cargo run --release -p bench -- ...`");
@@ -56,6 +61,8 @@ fn main() -> anyhow::Result<()> {
         Scenario::Accounting(arguments) => accounting::run(&arguments)?,
         Scenario::Launch(arguments) => launch::run(&arguments)?,
         Scenario::Logger(arguments) => logger::run(&arguments)?,
+        Scenario::Sessions(arguments) => loopback::sessions(&arguments)?,
+        Scenario::Delivery(arguments) => loopback::delivery(&arguments)?,
         Scenario::Workload(_) | Scenario::Janitor => unreachable!("both returned above"),
     };
     if arguments.json {

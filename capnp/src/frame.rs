@@ -81,6 +81,11 @@ impl Reader {
         assert!(self.end <= self.buffer.len(), "more bytes than there was space for");
     }
 
+    /// Whether no byte waits to be taken.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
     /// The payload of the next whole frame, valid until the reader is touched again.
     #[expect(clippy::should_implement_trait, reason = "it lends from the buffer, which an Iterator cannot")]
     pub fn next(&mut self) -> Result<Option<&[u8]>, FrameError> {

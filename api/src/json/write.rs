@@ -19,6 +19,15 @@ impl Encoded {
     pub(super) fn new(message: &'static Message, bytes: Bytes) -> Self {
         Self { message, bytes }
     }
+
+    /// Bytes of its protobuf.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
 }
 
 impl Serialize for Encoded {

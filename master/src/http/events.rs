@@ -20,9 +20,9 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// One event, unframed.
+    /// One event, as a record.
     pub(crate) fn write(&self, event: &Event) -> Bytes {
-        media::encode(self.encoding, &self.to_v1(event))
+        media::encode_record(self.encoding, &self.to_v1(event))
     }
 
     fn to_v1(&self, event: &Event) -> scheduler::Event {
@@ -102,7 +102,7 @@ fn rare_to_v1(event: &Event, out: &mut scheduler::Event) {
 
 fn offer_to_v1(offer: &Offer, capabilities: Capabilities) -> v1::Offer {
     let format = resources::Format::for_framework(capabilities);
-    let info = agent::to_v1(&offer.agent, None).unwrap_or_default();
+    let (attributes, domain) = agent::described(&offer.agent);
     v1::Offer {
         id: (&offer.id).into(),
         framework_id: (&offer.framework_id).into(),
@@ -110,12 +110,12 @@ fn offer_to_v1(offer: &Offer, capabilities: Capabilities) -> v1::Offer {
         hostname: offer.agent.hostname.to_string(),
         resources: resources::to_v1(&offer.resources, format),
         executor_ids: offer.executor_ids.iter().map(Into::into).collect(),
-        attributes: info.attributes,
+        attributes,
         url: Some(agent::url(&offer.agent)),
         unavailability: None,
         allocation_info: format
             .has_allocation
             .then(|| v1::resource::AllocationInfo { role: Some(offer.role.to_string()) }),
-        domain: info.domain,
+        domain,
     }
 }

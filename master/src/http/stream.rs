@@ -8,7 +8,6 @@ use super::events::Writer;
 use crate::cluster::effect::Event;
 use crate::cluster::input::{Input, StreamId};
 use crate::driver::Post;
-use api::recordio;
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use std::convert::Infallible;
@@ -100,7 +99,7 @@ impl Body for Records {
         this.events.poll_recv(context).map(|next| {
             let (bytes, event) = next?;
             this.waiting.fetch_sub(bytes, Ordering::Relaxed);
-            Some(Ok(Frame::data(recordio::encode(&this.writer.write(&event)))))
+            Some(Ok(Frame::data(this.writer.write(&event))))
         })
     }
 }

@@ -5,19 +5,26 @@
 //! they have come a connection is a *guest*. Limits: [`guest::WAIT_MS`], [`guest::GUESTS_MAX`], [`session::QUEUE_BYTES_MAX`],
 //! [`session::READ_BYTES_MAX`], `driver::POSTED_MAX`.
 
+mod connections;
 mod figures;
 mod guest;
 mod outbox;
 mod poller;
+mod receive;
 mod session;
 
 pub(crate) use outbox::{Outbox, ToNet};
 
 use crate::driver::Post;
 use crate::usage::Writer;
-use std::net::{SocketAddr, TcpListener};
+use mio::net::TcpListener;
+use std::net::SocketAddr;
 use std::thread::JoinHandle;
 use tokio::sync::mpsc::UnboundedSender;
+
+/// Connections that may wait to be accepted, if the system allows as many (`net.core.somaxconn`): after an outage all agents
+/// come at once, and one that finds no room tries again only a second later.
+const WAITING_MAX: i32 = 1 << 16;
 
 /// Why the network could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +41,8 @@ pub enum Error {
 pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     let failed = |source| Error::Listen { address, source };
     let listener = TcpListener::bind(address).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
+    // It listens already, for 128.
+    socket2::SockRef::from(&listener).listen(WAITING_MAX).map_err(failed)?;
     Ok(listener)
 }
 

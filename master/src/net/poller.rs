@@ -5,22 +5,25 @@
     reason = "how long guests may stay silent is a matter of this thread alone"
 )]
 
+use super::connections::{Connections, Guest};
 use super::guest::{self, Verdict};
 use super::outbox::{Inbox, ToNet};
+use super::receive::Scratch;
 use super::session::{End, Rest, Session};
 use crate::cluster::input::{Input, SessionId};
 use crate::driver::{POSTED_MAX, Post};
 use crate::usage::Writer;
+use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 
-const LISTENER: Token = Token(0);
-pub(super) const WAKER: Token = Token(1);
+pub(super) const LISTENER: Token = Token(usize::MAX);
+pub(super) const WAKER: Token = Token(usize::MAX - 1);
 
 /// Events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
@@ -30,13 +33,10 @@ const EVENTS_MAX: usize = 1024;
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-struct Guest {
-    stream: TcpStream,
-    peer: SocketAddr,
-    since: Instant,
-}
+/// Connections accepted before others have their turn: an outage ends for all agents at once.
+const ACCEPTS_MAX: usize = 256;
 
-/// The thread's state. Tokens of connections are numbers used once; a session's is its [`SessionId`].
+/// The thread's state.
 pub(super) struct Net {
     poll: Poll,
     listener: TcpListener,
@@ -44,29 +44,27 @@ pub(super) struct Net {
     post: Post,
     usage: Writer,
     inbox: Inbox,
-    next_token: usize,
-    guests: BTreeMap<Token, Guest>,
-    /// Oldest first; may name guests that are gone.
+    connections: Connections,
+    scratch: Scratch,
+    /// Guests, oldest first; may name some that are none any more.
     waiting: VecDeque<Token>,
-    sessions: BTreeMap<Token, Session>,
-    /// Sessions with more to read that no event will tell of.
-    unread: BTreeSet<Token>,
-    /// Sessions with frames queued and not tried yet.
-    unwritten: BTreeSet<Token>,
-    /// Accepting failed; when to try again.
+    /// Sessions with more to read that no event will tell of; each once, and some may be gone.
+    unread: Vec<Token>,
+    /// Sessions with frames queued and not tried yet; as above.
+    unwritten: Vec<Token>,
+    /// When to accept again, of which no event tells: there may be more, or it failed.
     accept_at: Option<Instant>,
 }
 
 impl Net {
     pub(super) fn new(
         poll: Poll,
-        listener: std::net::TcpListener,
+        mut listener: TcpListener,
         http: UnboundedSender<std::net::TcpStream>,
         post: Post,
         usage: Writer,
         inbox: Inbox,
     ) -> std::io::Result<Self> {
-        let mut listener = TcpListener::from_std(listener);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         Ok(Self {
             poll,
@@ -75,12 +73,11 @@ impl Net {
             post,
             usage,
             inbox,
-            next_token: WAKER.0 + 1,
-            guests: BTreeMap::new(),
+            connections: Connections::default(),
+            scratch: Scratch::default(),
             waiting: VecDeque::new(),
-            sessions: BTreeMap::new(),
-            unread: BTreeSet::new(),
-            unwritten: BTreeSet::new(),
+            unread: Vec::new(),
+            unwritten: Vec::new(),
             accept_at: None,
         })
     }
@@ -100,7 +97,7 @@ impl Net {
                 match event.token() {
                     LISTENER => self.accept(),
                     WAKER => {}
-                    token => self.ready(token, event.is_readable() || event.is_error(), event.is_writable()),
+                    token => self.ready(token, event),
                 }
             }
             if self.take_orders().is_stop {
@@ -116,11 +113,13 @@ impl Net {
         if !self.unread.is_empty() {
             return Some(if self.is_core_behind() { LOOK_AGAIN } else { Duration::ZERO });
         }
-        let now = Instant::now();
-        let guest = self.waiting.front().and_then(|token| self.guests.get(token));
-        let guest = guest.map(|guest| guest.since + Duration::from_millis(guest::WAIT_MS));
-        let stale = self.waiting.front().filter(|token| !self.guests.contains_key(token)).map(|_| now);
-        guest.into_iter().chain(stale).chain(self.accept_at).min().map(|at| at.saturating_duration_since(now))
+        // One that is no guest any more is looked at now, and taken off.
+        let guest = self.waiting.front().map(|token| match self.connections.guest(*token) {
+            Some(guest) => guest.since + Duration::from_millis(guest::WAIT_MS),
+            None => Instant::now(),
+        });
+        let next = guest.into_iter().chain(self.accept_at).min()?;
+        Some(next.saturating_duration_since(Instant::now()))
     }
 
     fn is_core_behind(&self) -> bool {
@@ -129,7 +128,7 @@ impl Net {
 
     fn accept(&mut self) {
         self.accept_at = None;
-        loop {
+        for _ in 0..ACCEPTS_MAX {
             match self.listener.accept() {
                 Ok((stream, peer)) => self.welcome(stream, peer),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
@@ -143,42 +142,43 @@ impl Net {
                 }
             }
         }
+        self.accept_at = Some(Instant::now());
     }
 
-    fn welcome(&mut self, mut stream: TcpStream, peer: SocketAddr) {
-        let token = Token(self.next_token);
-        self.next_token += 1;
+    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr) {
         // Latency is what both kinds of peer want; where it cannot be had, they still work.
         let _ = stream.set_nodelay(true);
+        let guest = Guest { stream, peer, since: Instant::now() };
+        let token = self.connections.add(guest);
+        let guest = self.connections.guest_mut(token).expect("just added");
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut stream, token, interest) {
-            return tracing::warn!(%peer, %error, "connection_not_registered");
+        if let Err(error) = self.poll.registry().register(&mut guest.stream, token, interest) {
+            tracing::warn!(%peer, %error, "connection_not_registered");
+            return drop(self.connections.remove_guest(token));
         }
-        self.guests.insert(token, Guest { stream, peer, since: Instant::now() });
         self.waiting.push_back(token);
         self.question(token);
     }
 
     /// Finds out what a guest is, if it has said enough.
     fn question(&mut self, token: Token) {
-        let Some(guest) = self.guests.get_mut(&token) else { return };
+        let Some(guest) = self.connections.guest_mut(token) else { return };
         match guest::look(&mut guest.stream) {
             Verdict::Unknown => {}
-            Verdict::Gone => drop(self.guests.remove(&token)),
+            Verdict::Gone => drop(self.connections.remove_guest(token)),
             Verdict::Http => self.hand_over(token),
             Verdict::Agent => {
-                let guest = self.guests.remove(&token).expect("looked up above");
-                let id = SessionId(token.0 as u64);
-                tracing::debug!(session = id.0, peer = %guest.peer, "agent_session_opened");
-                self.sessions.insert(token, Session::new(id, guest.stream, guest.peer));
-                self.unread.insert(token);
+                let session = self.connections.promote(token);
+                tracing::debug!(session = session.id.0, peer = %session.peer, "agent_session_opened");
+                session.is_unread = true;
+                self.unread.push(token);
             }
         }
     }
 
     /// Gives the connection to `http`, with everything it has said.
     fn hand_over(&mut self, token: Token) {
-        let Some(mut guest) = self.guests.remove(&token) else { return };
+        let Some(mut guest) = self.connections.remove_guest(token) else { return };
         if let Err(error) = self.poll.registry().deregister(&mut guest.stream) {
             return tracing::warn!(peer = %guest.peer, %error, "connection_not_handed_over");
         }
@@ -186,15 +186,17 @@ impl Net {
         drop(self.http.send(guest.stream.into()));
     }
 
-    fn ready(&mut self, token: Token, is_readable: bool, is_writable: bool) {
-        if self.guests.contains_key(&token) {
-            return self.question(token);
+    fn ready(&mut self, token: Token, event: &Event) {
+        let Some(session) = self.connections.session_mut(token) else { return self.question(token) };
+        session.is_ending |= event.is_read_closed();
+        if (event.is_readable() || event.is_read_closed() || event.is_error())
+            && !std::mem::replace(&mut session.is_unread, true)
+        {
+            self.unread.push(token);
         }
-        if is_readable {
-            self.unread.insert(token);
-        }
-        if is_writable {
-            self.unwritten.insert(token);
+        // Every event says that there is room to write, also where nothing waits for it.
+        if event.is_writable() && session.is_behind() {
+            list(session, token, &mut self.unwritten);
         }
     }
 
@@ -204,26 +206,26 @@ impl Net {
             match order {
                 ToNet::Send { session, message } => {
                     let token = token_of(session);
-                    let Some(session) = self.sessions.get_mut(&token) else { continue };
+                    let Some(session) = self.connections.session_mut(token) else { continue };
                     let pushed = match wire::encode_to_agent(&message) {
                         Ok(frame) => session.push(frame),
                         Err(error) => Err(End::Frame(error)),
                     };
-                    self.unwritten.insert(token);
+                    list(session, token, &mut self.unwritten);
                     if let Err(end) = pushed {
                         self.end(token, &end);
                     }
                 }
                 ToNet::Close { session, why } => {
                     let token = token_of(session);
-                    if let Some(session) = self.sessions.get_mut(&token) {
+                    if let Some(session) = self.connections.session_mut(token) {
                         session.closing = Some(why);
-                        self.unwritten.insert(token);
+                        list(session, token, &mut self.unwritten);
                     }
                 }
                 ToNet::ForgetRow(row) => self.usage.release(row),
                 ToNet::KeepNode { session, row } => {
-                    if let Some(session) = self.sessions.get_mut(&token_of(session)) {
+                    if let Some(session) = self.connections.session_mut(token_of(session)) {
                         session.block.keep_node(row);
                     }
                 }
@@ -235,33 +237,48 @@ impl Net {
     }
 
     fn write_all(&mut self) {
-        while let Some(token) = self.unwritten.pop_first() {
-            let Some(session) = self.sessions.get_mut(&token) else { continue };
+        let mut unwritten = std::mem::take(&mut self.unwritten);
+        for token in unwritten.drain(..) {
+            let Some(session) = self.connections.session_mut(token) else { continue };
+            session.is_unwritten = false;
             if let Err(end) = session.write() {
                 self.end(token, &end);
             }
         }
+        // Nothing was listed meanwhile; the room is kept.
+        self.unwritten = unwritten;
     }
 
     /// Reads one helping from each session that may have more, unless the core is behind.
     fn read_on(&mut self) {
-        for token in std::mem::take(&mut self.unread) {
-            if self.is_core_behind() {
-                self.unread.insert(token);
-                continue;
-            }
-            let Some(session) = self.sessions.get_mut(&token) else { continue };
-            match session.read(&self.post, &mut self.usage) {
-                Ok(Rest::Drained) => {}
-                Ok(Rest::More) => _ = self.unread.insert(token),
-                Err(end) => self.end(token, &end),
+        let mut unread = std::mem::take(&mut self.unread);
+        let mut later = 0;
+        for at in 0..unread.len() {
+            let token = unread[at];
+            let is_core_behind = self.is_core_behind();
+            let Some(session) = self.connections.session_mut(token) else { continue };
+            let has_more = is_core_behind
+                || match session.read(&mut self.scratch, &self.post, &mut self.usage) {
+                    Ok(rest) => rest == Rest::More,
+                    Err(end) => {
+                        self.end(token, &end);
+                        continue;
+                    }
+                };
+            if has_more {
+                unread[later] = token;
+                later += 1;
+            } else {
+                session.is_unread = false;
             }
         }
+        unread.truncate(later);
+        self.unread = unread;
     }
 
     /// Ends a session: nobody else notices.
     fn end(&mut self, token: Token, end: &End) {
-        let Some(session) = self.sessions.remove(&token) else { return };
+        let Some(session) = self.connections.remove_session(token) else { return };
         let (id, peer) = (session.id.0, session.peer);
         let cause = std::error::Error::source(end).map(ToString::to_string).unwrap_or_default();
         match end {
@@ -279,19 +296,26 @@ impl Net {
             self.accept();
         }
         while let Some(token) = self.waiting.front().copied() {
-            let is_stale = match self.guests.get(&token) {
+            let is_stale = match self.connections.guest(token) {
                 Some(guest) => guest.since.elapsed() >= Duration::from_millis(guest::WAIT_MS),
                 None => {
                     self.waiting.pop_front();
                     continue;
                 }
             };
-            if !is_stale && self.guests.len() <= guest::GUESTS_MAX {
+            if !is_stale && self.connections.guest_count() <= guest::GUESTS_MAX {
                 return;
             }
             self.waiting.pop_front();
             self.hand_over(token);
         }
+    }
+}
+
+/// Notes that the session is to be written.
+fn list(session: &mut Session, token: Token, unwritten: &mut Vec<Token>) {
+    if !std::mem::replace(&mut session.is_unwritten, true) {
+        unwritten.push(token);
     }
 }
 

@@ -1,13 +1,14 @@
 //! One agent's session: frames in, frames out.
 
 use super::figures;
+use super::receive::{Came, Kept, Scratch};
 use crate::cluster::input::{Input, SessionId};
 use crate::driver::Post;
 use crate::usage::{Block, Writer};
 use mio::net::TcpStream;
 use std::collections::VecDeque;
-use std::io::{ErrorKind, IoSlice, Read, Write};
-use wire::frame::{FrameError, Reader};
+use std::io::{ErrorKind, IoSlice, Write};
+use wire::frame::FrameError;
 use wire::{Incoming, WireError};
 
 /// Bytes that may wait to be written to one agent: two of the largest frames. An agent that takes less is closed; it
@@ -50,13 +51,19 @@ pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) stream: TcpStream,
     pub(super) peer: std::net::SocketAddr,
-    reader: Reader,
+    kept: Kept,
     /// Whole frames; of the first, `written` bytes are gone.
     queue: VecDeque<Vec<u8>>,
     written: usize,
     queued_bytes: usize,
     /// Where its figures stand.
     pub(super) block: Block,
+    /// The agent has, or may have, ended its side: it is to be read until it has no more. Set to begin with, as what was told of
+    /// it while it was a guest is not known.
+    pub(super) is_ending: bool,
+    /// On the poller's lists of those to be read, and to be written.
+    pub(super) is_unread: bool,
+    pub(super) is_unwritten: bool,
     /// To be closed once what the socket takes at once is written, and why.
     pub(super) closing: Option<&'static str>,
 }
@@ -67,46 +74,46 @@ impl Session {
             id,
             stream,
             peer,
-            reader: Reader::default(),
+            kept: Kept::default(),
             queue: VecDeque::new(),
             written: 0,
             queued_bytes: 0,
             block: Block::default(),
+            is_ending: true,
+            is_unread: false,
+            is_unwritten: false,
             closing: None,
         }
     }
 
     /// Reads and passes on what has come, up to [`READ_BYTES_MAX`].
-    pub(super) fn read(&mut self, post: &Post, usage: &mut Writer) -> Result<Rest, End> {
+    pub(super) fn read(
+        &mut self,
+        scratch: &mut Scratch,
+        post: &Post,
+        usage: &mut Writer,
+    ) -> Result<Rest, End> {
+        let Self { id, stream, kept, block, is_ending, .. } = self;
         let mut taken = 0;
         while taken < READ_BYTES_MAX {
-            match self.stream.read(self.reader.space()) {
-                Ok(0) => return Err(End::Closed),
-                Ok(count) => {
-                    taken += count;
-                    self.reader.filled(count);
-                    self.frames(post, usage)?;
+            let came = kept.receive(stream, scratch, |payload| hear(*id, payload, block, post, usage))?;
+            match came {
+                Came::End => return Err(End::Closed),
+                Came::Nothing => {
+                    *is_ending = false;
+                    return Ok(Rest::Drained);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Rest::Drained),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(End::Read(error)),
+                // The end was told by an event that has been; nobody tells of it again.
+                Came::All(_) if !*is_ending => return Ok(Rest::Drained),
+                Came::All(count) | Came::Some(count) => taken += count,
             }
         }
         Ok(Rest::More)
     }
 
-    fn frames(&mut self, post: &Post, usage: &mut Writer) -> Result<(), End> {
-        while let Some(payload) = self.reader.next().map_err(End::Frame)? {
-            match wire::decode_to_master(payload).map_err(End::Message)? {
-                Incoming::Message(message) => {
-                    post.input(Input::Agent { session: self.id, message: *message });
-                }
-                Incoming::Usage(report) => {
-                    figures::record(self.id, usage, &mut self.block, &report, post).map_err(End::Message)?;
-                }
-            }
-        }
-        Ok(())
+    /// Whether something waits to be written.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.queue.is_empty()
     }
 
     /// Queues a frame. Nothing is written until [`Self::write`].
@@ -148,9 +155,27 @@ impl Session {
     }
 }
 
+/// Passes on what one frame says.
+fn hear(
+    session: SessionId,
+    payload: &[u8],
+    block: &mut Block,
+    post: &Post,
+    usage: &mut Writer,
+) -> Result<(), End> {
+    match wire::decode_to_master(payload).map_err(End::Message)? {
+        Incoming::Message(message) => post.input(Input::Agent { session, message: *message }),
+        Incoming::Usage(report) => {
+            figures::record(session, usage, block, &report, post).map_err(End::Message)?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
     use std::net::TcpListener;
 
     fn pair() -> (Session, std::net::TcpStream) {

@@ -37,8 +37,15 @@ impl Writer {
         now: UnixTime,
         hear: &mut impl FnMut(Event),
     ) -> Result<(), WireError> {
-        let named = members.iter().map(|member| member?.map(|member| Seat::of(&member)).transpose());
-        let named = named.collect::<Result<Vec<_>, _>>()?;
+        let mut named: Vec<Option<Seat>> = Vec::with_capacity(members.len());
+        for member in members.iter() {
+            // Containers of an agent are of few frameworks: their names are shared.
+            let seat = match member? {
+                Some(member) => Some(Seat::of(&member, named.iter().flatten().next_back())?),
+                None => None,
+            };
+            named.push(seat);
+        }
         let mut places = BTreeMap::new();
         for (at, seat) in named.iter().enumerate() {
             if let Some(seat) = seat

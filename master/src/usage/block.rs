@@ -60,10 +60,13 @@ impl Block {
 }
 
 impl Seat {
-    pub(super) fn of(member: &Member<'_>) -> Result<Self, WireError> {
+    /// Shares the framework's id with the one before if it is the same.
+    pub(super) fn of(member: &Member<'_>, before: Option<&Self>) -> Result<Self, WireError> {
+        let framework_id = member.framework_id()?;
+        let shared = before.map(|before| &before.framework_id).filter(|id| **id == framework_id).cloned();
         Ok(Self {
             container_id: member.container_id()?,
-            framework_id: member.framework_id()?,
+            framework_id: shared.unwrap_or(framework_id),
             executor_id: member.executor_id()?,
             row: None,
         })
@@ -199,7 +202,7 @@ impl Writer {
         hear: &mut impl FnMut(Event),
     ) -> Result<(), WireError> {
         for (at, member) in content.over.iter().enumerate() {
-            let Some(over) = member?.map(|member| Seat::of(&member)).transpose()? else { continue };
+            let Some(over) = member?.map(|member| Seat::of(&member, None)).transpose()? else { continue };
             let seat = block.seats.iter_mut().flatten().find(|seat| seat.is_same(&over));
             let row = match seat.map(|seat| seat.row.take()) {
                 // Said twice.

@@ -60,6 +60,11 @@ pub const CONTAINER_BYTES: usize = LAST_BYTES + size_of::<Ring<BANK_ROWS>>() / B
 /// What a container that is over takes, bytes.
 pub const LAST_BYTES: usize = size_of::<ContainerBank>() / BANK_ROWS + size_of::<AtomicU64>();
 
+/// What the writer keeps besides of a container that runs, bytes.
+pub const BOOK_BYTES: usize = size_of::<writer::RowState>() + size_of::<writer::BankState>() / BANK_ROWS;
+/// What a node takes, bytes.
+pub const NODE_BYTES: usize = size_of::<NodeBank>() + size_of::<Ring<1>>();
+
 // A new figure costs 8 bytes a container. Whoever makes this fail says why it may be more.
 const _: () = assert!(CONTAINER_BYTES <= 2_200 && LAST_BYTES <= 600);
 

@@ -28,7 +28,7 @@ pub struct Writer {
 }
 
 #[derive(Debug)]
-struct RowState {
+pub(super) struct RowState {
     generation: u32,
     place: Place,
     /// Under which name it is among the orphans.

@@ -204,6 +204,11 @@ impl Cluster {
         &self.agents[index].address
     }
 
+    /// The master's process, while it runs.
+    pub fn master_process(&self) -> Option<u32> {
+        self.master.as_ref().map(Daemon::id)
+    }
+
     /// The agent's process, while it runs.
     pub fn agent_process(&self, index: usize) -> Option<u32> {
         self.agents[index].daemon.as_ref().map(Daemon::id)
