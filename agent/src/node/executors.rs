@@ -42,10 +42,10 @@ pub(super) struct Executor {
     pub(super) was_sent_task: bool,
     /// It lived on through a restart of the agent.
     pub(super) is_recovered: bool,
-    /// Not completed.
-    pub(super) tasks: BTreeMap<TaskId, Task>,
+    /// Not completed. Boxed, because a map has room for eleven and most executors have one.
+    pub(super) tasks: BTreeMap<TaskId, Box<Task>>,
     /// Completed, oldest first.
-    pub(super) completed: VecDeque<Task>,
+    pub(super) completed: VecDeque<Box<Task>>,
     task_count: u64,
 }
 
@@ -102,7 +102,7 @@ impl Executor {
 
     pub(super) fn add_task(&mut self, task: TaskInfo, group: Option<Group>) {
         self.task_count += 1;
-        self.tasks.insert(task.task_id.clone(), Task::new(task, group, self.task_count));
+        self.tasks.insert(task.task_id.clone(), Box::new(Task::new(task, group, self.task_count)));
     }
 
     pub(super) fn has_queued(&self) -> bool {
@@ -120,7 +120,7 @@ impl Executor {
 
     /// In the order in which they came.
     pub(super) fn by_arrival(&self, stage: Stage) -> Vec<TaskId> {
-        let mut tasks: Vec<&Task> = self.tasks.values().filter(|task| task.stage == stage).collect();
+        let mut tasks: Vec<_> = self.tasks.values().filter(|task| task.stage == stage).collect();
         tasks.sort_by_key(|task| task.number);
         tasks.into_iter().map(|task| task.info.task_id.clone()).collect()
     }

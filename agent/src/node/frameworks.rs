@@ -37,7 +37,7 @@ impl Framework {
     }
 
     pub(super) fn task(&self, task_id: &TaskId) -> Option<&Task> {
-        self.executors.get(self.tasks.get(task_id)?)?.tasks.get(task_id)
+        Some(self.executors.get(self.tasks.get(task_id)?)?.tasks.get(task_id)?)
     }
 }
 

@@ -147,8 +147,8 @@ impl Node {
             Stage::Queued => task.group.as_ref().is_some_and(|group| !group.iter().all(is_queued)),
             Stage::Over => false,
         };
-        let unheard: Vec<TaskId> =
-            executor.tasks.values().filter(unheard).map(|task| task.info.task_id.clone()).collect();
+        let tasks = executor.tasks.values().map(AsRef::as_ref);
+        let unheard: Vec<TaskId> = tasks.filter(unheard).map(|task| task.info.task_id.clone()).collect();
         for task_id in unheard {
             let state = self.never_ran(framework_id);
             let reason = Some(Reason::AGENT_RESTARTED);

@@ -174,8 +174,8 @@ fn framework_view(framework: &Framework) -> FrameworkView<'_> {
 
 fn executor_view(executor: &Executor) -> ExecutorView<'_> {
     let staged = |queued: bool| {
-        let mut tasks: Vec<&Task> =
-            executor.tasks.values().filter(|task| (task.stage == Stage::Queued) == queued).collect();
+        let tasks = executor.tasks.values().map(AsRef::<Task>::as_ref);
+        let mut tasks: Vec<_> = tasks.filter(|task| (task.stage == Stage::Queued) == queued).collect();
         tasks.sort_by_key(|task| task.number);
         tasks.into_iter().map(task_view).collect()
     };
@@ -190,7 +190,7 @@ fn executor_view(executor: &Executor) -> ExecutorView<'_> {
         resources: executor.resources(),
         tasks: staged(false),
         queued_tasks: staged(true),
-        completed_tasks: executor.completed.iter().map(task_view).collect(),
+        completed_tasks: executor.completed.iter().map(AsRef::as_ref).map(task_view).collect(),
     }
 }
 

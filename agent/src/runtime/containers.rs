@@ -96,17 +96,13 @@ impl Container {
 impl Agent {
     pub(super) fn launch(self: &Rc<Self>, launch: Launch) {
         let container = self.add_container(launch.run.clone());
-        // Room for it would be kept as long as the container lives, wherever it is dropped.
-        let launch = Box::new(launch);
         container.is_launching.set(true);
-        self.has_launched.set(true);
+        self.has_holes.set(true);
         let agent = self.clone();
         tokio::task::spawn_local(async move {
             let container_id = container.run.container_id.clone();
             tracing::info!(executor = %container.run.executor_id, container = %container_id, "launching executor");
-            // On the heap, so that what starting takes is not kept as long as the container lives.
-            let started = Box::pin(agent.start_container(&container, &launch)).await;
-            drop(launch);
+            let started = agent.start_container(&container, &launch).await;
             container.is_launching.set(false);
             match started {
                 Ok(()) => {
@@ -115,7 +111,7 @@ impl Agent {
                     agent.input(Input::Launched { container_id, pid: running.pid });
                     container.launched.notify_waiters();
                     agent.sample(running).await;
-                    agent.watch(container).await;
+                    agent.watch(container);
                 }
                 Err(why) => {
                     tracing::warn!(container = %container_id, why, "executor cannot be launched");
@@ -133,14 +129,14 @@ impl Agent {
         container.is_sought.set(true);
         let agent = self.clone();
         tokio::task::spawn_local(async move {
-            let found = Box::pin(agent.find_container(&container, pid)).await;
+            let found = agent.find_container(&container, pid).await;
             if found.is_ok() {
-                Box::pin(agent.find_nested(&container)).await;
+                agent.find_nested(&container).await;
             }
             container.is_sought.set(false);
             container.found.notify_waiters();
             match found {
-                Ok(()) => agent.watch(container).await,
+                Ok(()) => agent.watch(container),
                 Err(error) => {
                     let cause = &error as &dyn std::error::Error;
                     let container_id = container.run.container_id.clone();
@@ -333,15 +329,19 @@ impl Agent {
         Ok(())
     }
 
-    /// Until nothing of it is left.
-    async fn watch(self: &Rc<Self>, container: Rc<Container>) {
-        let running = container.running.get().expect("it was started or found");
-        tokio::select! {
-            _ = running.wait() => {}
-            () = container.destroy.notified() => {}
-        }
-        // On the heap, and not before it is needed: a container waits long for its end.
-        Box::pin(self.end(&container, running)).await;
+    /// Until nothing of it is left. A task of its own, and a small one: a container waits long for its end, and would keep
+    /// all the room that starting it took.
+    fn watch(self: &Rc<Self>, container: Rc<Container>) {
+        let agent = self.clone();
+        tokio::task::spawn_local(async move {
+            let running = container.running.get().expect("it was started or found");
+            tokio::select! {
+                _ = running.wait() => {}
+                () = container.destroy.notified() => {}
+            }
+            // On the heap, and not before it is needed.
+            Box::pin(agent.end(&container, running)).await;
+        });
     }
 
     async fn end(self: &Rc<Self>, container: &Rc<Container>, running: &Running) {

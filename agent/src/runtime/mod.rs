@@ -83,7 +83,7 @@ pub(crate) struct Agent {
     answer: Cell<Option<(Caller, Answer)>>,
     containers: RefCell<BTreeMap<ContainerId, Rc<Container>>>,
     /// Since memory was given back.
-    has_launched: Cell<bool>,
+    has_holes: Cell<bool>,
     nested: RefCell<BTreeMap<Place, Rc<Nested>>>,
     /// This program's own file: the command executor is in it.
     program: PathBuf,

@@ -140,7 +140,7 @@ impl Agent {
             let is_started = started.is_ok();
             _ = told.send(started);
             if is_started {
-                agent.watch_nested(launching).await;
+                agent.watch_nested(launching);
             }
         });
         let started = hears.await.expect("it is told of every launch");
@@ -259,13 +259,20 @@ impl Agent {
         Ok(())
     }
 
-    /// Until nothing of it is left.
-    async fn watch_nested(self: &Rc<Self>, nested: Rc<Nested>) {
-        let running = nested.running.get().expect("it was started or found");
-        tokio::select! {
-            _ = running.wait() => {}
-            () = nested.destroy.notified() => nested.was_destroyed.set(true),
-        }
+    /// Until nothing of it is left; a small task of its own, as for a container that is not nested.
+    fn watch_nested(self: &Rc<Self>, nested: Rc<Nested>) {
+        let agent = self.clone();
+        tokio::task::spawn_local(async move {
+            let running = nested.running.get().expect("it was started or found");
+            tokio::select! {
+                _ = running.wait() => {}
+                () = nested.destroy.notified() => nested.was_destroyed.set(true),
+            }
+            Box::pin(agent.finish_nested(&nested, running)).await;
+        });
+    }
+
+    async fn finish_nested(self: &Rc<Self>, nested: &Nested, running: &Running) {
         let within = self.nested_in(&nested.place);
         within.iter().for_each(|it| it.destroy());
         let mut ended = self.kill_all(running).await;
@@ -279,7 +286,7 @@ impl Agent {
         self.withdraw_root(&nested.plan.container_id).await;
         self.containerizer.settle(&nested.plan.container_id, ended).await;
         tracing::info!(container = %nested.place, exit = %ended.exit, "nested container ended");
-        self.end_nested(&nested, ended);
+        self.end_nested(nested, ended);
         if let Some(board) = nested.board.get() {
             board.close();
         }
@@ -439,8 +446,7 @@ impl Agent {
             // Whose it was lost it with the agent.
             nested.destroy();
         }
-        let agent = self.clone();
-        tokio::task::spawn_local(async move { agent.watch_nested(nested).await });
+        self.watch_nested(nested);
     }
 }
 

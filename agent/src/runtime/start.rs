@@ -22,6 +22,7 @@ use crate::runtime::collect::Collector;
 use crate::runtime::machine::{self, MachineError};
 use crate::runtime::{Agent, Cell, Counts, OnceCell, RefCell};
 use crate::sampler::sources::{Counted, Sampler};
+use crate::sys::memory;
 use model::agent_info::AgentInfo;
 use model::id::{AgentId, MasterId};
 use std::io;
@@ -73,6 +74,7 @@ pub enum StartError {
 
 /// Runs the agent until it is told to end. Threads that fork or wait in the kernel are started here, before the runtime.
 pub fn run(config: Config) -> Result<(), StartError> {
+    memory::use_one_arena();
     let work_dir = config.work_dir.clone();
     let no_directory = |source| StartError::WorkDir { path: work_dir.clone(), source };
     std::fs::create_dir_all(&config.work_dir).map_err(no_directory)?;
@@ -166,7 +168,7 @@ impl Parts {
             link: RefCell::default(),
             streams: RefCell::default(),
             next_caller: Cell::new(0),
-            has_launched: Cell::new(false),
+            has_holes: Cell::new(true),
             answer: Cell::new(None),
             containers: RefCell::default(),
             nested: RefCell::default(),
