@@ -388,3 +388,49 @@ fn an_image_belongs_to_the_containers_own_users() {
     session.follow("root", TaskState::Killed);
     scene.check_nothing_left();
 }
+
+/// Killed at several moments of it: there is never a layer that is there in part.
+#[test]
+fn an_agent_that_is_killed_while_it_pulls_an_image_pulls_it_anew() {
+    const FILES: usize = 400;
+    let test = "an_agent_that_is_killed_while_it_pulls_an_image_pulls_it_anew";
+    let Some(scene) = Scene::of(test, &[]) else { return };
+    // As many as take a while to unpack, each of other content.
+    let files = (0..FILES).fold(Layer::new().folder("many/", 0o755), |layer, number| {
+        let content = format!("{number:08}\n").repeat(4 << 10);
+        layer.file(&format!("many/{number}"), 0o644, content)
+    });
+    let layers = [busybox().to_vec(), vec![files.gzip()]].concat();
+    layout(&scene.registry.path().join("large"), "latest", &json!({"Env": ["PATH=/bin"]}), &layers);
+    let store = scene.place.work_dir().join("store/docker");
+    let staging = || crate::restart::files_if_any(&store.join("staging"));
+    let layers_there = || std::fs::read_dir(store.join("layers")).map_or(0, Iterator::count);
+
+    let (mut agent, mut session) = scene.place.start(&scene.master);
+    session.register();
+    for (round, files) in [1, FILES / 2, FILES - 1].into_iter().enumerate() {
+        let id = format!("cut-{round}");
+        session.run(&framework(true), task(&id, "large", shell("true")));
+        crate::agent::until("so much of it is unpacked", || {
+            staging() >= files || layers_there() == layers.len()
+        });
+        agent.kill();
+        (agent, session) = scene.place.start(&scene.master);
+        session.register();
+        // There is no saying where the killed agent stood: the launch is not begun anew.
+        let end = loop {
+            let status = session.update();
+            session.acknowledge(&status);
+            if status.task_id.as_str() == id && status.state.is_terminal() {
+                break status.state;
+            }
+        };
+        assert!(matches!(end, TaskState::Failed | TaskState::Finished), "{end:?}");
+        crate::agent::until("what was begun is deleted", || staging() == 0);
+    }
+    let line = "set -- /many/*; echo $#; cat /many/* | wc -c; tail -n 1 /many/399";
+    let told = output(&agent, &mut session, task("whole", "large", shell(line)));
+    assert_eq!(told, format!("{FILES}\n{}\n00000399\n", FILES * 9 * (4 << 10)));
+    drop(agent);
+    scene.check_nothing_left();
+}

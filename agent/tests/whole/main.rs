@@ -25,6 +25,7 @@ mod faults;
 mod files;
 mod images;
 mod isolation;
+mod killed;
 mod life;
 mod limits;
 mod logger;

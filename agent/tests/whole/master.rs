@@ -6,7 +6,7 @@ use model::framework::FrameworkInfo;
 use model::id::{AgentId, FrameworkId, MasterId, TaskId, UpdateId};
 use model::task::{TaskInfo, TaskState, TaskStatus};
 use model::usage::Usage;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Instant;
 use wire::Incoming;
@@ -27,6 +27,12 @@ pub struct Session {
     pub usage: Vec<UsageLine>,
     /// Tasks of each row of the newest layout; `None` is nobody's row.
     rows: Vec<Option<Vec<String>>>,
+}
+
+pub enum Heard {
+    Message(Box<ToMaster>),
+    /// In time; or the agent has ended.
+    Nothing,
 }
 
 pub enum Introduction {
@@ -76,12 +82,43 @@ impl Session {
     }
 
     pub fn register(&mut self) {
+        self.admit(Vec::new());
+    }
+
+    /// The agent is asked about these tasks, which it did not name.
+    pub fn admit(&mut self, reconcile: Vec<(FrameworkId, TaskId)>) {
         self.say(&ToAgent::Registered {
             agent_id: AgentId::new("M-S0"),
             master_id: MasterId::new("M"),
             ping_timeout_ms: 75_000,
-            reconcile: Vec::new(),
+            reconcile,
         });
+    }
+
+    /// To an agent that may be no more.
+    pub fn try_say(&mut self, message: &ToAgent) {
+        let _ = self.stream.write_all(&wire::encode_to_agent(message).unwrap());
+    }
+
+    /// What the agent says next, but for usage reports, if it does before that moment or its end.
+    pub fn hear_until(&mut self, moment: Instant) -> Heard {
+        loop {
+            if let Some(message) = self.heard() {
+                return Heard::Message(Box::new(message));
+            }
+            let left = moment.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Heard::Nothing;
+            }
+            self.stream.set_read_timeout(Some(left)).unwrap();
+            let read = self.stream.read(self.reader.space());
+            self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            match read {
+                Ok(count) if count > 0 => self.reader.filled(count),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                _ => return Heard::Nothing,
+            }
+        }
     }
 
     /// What the agent says next, but for usage reports.

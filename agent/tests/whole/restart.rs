@@ -91,6 +91,17 @@ pub fn files(below: &std::path::Path) -> Vec<std::path::PathBuf> {
     found
 }
 
+/// How many there are below a directory that changes meanwhile, and may not be there.
+pub fn files_if_any(below: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(below).into_iter().flatten().flatten();
+    let count = |entry: std::fs::DirEntry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => files_if_any(&entry.path()),
+        Ok(_) => 1,
+        Err(_) => 0,
+    };
+    entries.map(count).sum()
+}
+
 #[test]
 fn an_executor_that_died_while_its_agent_was_away_is_told_of() {
     let (place, master) = (Place::new(&[]), Master::start());

@@ -16,6 +16,7 @@ mod pymesos;
 mod restart;
 mod support;
 mod task_groups;
+mod terminal;
 mod top;
 mod up;
 mod wordcount;
