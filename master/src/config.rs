@@ -2,6 +2,7 @@
 //! written with dashes or with underscores, as Mesos writes it. The command line goes before the environment.
 
 use crate::allocator::options::Options;
+use crate::allocator::policy::Kind;
 use crate::cluster::snapshot::MasterInfo;
 use crate::cluster::{RemovalRate, Settings};
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
@@ -84,6 +85,12 @@ struct Flags {
     /// Less than this is not offered: alternatives, as cpus:0.01|mem:32.
     #[arg(long, default_value = "cpus:0.01|mem:32", value_parser = allocatable)]
     min_allocatable_resources: Options,
+    /// In which order roles of one parent are served: drf, random or priority.
+    #[arg(long, default_value = "drf")]
+    role_policy: Kind,
+    /// In which order frameworks of one role are served: drf, random or priority.
+    #[arg(long, default_value = "drf")]
+    framework_policy: Kind,
     /// What is logged to standard error: error, warn, info, debug or trace, or a filter such as master::net=debug.
     #[arg(long, default_value = "info")]
     log: String,
@@ -190,7 +197,11 @@ impl Config {
             },
             registry,
             work_dir: flags.work_dir.clone(),
-            allocation: flags.min_allocatable_resources,
+            allocation: Options {
+                role_policy: flags.role_policy,
+                framework_policy: flags.framework_policy,
+                ..flags.min_allocatable_resources
+            },
             weights: flags.weights.as_deref().cloned().unwrap_or_default(),
             log: flags.log.clone(),
             flags: flags.shown(),
@@ -211,6 +222,7 @@ impl Config {
             elected: started,
             flags: self.flags.clone(),
             weights: self.weights.clone(),
+            quotas: BTreeMap::new(),
         }
     }
 }
@@ -235,6 +247,7 @@ impl Flags {
             ),
             ("agent_reregister_timeout", Some(shown_ms(self.agent_reregister_timeout))),
             ("cluster", self.cluster.clone()),
+            ("framework_policy", Some(self.framework_policy.to_string())),
             ("hostname", self.hostname.clone()),
             ("ip", Some(self.ip.to_string())),
             ("log", Some(self.log.clone())),
@@ -254,6 +267,7 @@ impl Flags {
                 "registry",
                 self.registry.and_then(|kind| Some(kind.to_possible_value()?.get_name().to_owned())),
             ),
+            ("role_policy", Some(self.role_policy.to_string())),
             ("weights", self.weights.as_ref().map(weights)),
             ("work_dir", self.work_dir.as_ref().map(path)),
         ];
@@ -358,7 +372,7 @@ fn weights(text: &str) -> Result<Weights, String> {
 fn allocatable(text: &str) -> Result<Options, String> {
     // What is not named does not make an offer worth making: no amount of it is enough.
     let never = Quantity::from_milli(Quantity::MILLI_MAX);
-    let mut options = Options { cpus_min: never, mem_min: never };
+    let mut options = Options { cpus_min: never, mem_min: never, ..Options::default() };
     for alternative in text.split('|').map(str::trim) {
         let (name, amount) =
             alternative.split_once(':').ok_or(format!("'{alternative}' is not NAME:AMOUNT"))?;

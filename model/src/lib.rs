@@ -11,6 +11,7 @@ pub mod id;
 pub mod latency;
 pub mod limits;
 pub mod quantity;
+pub mod quota;
 pub mod ranges;
 pub mod resources;
 pub mod role;

@@ -22,11 +22,12 @@ impl Core {
     ) {
         let total = self.shapes.share(Parcel::from_resources(total));
         self.tree.change_total(&Quantities::default(), &total.quantities());
+        self.change_reserved(&total, true);
         self.slots.add(key.index, Slot::new(key.generation, total));
         for (framework, resources) in used {
             for_each_role(resources, |role, parcel| {
                 let id = self.claimant_in(framework, role);
-                self.tree.charge(id, &parcel.quantities());
+                self.tree.charge(id, &parcel);
                 let holding = (Arc::new(parcel), Resources::EMPTY);
                 self.slots.hold(key.index, &mut self.tree.claimants, id, holding);
             });
@@ -40,8 +41,10 @@ impl Core {
         let Some(agent) = self.agent(key) else { return };
         let total = self.shapes.share(Parcel::from_resources(total));
         let come = total.quantities();
-        let gone = self.slots[agent].set_total(total).quantities();
-        self.tree.change_total(&gone, &come);
+        self.change_reserved(&total, true);
+        let gone = self.slots[agent].set_total(total);
+        self.change_reserved(&gone, false);
+        self.tree.change_total(&gone.quantities(), &come);
         self.refresh_ready(agent);
         self.touch(agent);
     }
@@ -49,14 +52,16 @@ impl Core {
     pub(super) fn remove_agent(&mut self, key: AgentKey) {
         let Some(agent) = self.agent(key) else { return };
         for (id, parcel) in self.slots.drop_all_held(agent, &mut self.tree.claimants) {
-            self.tree.discharge(id, &parcel.quantities());
+            self.tree.discharge(id, &parcel);
             self.drop_if_idle(self.tree.claimants[id].framework, id);
         }
         let slot = &mut self.slots[agent];
         slot.refusals.clear(&mut self.tree.claimants, &mut self.columns);
         self.rearm(agent);
         self.touched.retain(|other| *other != agent);
+        self.count_out(agent);
         let slot = self.slots.remove(agent).expect("it was here a line ago");
+        self.change_reserved(slot.total(), false);
         self.tree.change_total(&slot.total().quantities(), &Quantities::default());
         self.refresh_ready(agent);
     }
@@ -115,11 +120,18 @@ impl Core {
         id: ClaimantId,
         (parcel, refusal): (&Stock, Refusal),
     ) {
-        self.tree.discharge(id, &parcel.quantities());
+        self.tree.discharge(id, parcel);
         if let Some(until) = refusal.until(now) {
             self.refuse(agent, id, parcel, until);
         }
         self.drop_if_idle(framework, id);
+    }
+
+    /// What of an agent's total is reserved counts for the quota of whom it is reserved for.
+    fn change_reserved(&mut self, total: &Parcel, is_come: bool) {
+        for (role, amounts) in total.reserved() {
+            self.tree.change_reserved(&role, &amounts, is_come);
+        }
     }
 
     /// Notes a refusal, unless its claimant has left: it gets no offers anyway.

@@ -25,6 +25,15 @@ impl Bits {
         self.words[word] |= bit;
     }
 
+    /// Likewise; makes room for so many at once when it has to make any.
+    pub(super) fn add_among(&mut self, at: u32, count: usize) {
+        if at as usize / 64 >= self.words.len() {
+            self.words.reserve_exact(count.div_ceil(64).saturating_sub(self.words.len()));
+            self.words.resize(self.words.capacity(), 0);
+        }
+        self.add(at);
+    }
+
     pub(super) fn remove(&mut self, at: u32) {
         let Some(word) = self.words.get_mut(at as usize / 64) else { return };
         let bit = 1 << (at % 64);

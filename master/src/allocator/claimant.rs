@@ -3,7 +3,7 @@
 
 use super::bits::Bits;
 use super::key::FrameworkKey;
-use super::policy::drf::Rank;
+use super::policy::Rank;
 use super::quantities::Quantities;
 use super::role_tree::NodeId;
 use model::framework::Capabilities;
@@ -24,6 +24,8 @@ pub(super) struct Claimant {
     pub(super) count: u64,
     /// Its place in its role's queue; `Some` while it is eager, that is, wants offers and may have them.
     pub(super) rank: Option<Rank>,
+    /// Its seat in that queue, while it is eager.
+    pub(super) seat: u32,
     pub(super) is_subscribed: bool,
     pub(super) is_suppressed: bool,
     /// The agents on which it holds something: who leaves is looked for there, and nowhere else.
@@ -63,6 +65,7 @@ impl Claimants {
             allocated: Quantities::default(),
             count: 0,
             rank: None,
+            seat: 0,
             is_subscribed: false,
             is_suppressed: false,
             agents: Bits::default(),

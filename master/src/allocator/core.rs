@@ -11,19 +11,27 @@
 use super::bits::Bits;
 use super::claimant::ClaimantId;
 use super::column::Columns;
-use super::cycle::{self, Among};
+use super::cycle::{self, Among, House};
 use super::event::{Allocation, Event};
 use super::frameworks::Frameworks;
 use super::key::AgentKey;
 use super::options::Options;
 use super::parcel::{Names, Stock};
+use super::quantities::Quantities;
 use super::role_tree::RoleTree;
 use super::shapes::Shapes;
 use super::slot::{Slots, Take, Touch};
+use model::quota::Quota;
 use model::resources::Resources;
+use model::role::Role;
 use model::time::Time;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// Everybody is asked about everything because of quota no more often than this, nanoseconds: a bound on the work that
+/// a role at its limit can cause by what comes and goes.
+pub(super) const QUOTA_PACE_NS: u64 = 10_000_000;
 
 /// All that the allocator knows.
 #[derive(Default)]
@@ -42,6 +50,16 @@ pub struct Core {
     pub(super) touched: Vec<u32>,
     /// Claimants to be tried on every ready agent.
     pub(super) newly_eager: Vec<ClaimantId>,
+    /// What is free on all active agents; kept while there are quotas.
+    pub(super) available: Quantities,
+    /// Something was not offered because of quota since everybody was last asked.
+    pub(super) withheld: Cell<bool>,
+    /// Something has happened by which more may be allowed.
+    pub(super) quota_moved: bool,
+    /// When to ask everybody about everything, since quota may allow more by now.
+    pub(super) quota_due: Option<Time>,
+    /// Not before then.
+    quota_next: Time,
     /// Offers that follow a pass are not made before this.
     pub(super) pass_next: Time,
     names: Names,
@@ -59,7 +77,7 @@ pub struct Stats {
 
 impl Core {
     pub fn new(options: Options) -> Self {
-        Self { options, ..Self::default() }
+        Self { options, tree: RoleTree::new(&options), ..Self::default() }
     }
 
     pub fn handle(&mut self, now: Time, event: Event, out: &mut Vec<Allocation>) {
@@ -69,7 +87,7 @@ impl Core {
 
     /// When to call [`Self::expire`] though nothing happens. May change with every other call.
     pub fn deadline(&self) -> Option<Time> {
-        self.timers.first().map(|(at, _)| *at)
+        self.timers.first().map(|(at, _)| *at).into_iter().chain(self.quota_due).min()
     }
 
     /// Time has come: refusals end, and what was refused is offered. Calling early is harmless; to be called before
@@ -95,6 +113,7 @@ impl Core {
     /// Takes note of an event. [`Self::settle`] must follow before the next [`Self::expire`].
     pub fn apply(&mut self, now: Time, event: Event) {
         self.stats.event_count += 1;
+        self.quota_moved = true;
         match event {
             Event::AddAgent { agent, total, used } => self.add_agent(agent, total, used),
             Event::UpdateAgent { agent, total } => self.update_agent(agent, total),
@@ -114,6 +133,7 @@ impl Core {
             Event::Suppress { framework, roles } => self.suppress(framework, &roles),
             Event::Revive { framework, roles } => self.revive(framework, &roles),
             Event::SetWeight { role, weight } => self.tree.set_weight(&role, weight),
+            Event::SetQuota { role, quota } => self.set_quota(&role, quota),
         }
     }
 
@@ -133,11 +153,12 @@ impl Core {
         }
         touched.clear();
         self.touched = touched;
+        self.follow_quota(now, out);
         self.sweep();
     }
 
-    /// A full pass: everybody is asked about every agent that has something free. Nothing in the master needs one, since
-    /// every event is decided among those whom it concerns; it is there to be measured.
+    /// A full pass: everybody is asked about every agent that has something free. Only quota needs one, since what comes
+    /// back on one agent may be what a role at its limit waited for to be given of another.
     pub fn cycle(&mut self, now: Time, out: &mut Vec<Allocation>) {
         let mut next = self.ready.next(0);
         while let Some(agent) = next {
@@ -203,8 +224,9 @@ impl Core {
         }
     }
 
-    /// Notes whether the agent has something to offer.
+    /// Notes whether the agent has something to offer, and how much.
     pub(super) fn refresh_ready(&mut self, agent: u32) {
+        self.count_in(agent);
         let is_ready = self
             .slots
             .get(agent)
@@ -252,8 +274,7 @@ impl Core {
     fn decide(&mut self, now: Time, agent: u32, among: Among<'_>, out: &mut Vec<Allocation>) {
         loop {
             self.stats.decision_count += 1;
-            let found =
-                cycle::next_taker((&self.tree, &self.columns), &self.slots[agent], among, &self.options, now);
+            let found = cycle::next_taker(&self.house(), &self.slots[agent], among, now);
             let Some((id, take)) = found else { break };
             let is_all = take == Take::All;
             out.push(self.allocate(agent, id, take));
@@ -272,7 +293,8 @@ impl Core {
         self.stats.allocation_count += 1;
         let generation = self.slots[agent].generation;
         let parcel = self.slots[agent].claim(take);
-        self.tree.charge(id, &parcel.quantities());
+        self.tree.charge(id, &parcel);
+        self.count_in(agent);
         let resources = self.given_as(id, &parcel);
         let claimant = &self.tree.claimants[id];
         let allocation = Allocation {
@@ -283,6 +305,59 @@ impl Core {
         };
         self.slots.hold(agent, &mut self.tree.claimants, id, (parcel, resources));
         allocation
+    }
+
+    /// What decisions are made by.
+    pub(super) fn house(&self) -> House<'_> {
+        let Self { tree, columns, options, available, withheld, .. } = self;
+        House { tree, columns, options, available, withheld }
+    }
+
+    fn set_quota(&mut self, role: &Role, quota: Quota) {
+        let had = self.tree.has_quota();
+        self.tree.set_quota(role, quota);
+        if had != self.tree.has_quota() {
+            self.available = Quantities::default();
+            for agent in 0..self.slots.len() as u32 {
+                self.slots.get_mut(agent).into_iter().for_each(|slot| slot.counted = None);
+                self.count_in(agent);
+            }
+        }
+        // Less may be held back for others than was before.
+        self.withheld.set(true);
+    }
+
+    /// Counts what is free on the agent as available.
+    fn count_in(&mut self, agent: u32) {
+        if !self.tree.has_quota() {
+            return;
+        }
+        self.count_out(agent);
+        if let Some(slot) = self.slots.get_mut(agent).filter(|slot| slot.is_active) {
+            let amounts = slot.free().quotable();
+            self.available.add(&amounts);
+            slot.counted = Some(Box::new(amounts));
+        }
+    }
+
+    /// And no more.
+    pub(super) fn count_out(&mut self, agent: u32) {
+        let counted = self.slots.get_mut(agent).and_then(|slot| slot.counted.take());
+        counted.into_iter().for_each(|amounts| self.available.subtract(&amounts));
+    }
+
+    /// Where quota held something back and may do so no longer, everybody is asked; at once, or [`QUOTA_PACE_NS`] after
+    /// the last time.
+    fn follow_quota(&mut self, now: Time, out: &mut Vec<Allocation>) {
+        if std::mem::take(&mut self.quota_moved) && self.withheld.get() && self.quota_due.is_none() {
+            self.quota_due = Some(self.quota_next.max(now));
+        }
+        if self.quota_due.is_some_and(|due| due <= now) {
+            self.quota_due = None;
+            self.quota_next = now.plus_ns(QUOTA_PACE_NS);
+            self.withheld.set(false);
+            self.cycle(now, out);
+        }
     }
 
     /// The parcel as the claimant is shown it. What many agents have is made once a role and then shared.
@@ -319,7 +394,6 @@ mod tests {
     use super::super::event::{Claims, Refusal};
     use super::super::key::FrameworkKey;
     use super::*;
-    use model::role::Role;
 
     /// Frameworks that decline for a year, go, and come again leave nothing behind that grows.
     #[test]

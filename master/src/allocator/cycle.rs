@@ -5,13 +5,15 @@ use super::claimant::{Claimant, ClaimantId};
 use super::column::Columns;
 use super::options::Options;
 use super::parcel::Parcel;
-use super::quantities::{CPUS_COLUMN, MEM_COLUMN};
+use super::quantities::{CPUS_COLUMN, MEM_COLUMN, Quantities};
+use super::quota::Allowed;
 use super::role_tree::RoleTree;
 use super::slot::{Slot, Take};
 use model::framework::Capabilities;
 use model::resources::Resource;
 use model::role::Role;
 use model::time::Time;
+use std::cell::Cell;
 
 /// Whom a decision is between. When only some can have become willing since the last one, the others need not be asked.
 #[derive(Clone, Copy)]
@@ -29,19 +31,30 @@ pub(super) fn is_allocatable(parcel: &Parcel, options: &Options) -> bool {
 /// So few are compared with each other; more are met in their order.
 const FEW: usize = 16;
 
+/// What decisions are made by.
+pub(super) struct House<'a> {
+    pub(super) tree: &'a RoleTree,
+    pub(super) columns: &'a Columns,
+    pub(super) options: &'a Options,
+    /// What is free everywhere, for quota.
+    pub(super) available: &'a Quantities,
+    /// Set when something is not offered because of quota.
+    pub(super) withheld: &'a Cell<bool>,
+}
+
 /// The first in order who may have something of the slot's and does not refuse it, and what that is.
 pub(super) fn next_taker(
-    (tree, columns): (&RoleTree, &Columns),
+    house: &House<'_>,
     slot: &Slot,
     among: Among<'_>,
-    options: &Options,
     now: Time,
 ) -> Option<(ClaimantId, Take)> {
+    let House { tree, columns, options, .. } = *house;
     if !slot.is_active || !is_allocatable(slot.free(), options) {
         return None;
     }
     let has_special = slot.free().rest().iter().any(is_special);
-    let mut desk = Desk { tree, slot, options, now, has_special, refusing: Vec::new() };
+    let mut desk = Desk { house, tree, slot, options, now, has_special, refusing: Vec::new() };
     match among {
         Among::One(id) => desk.offer(id).map(|take| (id, take)),
         Among::Some(those) => tree.first(&|role| desk.may_enter(role), &mut |id| {
@@ -66,6 +79,7 @@ pub(super) fn next_taker(
 
 /// What is the same for all who are asked.
 struct Desk<'a> {
+    house: &'a House<'a>,
     tree: &'a RoleTree,
     slot: &'a Slot,
     options: &'a Options,
@@ -107,6 +121,26 @@ impl Desk<'_> {
 
     /// What of the free resources the claimant may have, if it is worth an offer.
     fn allowed(&self, claimant: &Claimant) -> Option<Take> {
+        let take = self.fitting(claimant)?;
+        if !self.tree.has_quota() {
+            return Some(take);
+        }
+        let wish = match &take {
+            Take::All => self.slot.free(),
+            Take::Part(part) => part,
+        };
+        match self.tree.allowed(claimant.role, wish, self.house.available) {
+            Some(Allowed::All) => Some(take),
+            allowed => {
+                self.house.withheld.set(true);
+                let Some(Allowed::Part(part)) = allowed else { return None };
+                is_allocatable(&part, self.options).then_some(Take::Part(part))
+            }
+        }
+    }
+
+    /// Likewise, quota aside.
+    fn fitting(&self, claimant: &Claimant) -> Option<Take> {
         if !self.has_special {
             return Some(Take::All);
         }

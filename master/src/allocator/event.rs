@@ -10,6 +10,7 @@
 use super::key::{AgentKey, FrameworkKey};
 use model::framework::Capabilities;
 use model::quantity::Quantity;
+use model::quota::Quota;
 use model::resources::Resources;
 use model::role::Role;
 
@@ -82,6 +83,11 @@ pub enum Event {
         roles: Vec<Role>,
     },
 
+    /// What the role is guaranteed and may have at most, with all below it; a default one is none.
+    SetQuota {
+        role: Role,
+        quota: Quota,
+    },
     /// A role with twice the weight is due twice the share. 1 unless set; thousandths count, zero is taken as 0.001.
     SetWeight {
         role: Role,

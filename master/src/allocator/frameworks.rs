@@ -85,7 +85,7 @@ impl Core {
         for id in framework.claimants.clone() {
             for agent in self.tree.claimants[id].agents.iter().collect::<Vec<_>>() {
                 let parcel = self.slots.release_all(agent, &mut self.tree.claimants, id);
-                self.tree.discharge(id, &parcel.quantities());
+                self.tree.discharge(id, &parcel);
                 self.refresh_ready(agent);
                 self.touch(agent);
             }

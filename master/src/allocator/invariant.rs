@@ -2,14 +2,18 @@
 //! through everything.
 //!
 //! Of the five laws of the house, (2) *one subtractor* is a matter of types here: slots belong to one [`Core`], which
-//! belongs to one thread, and what is free is lowered in one function; (3) *limits* comes with quota; (4) *published is
+//! belongs to one thread, and what is free is lowered in one function; (3) *limits* are held where an offer is cut to what
+//! is allowed, before it is charged; that the charges are right is checked here, the law itself by the tests, from outside; (4) *published is
 //! immutable* with the first thing published.
 
 use super::core::Core;
-use super::cycle::{self, Among};
+use super::cycle::{self, Among, House};
 use super::quantities::Quantities;
 use super::slot::Touch;
+use model::role::Role;
 use model::time::Time;
+use std::cell::Cell;
+use std::collections::BTreeMap;
 
 impl Core {
     /// All of them; to be called between events, after [`Core::expire`] at the same time.
@@ -18,7 +22,40 @@ impl Core {
         self.invariant_charges();
         self.invariant_shares();
         self.invariant_refusals();
+        self.invariant_quota();
         self.invariant_nobody_waits(now);
+    }
+
+    /// What quota is held against is what claimants hold and what is reserved, and all that is free.
+    pub fn invariant_quota(&self) {
+        let mut by_node = BTreeMap::<_, Quantities>::new();
+        for (_, slot) in self.slots.iter() {
+            for held in slot.held() {
+                by_node
+                    .entry(self.tree.claimants[held.claimant].role)
+                    .or_default()
+                    .add(&held.parcel.quotable());
+            }
+        }
+        let charged = |role: &Role| {
+            let mut sum = Quantities::default();
+            let below = by_node.iter().filter(|(node, _)| self.tree.role(**node).is_within(role));
+            below.for_each(|(_, amounts)| sum.add(amounts));
+            sum
+        };
+        let totals: Vec<_> = self.slots.iter().flat_map(|(_, slot)| slot.total().reserved()).collect();
+        let reserved = |role: &Role| {
+            let mut sum = Quantities::default();
+            totals.iter().filter(|(of, _)| of.is_within(role)).for_each(|(_, amounts)| sum.add(amounts));
+            sum
+        };
+        self.tree.invariant_books(&charged, &reserved);
+        if self.tree.has_quota() {
+            let mut free = Quantities::default();
+            let active = self.slots.iter().filter(|(_, slot)| slot.is_active);
+            active.for_each(|(_, slot)| free.add(&slot.free().quotable()));
+            assert_eq!(self.available, free);
+        }
     }
 
     /// Law 1: free + held = total, on every agent; and agents and claimants agree on who holds something where.
@@ -30,7 +67,7 @@ impl Core {
                 assert!(!held.parcel.is_empty());
                 assert!(self.tree.claimants[held.claimant].agents.has(agent));
             }
-            held_count += slot.held().len();
+            held_count += slot.held().count();
         }
         let links = self.tree.claimants.live().map(|(_, claimant)| claimant.agents.len()).sum::<usize>();
         assert_eq!(held_count, links);
@@ -42,7 +79,7 @@ impl Core {
         for (id, claimant) in self.tree.claimants.live() {
             let mut held = Quantities::default();
             for agent in claimant.agents.iter() {
-                let here = self.slots[agent].held().iter().filter(|held| held.claimant == id);
+                let here = self.slots[agent].held().filter(|held| held.claimant == id);
                 here.for_each(|one| held.add(&one.parcel.quantities()));
             }
             assert_eq!(claimant.allocated, held);
@@ -76,13 +113,14 @@ impl Core {
     /// Nothing lies free that somebody could be offered now; except where that is put off because others passed it on.
     pub fn invariant_nobody_waits(&self, now: Time) {
         assert!(self.touched.is_empty() && self.newly_eager.is_empty());
+        let seen = Cell::new(false);
+        let house = House { withheld: &seen, ..self.house() };
         for (agent, slot) in self.slots.iter() {
             assert!(matches!(slot.touch, Touch::Nobody));
             let is_ready = slot.is_active && cycle::is_allocatable(slot.free(), &self.options);
             assert_eq!(self.ready.has(agent), is_ready);
-            let books = (&self.tree, &self.columns);
-            if slot.refusals.due().is_none() {
-                let taker = cycle::next_taker(books, slot, Among::Everybody, &self.options, now);
+            if slot.refusals.due().is_none() && self.quota_due.is_none() {
+                let taker = cycle::next_taker(&house, slot, Among::Everybody, now);
                 assert_eq!(taker, None, "on agent {agent}");
             }
         }

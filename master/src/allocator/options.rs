@@ -1,5 +1,6 @@
 //! What an operator may choose about allocation.
 
+use super::policy::Kind;
 use model::quantity::Quantity;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,11 +9,20 @@ pub struct Options {
     pub cpus_min: Quantity,
     /// MiB.
     pub mem_min: Quantity,
+    /// In which order the roles of one parent are served.
+    pub role_policy: Kind,
+    /// In which order the frameworks of one role are served.
+    pub framework_policy: Kind,
 }
 
 /// As Mesos: 0.01 CPUs or 32 MiB (`src/master/constants.hpp`).
 impl Default for Options {
     fn default() -> Self {
-        Self { cpus_min: Quantity::from_milli(10), mem_min: Quantity::from_units(32) }
+        Self {
+            cpus_min: Quantity::from_milli(10),
+            mem_min: Quantity::from_units(32),
+            role_policy: Kind::Drf,
+            framework_policy: Kind::Drf,
+        }
     }
 }

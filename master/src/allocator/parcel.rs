@@ -2,7 +2,8 @@
 //! all else (reserved, revocable, shared, disks, sets, named scalars) in `rest`. Converts from and to
 //! [`Resources`] at the edges; in between no name is compared and no allocation mark carried.
 
-use super::quantities::{COLUMN_COUNT, Quantities, column};
+use super::quantities::{COLUMN_COUNT, Quantities, Scalar, column};
+use super::quota;
 use model::quantity::Quantity;
 use model::ranges::Ranges;
 use model::resources::{CPUS, DISK, GPUS, MEM, PORTS, Resource, Resources, Value};
@@ -94,6 +95,58 @@ impl Parcel {
     pub(super) fn scalar(&self, at: usize) -> Quantity {
         let name = super::quantities::COLUMNS[at];
         if self.rest.is_empty() { self.plain[at] } else { self.plain[at] + self.rest.scalar(name) }
+    }
+
+    /// What quota speaks of: see [`quota::is_quotable`].
+    pub(super) fn quotable(&self) -> Quantities {
+        let mut sums = Quantities::of_columns(self.plain);
+        for part in self.rest.iter().filter(|part| quota::is_quotable(part)) {
+            if let Value::Scalar(amount) = part.value {
+                sums.add_named(&part.name, amount);
+            }
+        }
+        sums
+    }
+
+    /// Takes at least so much of what quota speaks of out of it; more where it would have to cut what is whole.
+    pub(super) fn cut(&mut self, scalar: Scalar<'_>, amount: Quantity) {
+        let mut left = amount;
+        if let Scalar::Column(column) = scalar {
+            let plain = &mut self.plain[column];
+            (*plain, left) = (plain.saturating_sub(left), left.saturating_sub(*plain));
+        }
+        if left.is_zero() {
+            return;
+        }
+        let mut kept = Vec::new();
+        for part in std::mem::take(&mut self.rest) {
+            let is_meant = quota::is_quotable(&part) && *part.name == *scalar.name();
+            match part.value {
+                Value::Scalar(amount) if is_meant && !left.is_zero() => {
+                    let is_whole = part.disk.is_some() || part.is_shared;
+                    let rest = if is_whole { Quantity::ZERO } else { amount.saturating_sub(left) };
+                    left = left.saturating_sub(amount);
+                    if !rest.is_zero() {
+                        kept.push(Resource { value: Value::Scalar(rest), ..part });
+                    }
+                }
+                _ => kept.push(part),
+            }
+        }
+        self.rest = Resources::of_distinct(kept);
+    }
+
+    /// The scalars that are reserved, and for whom.
+    pub(super) fn reserved(&self) -> Vec<(Role, Quantities)> {
+        let reserved = self.rest.iter().filter_map(|part| match part.value {
+            Value::Scalar(amount) => {
+                let mut amounts = Quantities::default();
+                amounts.add_named(&part.name, amount);
+                Some((part.reserved_for()?.clone(), amounts))
+            }
+            _ => None,
+        });
+        reserved.collect()
     }
 
     pub(super) fn contains(&self, other: &Self) -> bool {
@@ -228,6 +281,23 @@ mod tests {
                 assert_eq!(left.to_resources(&role, &Names::default()), expect, "{a} - {b}");
             }
         }
+    }
+
+    #[test]
+    fn cutting_takes_enough_and_only_of_that() {
+        let mut revocable = Resource::scalar(CPUS, Quantity::from_units(9));
+        revocable.is_revocable = true;
+        let mut all = r("cpus:4;mem:100;cpus(eng):2;licences:3");
+        all.add_part(&revocable);
+        let mut left = Parcel::from_resources(all);
+        left.cut(Scalar::Column(0), Quantity::from_units(3));
+        left.cut(Scalar::Named("licences"), Quantity::from_units(1));
+        assert_eq!(left.quotable(), parcel("cpus:1;mem:100;licences:2").quotable());
+        left.cut(Scalar::Column(0), Quantity::from_units(5));
+        left.cut(Scalar::Named("licences"), Quantity::from_units(2));
+        assert_eq!(left.quotable(), parcel("mem:100").quotable());
+        assert_eq!(left.scalar(0), Quantity::from_units(11), "reserved and revocable ones stay");
+        assert_eq!(left.reserved(), [(Role::parse("eng").expect("a role"), parcel("cpus:2").quantities())]);
     }
 
     #[test]

@@ -17,6 +17,22 @@ pub(super) fn column(name: &str) -> Option<usize> {
     COLUMNS.iter().position(|known| *known == name)
 }
 
+/// Which scalar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scalar<'a> {
+    Column(usize),
+    Named(&'a str),
+}
+
+impl<'a> Scalar<'a> {
+    pub(super) fn name(self) -> &'a str {
+        match self {
+            Self::Column(column) => COLUMNS[column],
+            Self::Named(name) => name,
+        }
+    }
+}
+
 /// Never negative: taking away more than is there is a bug, and asserts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Quantities {
@@ -28,6 +44,33 @@ pub(super) struct Quantities {
 impl Quantities {
     pub(super) fn of_columns(columns: [Quantity; COLUMN_COUNT]) -> Self {
         Self { columns, named: BTreeMap::new() }
+    }
+
+    pub(super) fn amount(&self, scalar: Scalar<'_>) -> Quantity {
+        match scalar {
+            Scalar::Column(column) => self.columns[column],
+            Scalar::Named(name) => self.named.get(name).copied().unwrap_or_default(),
+        }
+    }
+
+    /// Shows every scalar of which there is something.
+    pub(super) fn each(&self, mut show: impl FnMut(Scalar<'_>, Quantity)) {
+        let columns = self.columns.iter().enumerate().filter(|(_, amount)| !amount.is_zero());
+        columns.for_each(|(column, amount)| show(Scalar::Column(column), *amount));
+        self.named.iter().for_each(|(name, amount)| show(Scalar::Named(name), *amount));
+    }
+
+    /// Scalar by scalar, those of both.
+    pub(super) fn combine(&self, other: &Self, with: impl Fn(Quantity, Quantity) -> Quantity) -> Self {
+        let columns = std::array::from_fn(|column| with(self.columns[column], other.columns[column]));
+        let names =
+            self.named.keys().chain(other.named.keys().filter(|name| !self.named.contains_key(*name)));
+        let named = names.filter_map(|name| {
+            let scalar = Scalar::Named(name);
+            let amount = with(self.amount(scalar), other.amount(scalar));
+            (!amount.is_zero()).then(|| (name.clone(), amount))
+        });
+        Self { columns, named: named.collect() }
     }
 
     pub(super) fn is_zero(&self) -> bool {

@@ -7,16 +7,19 @@
 //! **Stale shares.** Ranks are shares of the totals of when they were made. They are made anew, all of them, when some
 //! total has moved by more than a part in [`DRIFT_PARTS`]: a cluster that grows by one agent does not sort every role again.
 
-use super::claimant::{ClaimantId, Claimants};
+use super::claimant::{Claimant, ClaimantId, Claimants};
 use super::key::FrameworkKey;
-use super::parcel::Stock;
-use super::policy::drf::{self, Rank};
+use super::options::Options;
+use super::order::Order;
+use super::parcel::{Parcel, Stock};
+use super::policy::{Candidate, Policy, Rank, Why, assert_rank};
 use super::quantities::Quantities;
+use super::quota::Books;
 use model::quantity::Quantity;
 use model::resources::Resources;
 use model::role::Role;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Totals may move by one part in so many before ranks are made anew.
@@ -26,12 +29,8 @@ pub(super) const DRIFT_PARTS: u64 = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct NodeId(u32);
 
-const ROOT: NodeId = NodeId(0);
+pub(super) const ROOT: NodeId = NodeId(0);
 const ONE: Quantity = Quantity::from_units(1);
-
-/// Somebody in the queue of a node's children: the node's own claimants as one (`None`), or a child role.
-type ChildEntry = (Rank, Option<Role>, NodeId);
-type ClaimantEntry = (Rank, u64, ClaimantId);
 
 #[derive(Debug, Default)]
 struct Standing {
@@ -39,12 +38,13 @@ struct Standing {
     count: u64,
     /// Eager claimants counted here.
     eager_count: u32,
-    /// Its place in the queue it stands in, if it stands in one.
+    /// Its rank in the queue it stands in, if it stands in one, and its seat there.
     rank: Option<Rank>,
+    seat: u32,
 }
 
 #[derive(Debug)]
-struct Node {
+pub(super) struct Node {
     role: Role,
     parent: Option<NodeId>,
     weight: Quantity,
@@ -55,8 +55,13 @@ struct Node {
     child_count: u32,
     /// Claimants, eager or not.
     claimant_count: u32,
-    children: BTreeSet<ChildEntry>,
-    claimants: BTreeSet<ClaimantEntry>,
+    /// Claimants at and below.
+    population: u32,
+    pub(super) books: Books,
+    /// The node's own claimants as one (`None`), and its child roles.
+    children: Order<Option<Role>>,
+    /// By when their frameworks came.
+    claimants: Order<u64>,
     depth: u32,
     /// What agents of some makes have, as it is shown to this role; the latest first.
     forms: Vec<(Stock, Resources)>,
@@ -77,10 +82,25 @@ pub(super) struct RoleTree {
     totals: Quantities,
     /// The totals that ranks are shares of.
     ranked_by: Quantities,
+    /// Roles that have a quota.
+    pub(super) quota_count: usize,
+    policies: Policies,
+}
+
+#[derive(Debug)]
+struct Policies {
+    role: Box<dyn Policy>,
+    framework: Box<dyn Policy>,
 }
 
 impl Default for RoleTree {
     fn default() -> Self {
+        Self::new(&Options::default())
+    }
+}
+
+impl RoleTree {
+    pub(super) fn new(options: &Options) -> Self {
         Self {
             nodes: vec![Node::new(Role::star(), None)],
             free: Vec::new(),
@@ -89,6 +109,11 @@ impl Default for RoleTree {
             claimants: Claimants::default(),
             totals: Quantities::default(),
             ranked_by: Quantities::default(),
+            quota_count: 0,
+            policies: Policies {
+                role: options.role_policy.policy(),
+                framework: options.framework_policy.policy(),
+            },
         }
     }
 }
@@ -103,8 +128,10 @@ impl Node {
             own: Standing::default(),
             child_count: 0,
             claimant_count: 0,
-            children: BTreeSet::new(),
-            claimants: BTreeSet::new(),
+            population: 0,
+            books: Books::default(),
+            children: Order::default(),
+            claimants: Order::default(),
             depth: 0,
             forms: Vec::new(),
         }
@@ -122,6 +149,23 @@ impl Node {
 }
 
 impl RoleTree {
+    pub(super) fn node_ref(&self, node: NodeId) -> &Node {
+        &self.nodes[node.0 as usize]
+    }
+
+    pub(super) fn node_mut(&mut self, node: NodeId) -> &mut Node {
+        &mut self.nodes[node.0 as usize]
+    }
+
+    /// `None` for the root.
+    pub(super) fn parent(&self, node: NodeId) -> Option<NodeId> {
+        self.nodes[node.0 as usize].parent
+    }
+
+    pub(super) fn roles(&self) -> impl Iterator<Item = (&Role, NodeId)> {
+        self.by_role.iter().map(|(role, node)| (role, *node))
+    }
+
     pub(super) fn role(&self, node: NodeId) -> &Role {
         &self.nodes[node.0 as usize].role
     }
@@ -167,17 +211,40 @@ impl RoleTree {
     pub(super) fn add_claimant(&mut self, framework: FrameworkKey, role: &Role, sequence: u64) -> ClaimantId {
         let node = self.node(role);
         self.nodes[node.0 as usize].claimant_count += 1;
+        self.each_above(node, |above| above.population += 1);
         self.claimants.add(framework, node, sequence)
+    }
+
+    /// Shows a node and those above it.
+    fn each_above(&mut self, node: NodeId, mut show: impl FnMut(&mut Node)) {
+        let mut at = Some(node);
+        while let Some(here) = at {
+            let node = &mut self.nodes[here.0 as usize];
+            show(node);
+            at = node.parent;
+        }
     }
 
     /// Forgets a claimant that is idle, and its role with it when nobody is left there.
     pub(super) fn remove_claimant(&mut self, id: ClaimantId) {
-        let mut at = self.claimants[id].role;
+        let role = self.claimants[id].role;
         self.claimants.remove(id);
-        self.nodes[at.0 as usize].claimant_count -= 1;
+        self.nodes[role.0 as usize].claimant_count -= 1;
+        self.each_above(role, |above| {
+            above.population -= 1;
+            if above.population == 0 {
+                (above.own.count, above.whole.count) = (0, 0);
+            }
+        });
+        self.drop_if_bare(role);
+    }
+
+    /// Forgets a role that nobody is in and nothing is known of, and those above it that are left so.
+    pub(super) fn drop_if_bare(&mut self, role: NodeId) {
+        let mut at = role;
         while at != ROOT {
             let node = &mut self.nodes[at.0 as usize];
-            if node.claimant_count > 0 || node.child_count > 0 {
+            if node.claimant_count > 0 || node.child_count > 0 || node.books.is_pinned() {
                 break;
             }
             assert!(node.whole.allocated.is_zero() && node.whole.rank.is_none());
@@ -186,7 +253,7 @@ impl RoleTree {
             self.by_role.remove(&role);
             self.free.push(at);
             self.nodes[parent.0 as usize].child_count -= 1;
-            self.seat_own(parent);
+            self.seat_own(parent, false);
             at = parent;
         }
     }
@@ -198,54 +265,61 @@ impl RoleTree {
         }
         let step = |count: u32| if is_eager { count + 1 } else { count - 1 };
         let node = self.claimants[id].role;
-        self.seat_claimant(id, is_eager);
+        self.seat_claimant(id, is_eager, false);
         let own = &mut self.nodes[node.0 as usize].own;
         own.eager_count = step(own.eager_count);
-        self.seat_own(node);
+        self.seat_own(node, false);
         let mut at = Some(node);
         while let Some(node) = at {
             let whole = &mut self.nodes[node.0 as usize].whole;
             whole.eager_count = step(whole.eager_count);
-            self.seat_whole(node);
+            self.seat_whole(node, false);
             at = self.nodes[node.0 as usize].parent;
         }
     }
 
     /// The claimant was given that much.
-    pub(super) fn charge(&mut self, id: ClaimantId, amounts: &Quantities) {
-        self.change(id, |allocated, count| {
-            allocated.add(amounts);
-            *count += 1;
-        });
+    pub(super) fn charge(&mut self, id: ClaimantId, parcel: &Parcel) {
+        self.change(id, parcel, true);
     }
 
     /// The claimant gave that much back.
-    pub(super) fn discharge(&mut self, id: ClaimantId, amounts: &Quantities) {
-        self.change(id, |allocated, _| allocated.subtract(amounts));
+    pub(super) fn discharge(&mut self, id: ClaimantId, parcel: &Parcel) {
+        self.change(id, parcel, false);
     }
 
-    fn change(&mut self, id: ClaimantId, mut apply: impl FnMut(&mut Quantities, &mut u64)) {
+    fn change(&mut self, id: ClaimantId, parcel: &Parcel, is_charge: bool) {
+        let (all, quotable) = (parcel.quantities(), parcel.quotable());
+        let apply = |sum: &mut Quantities, amounts: &Quantities| {
+            if is_charge { sum.add(amounts) } else { sum.subtract(amounts) }
+        };
+        let count = u64::from(is_charge);
         let claimant = &mut self.claimants[id];
-        apply(&mut claimant.allocated, &mut claimant.count);
+        apply(&mut claimant.allocated, &all);
+        claimant.count += count;
         let (node, is_eager) = (claimant.role, claimant.is_eager());
-        self.seat_claimant(id, is_eager);
+        self.seat_claimant(id, is_eager, is_charge);
         let own = &mut self.nodes[node.0 as usize].own;
-        apply(&mut own.allocated, &mut own.count);
-        self.seat_own(node);
+        apply(&mut own.allocated, &all);
+        own.count += count;
+        self.seat_own(node, is_charge);
         let mut at = Some(node);
         while let Some(node) = at {
-            let whole = &mut self.nodes[node.0 as usize].whole;
-            apply(&mut whole.allocated, &mut whole.count);
-            self.seat_whole(node);
-            at = self.nodes[node.0 as usize].parent;
+            let here = &mut self.nodes[node.0 as usize];
+            apply(&mut here.whole.allocated, &all);
+            apply(&mut here.books.charged, &quotable);
+            here.whole.count += count;
+            at = here.parent;
+            self.seat_whole(node, is_charge);
         }
+        self.restate(node);
     }
 
     pub(super) fn set_weight(&mut self, role: &Role, weight: Quantity) {
         self.weights.insert(role.clone(), weight);
         if let Some(&node) = self.by_role.get(role) {
             self.nodes[node.0 as usize].weight = weight;
-            self.seat_whole(node);
+            self.seat_whole(node, false);
         }
     }
 
@@ -277,18 +351,18 @@ impl RoleTree {
         accept: &mut impl FnMut(ClaimantId) -> Option<T>,
     ) -> Option<(ClaimantId, T)> {
         let here = &self.nodes[node.0 as usize];
-        let own = |accept: &mut _| first_accepted(&here.claimants, accept);
         if here.child_count == 0 {
-            return own(accept);
+            return first_accepted(&here.claimants, accept);
         }
-        here.children.iter().find_map(|(_, role, child)| match role {
-            None => own(accept),
-            Some(role) if may_enter(role) => self.first_below(*child, may_enter, accept),
+        here.children.iter().find_map(|(role, child)| match role {
+            None => first_accepted(&here.claimants, accept),
+            Some(role) if may_enter(role) => self.first_below(NodeId(child), may_enter, accept),
             Some(_) => None,
         })
     }
 
-    fn node(&mut self, role: &Role) -> NodeId {
+    /// The role's node; a new one if need be.
+    pub(super) fn node(&mut self, role: &Role) -> NodeId {
         if let Some(&node) = self.by_role.get(role) {
             return node;
         }
@@ -308,67 +382,106 @@ impl RoleTree {
         };
         self.by_role.insert(role.clone(), id);
         self.nodes[parent.0 as usize].child_count += 1;
-        self.seat_own(parent);
+        self.seat_own(parent, false);
         id
     }
 
     /// Queues are built anew as a whole: that sorts what is nearly sorted, and moves nobody one by one.
     fn rank_all(&mut self) {
-        let totals = &self.ranked_by;
-        for node in &mut self.nodes {
-            let queue = std::mem::take(&mut node.claimants).into_iter();
-            let ranked = queue.map(|(_, sequence, id)| {
+        let (totals, policies) = (&self.ranked_by, &mut self.policies);
+        for index in 0..self.nodes.len() {
+            let node = &mut self.nodes[index];
+            let members: Vec<_> = node.claimants.values().collect();
+            for id in members.into_iter().map(ClaimantId) {
                 let claimant = &mut self.claimants[id];
-                let rank = drf::rank(&claimant.allocated, claimant.count, totals, ONE);
+                let was = claimant.rank.expect("who is in a queue has a rank");
+                let rank = policies.framework.rank(&claimant.candidate(totals), Why::Changed(was));
                 claimant.rank = Some(rank);
-                (rank, sequence, id)
-            });
-            node.claimants = ranked.collect();
+                node.claimants.set_rank(claimant.seat, rank);
+            }
+            node.claimants.replay_all();
+            let parent = node.parent;
             for (standing, weight) in [(&mut node.own, ONE), (&mut node.whole, node.weight)] {
-                let is_in = standing.rank.is_some();
-                standing.rank = is_in.then(|| drf::rank(&standing.allocated, standing.count, totals, weight));
+                if let Some(was) = standing.rank {
+                    let why = Why::Changed(was);
+                    standing.rank = Some(policies.role.rank(&standing.candidate(totals, weight), why));
+                }
+            }
+            if let Some(rank) = node.own.rank {
+                node.children.set_rank(node.own.seat, rank);
+            }
+            if let (Some(rank), Some(parent)) = (node.whole.rank, parent) {
+                let seat = node.whole.seat;
+                self.nodes[parent.0 as usize].children.set_rank(seat, rank);
             }
         }
-        for index in 0..self.nodes.len() {
-            let queue = std::mem::take(&mut self.nodes[index].children).into_iter();
-            let ranked = queue.map(|(_, role, id)| {
-                let child = &self.nodes[id.0 as usize];
-                let rank = if role.is_some() { child.whole.rank } else { child.own.rank };
-                (rank.expect("who is in a queue has a rank"), role, id)
-            });
-            self.nodes[index].children = ranked.collect();
-        }
+        self.nodes.iter_mut().for_each(|node| node.children.replay_all());
     }
 
     /// Moves a claimant to where its allocation puts it in its role's queue, in or out.
-    fn seat_claimant(&mut self, id: ClaimantId, is_in: bool) {
+    fn seat_claimant(&mut self, id: ClaimantId, is_in: bool, is_served: bool) {
         let claimant = &mut self.claimants[id];
-        let rank = is_in.then(|| drf::rank(&claimant.allocated, claimant.count, &self.ranked_by, ONE));
+        let why = why(claimant.rank, is_served);
+        let policy = &mut self.policies.framework;
+        let rank = is_in.then(|| policy.rank(&claimant.candidate(&self.ranked_by), why));
         let was = std::mem::replace(&mut claimant.rank, rank);
         let queue = &mut self.nodes[claimant.role.0 as usize].claimants;
-        reseat(queue, was, rank, |rank| (rank, claimant.sequence, id));
+        reseat(queue, (was, rank), &mut claimant.seat, || (claimant.sequence, id.0));
     }
 
     /// Likewise a node's own claimants among its children; they are there only when there are child roles.
-    fn seat_own(&mut self, id: NodeId) {
+    fn seat_own(&mut self, id: NodeId, is_served: bool) {
         let node = &mut self.nodes[id.0 as usize];
         let is_in = node.child_count > 0 && node.own.eager_count > 0;
-        let rank = is_in.then(|| drf::rank(&node.own.allocated, node.own.count, &self.ranked_by, ONE));
+        let why = why(node.own.rank, is_served);
+        let policy = &mut self.policies.role;
+        let rank = is_in.then(|| policy.rank(&node.own.candidate(&self.ranked_by, ONE), why));
         let was = std::mem::replace(&mut node.own.rank, rank);
-        reseat(&mut node.children, was, rank, |rank| (rank, None, id));
+        reseat(&mut node.children, (was, rank), &mut node.own.seat, || (None, id.0));
     }
 
     /// Likewise a node among its siblings.
-    fn seat_whole(&mut self, id: NodeId) {
+    fn seat_whole(&mut self, id: NodeId, is_served: bool) {
         let node = &mut self.nodes[id.0 as usize];
         let Some(parent) = node.parent else { return };
         let is_in = node.whole.eager_count > 0;
-        let rank =
-            is_in.then(|| drf::rank(&node.whole.allocated, node.whole.count, &self.ranked_by, node.weight));
+        let why = why(node.whole.rank, is_served);
+        let policy = &mut self.policies.role;
+        let rank = is_in.then(|| policy.rank(&node.whole.candidate(&self.ranked_by, node.weight), why));
         let was = std::mem::replace(&mut node.whole.rank, rank);
-        let role = node.role.clone();
+        if was == rank {
+            return;
+        }
+        let (mut seat, role) = (node.whole.seat, was.is_none().then(|| node.role.clone()));
         let queue = &mut self.nodes[parent.0 as usize].children;
-        reseat(queue, was, rank, |rank| (rank, Some(role.clone()), id));
+        reseat(queue, (was, rank), &mut seat, || (role, id.0));
+        self.nodes[id.0 as usize].whole.seat = seat;
+    }
+}
+
+impl Standing {
+    fn candidate<'a>(&'a self, totals: &'a Quantities, weight: Quantity) -> Candidate<'a> {
+        Candidate { allocated: &self.allocated, totals, weight, count: self.count, sequence: 0 }
+    }
+}
+
+impl Claimant {
+    fn candidate<'a>(&'a self, totals: &'a Quantities) -> Candidate<'a> {
+        Candidate {
+            allocated: &self.allocated,
+            totals,
+            weight: ONE,
+            count: self.count,
+            sequence: self.sequence,
+        }
+    }
+}
+
+fn why(rank: Option<Rank>, is_served: bool) -> Why {
+    match rank {
+        None => Why::Joined,
+        Some(rank) if is_served => Why::Served(rank),
+        Some(rank) => Why::Changed(rank),
     }
 }
 
@@ -404,9 +517,13 @@ impl RoleTree {
             assert_eq!(below.whole.rank.is_some(), eager > 0);
             if let Some(rank) = below.whole.rank {
                 in_queue += 1;
-                let due = drf::rank(&allocated, below.whole.count, &self.ranked_by, below.weight);
-                assert_eq!(rank, due);
-                assert!(node.children.contains(&(rank, Some(role.clone()), child)));
+                let due = below.whole.candidate(&self.ranked_by, below.weight);
+                assert_eq!(below.whole.allocated, allocated);
+                assert_rank(&*self.policies.role, rank, &due);
+                assert_eq!(
+                    node.children.seated(below.whole.seat),
+                    Some((rank, &Some(role.clone()), child.0))
+                );
             }
             sum.add(&allocated);
             eager_count += eager;
@@ -424,8 +541,11 @@ impl RoleTree {
             sum.add(&claimant.allocated);
             if let Some(rank) = claimant.rank {
                 eager_count += 1;
-                assert_eq!(rank, drf::rank(&claimant.allocated, claimant.count, &self.ranked_by, ONE));
-                assert!(node.claimants.contains(&(rank, claimant.sequence, claimant_id)));
+                assert_rank(&*self.policies.framework, rank, &claimant.candidate(&self.ranked_by));
+                assert_eq!(
+                    node.claimants.seated(claimant.seat),
+                    Some((rank, &claimant.sequence, claimant_id.0))
+                );
             }
         }
         assert_eq!((node.claimant_count, node.claimants.len()), (count, eager_count as usize));
@@ -433,8 +553,8 @@ impl RoleTree {
         let is_in_queue = node.child_count > 0 && eager_count > 0;
         assert_eq!(node.own.rank.is_some(), is_in_queue);
         if let Some(rank) = node.own.rank {
-            assert_eq!(rank, drf::rank(&sum, node.own.count, &self.ranked_by, ONE));
-            assert!(node.children.contains(&(rank, None, id)));
+            assert_rank(&*self.policies.role, rank, &node.own.candidate(&self.ranked_by, ONE));
+            assert_eq!(node.children.seated(node.own.seat), Some((rank, &None, id.0)));
         }
         (sum, eager_count)
     }
@@ -449,24 +569,29 @@ fn has_drifted(now: &Quantities, then: &Quantities) -> bool {
     has_drifted
 }
 
-/// The first entry of the queue whose claimant is accepted.
+/// The first of the queue who is accepted.
 fn first_accepted<T>(
-    queue: &BTreeSet<ClaimantEntry>,
+    queue: &Order<u64>,
     accept: &mut impl FnMut(ClaimantId) -> Option<T>,
 ) -> Option<(ClaimantId, T)> {
-    queue.iter().find_map(|&(_, _, id)| accept(id).map(|answer| (id, answer)))
+    queue.iter().map(|(_, id)| ClaimantId(id)).find_map(|id| accept(id).map(|answer| (id, answer)))
 }
 
-/// Moves an entry from one rank to another; `None` is outside the queue.
-fn reseat<E: Ord>(queue: &mut BTreeSet<E>, was: Option<Rank>, now: Option<Rank>, entry: impl Fn(Rank) -> E) {
-    if was == now {
-        return;
-    }
-    if let Some(was) = was {
-        let was_there = queue.remove(&entry(was));
-        assert!(was_there, "who has a rank stands in the queue at that rank");
-    }
-    if let Some(now) = now {
-        queue.insert(entry(now));
+/// Moves somebody from one rank to another; `None` is outside the queue.
+fn reseat<T: Ord>(
+    queue: &mut Order<T>,
+    ranks: (Option<Rank>, Option<Rank>),
+    seat: &mut u32,
+    who: impl FnOnce() -> (T, u32),
+) {
+    match ranks {
+        (was, now) if was == now => {}
+        (Some(_), Some(now)) => queue.change(*seat, now),
+        (None, Some(now)) => {
+            let (tie, value) = who();
+            *seat = queue.add(now, tie, value);
+        }
+        (Some(_), None) => queue.remove(*seat),
+        (None, None) => {}
     }
 }

@@ -18,15 +18,27 @@ impl Share {
     /// The largest of `allocated / total` over every scalar, divided by the weight. A scalar of which there is none
     /// counts as share zero, as in [`Quantity::cmp_share`].
     pub(super) fn dominant(allocated: &Quantities, totals: &Quantities, weight: Quantity) -> Self {
-        // Called several times an allocation: a plain loop, not a chain of iterators.
-        let mut most = (Quantity::ZERO, Quantity::ZERO);
-        allocated.each_beside(totals, |amount, total| {
-            if amount.cmp_share(total, most.0, most.1).is_gt() {
-                most = (amount, total);
+        let (mut amount, mut total) = (0, 1);
+        allocated.each_beside(totals, |other, of| {
+            let (other, of) = (other.milli(), of.milli());
+            if of != 0 && u128::from(other) * u128::from(total) > u128::from(amount) * u128::from(of) {
+                (amount, total) = (other, of);
             }
         });
-        let (amount, total) = if most.1.is_zero() { (0, 1) } else { (most.0.milli(), most.1.milli()) };
         Self { amount, total, weight_milli: weight.milli().max(1) }
+    }
+
+    /// The share in 2^-62, rounded down: of two shares the greater never has the lesser prefix.
+    pub(super) fn prefix(&self) -> u64 {
+        let of = u128::from(self.total) * u128::from(self.weight_milli);
+        u64::try_from((u128::from(self.amount) << 62) / of).unwrap_or(u64::MAX)
+    }
+}
+
+/// Nothing of anything.
+impl Default for Share {
+    fn default() -> Self {
+        Self { amount: 0, total: 1, weight_milli: 1000 }
     }
 }
 
@@ -76,6 +88,20 @@ mod tests {
         assert!(share(1, 3, 1000) > share(333_333, 1_000_000, 1000));
         assert!(share(5, 10, 3000) < share(2, 10, 1000));
         assert!(share(0, 1, 1) < share(1, u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn prefixes_never_contradict() {
+        let terms = [0, 1, 2, 3, 999, 1000, 1 << 43, u64::MAX - 1, u64::MAX];
+        let shares: Vec<_> = terms
+            .iter()
+            .flat_map(|a| terms[1..].iter().flat_map(|b| [1, 1000, 3000].map(|weight| share(*a, *b, weight))))
+            .collect();
+        for a in &shares {
+            for b in &shares {
+                assert!(a >= b || a.prefix() <= b.prefix(), "{a:?} {b:?}");
+            }
+        }
     }
 
     #[test]

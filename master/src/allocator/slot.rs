@@ -7,7 +7,7 @@
 use super::claimant::{ClaimantId, Claimants};
 use super::filter::Refusals;
 use super::parcel::{Parcel, Stock};
-use super::quantities::GPUS_COLUMN;
+use super::quantities::{GPUS_COLUMN, Quantities};
 use model::resources::Resources;
 use model::time::Time;
 use std::sync::Arc;
@@ -39,6 +39,47 @@ pub(super) enum Touch {
     Everybody,
 }
 
+/// Who holds something; mostly one framework has all of an agent, and needs no list.
+#[derive(Debug, Default)]
+struct Holders {
+    first: Option<Held>,
+    others: Vec<Held>,
+}
+
+impl Holders {
+    fn iter(&self) -> impl Iterator<Item = &Held> {
+        self.first.iter().chain(&self.others)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    fn get_mut(&mut self, at: usize) -> &mut Held {
+        let held = if at == 0 { self.first.as_mut() } else { self.others.get_mut(at - 1) };
+        held.expect("somebody was found there")
+    }
+
+    fn add(&mut self, held: Held) {
+        if self.first.is_none() {
+            self.first = Some(held);
+        } else {
+            self.others.push(held);
+        }
+    }
+
+    /// The last takes the place.
+    fn remove(&mut self, at: usize) -> Held {
+        let held = if at == 0 {
+            let last = self.others.pop();
+            std::mem::replace(&mut self.first, last)
+        } else {
+            Some(self.others.swap_remove(at - 1))
+        };
+        held.expect("somebody was found there")
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) generation: u32,
@@ -49,8 +90,10 @@ pub(super) struct Slot {
     total: Stock,
     /// `None` is nothing.
     free: Option<Stock>,
-    held: Vec<Held>,
+    held: Holders,
     pub(super) refusals: Refusals,
+    /// What of it is counted as available, while there are quotas.
+    pub(super) counted: Option<Box<Quantities>>,
     /// Under which time the slot is in the timers.
     pub(super) wake: Option<Time>,
     pub(super) touch: Touch,
@@ -65,8 +108,9 @@ impl Slot {
             is_overcommitted: false,
             free: Some(total.clone()),
             total,
-            held: Vec::new(),
+            held: Holders::default(),
             refusals: Refusals::default(),
+            counted: None,
             wake: None,
             touch: Touch::Nobody,
         }
@@ -80,8 +124,8 @@ impl Slot {
         self.free.as_deref().unwrap_or(Parcel::empty())
     }
 
-    pub(super) fn held(&self) -> &[Held] {
-        &self.held
+    pub(super) fn held(&self) -> impl Iterator<Item = &Held> {
+        self.held.iter()
     }
 
     /// Gives the slot another total; what is held stays.
@@ -203,7 +247,7 @@ impl Slots {
     pub(super) fn release(&mut self, agent: u32, claimants: &mut Claimants, id: ClaimantId, parcel: Stock) {
         let slot = &mut self[agent];
         let at = slot.position(id).expect("who gives back holds something");
-        let held = &mut slot.held[at];
+        let held = slot.held.get_mut(at);
         assert!(held.parcel.contains(&parcel), "no more is given back than is held");
         held.given = Resources::EMPTY;
         let left = Arc::make_mut(&mut held.parcel);
@@ -224,7 +268,7 @@ impl Slots {
         resources: &Resources,
     ) -> Option<Stock> {
         let at = self[agent].position(id)?;
-        if !self[agent].held[at].given.is_same(resources) {
+        if !self[agent].held.get_mut(at).given.is_same(resources) {
             return None;
         }
         let parcel = self.drop_held(agent, claimants, at);
@@ -247,10 +291,9 @@ impl Slots {
         claimants: &mut Claimants,
     ) -> Vec<(ClaimantId, Stock)> {
         let mut dropped = Vec::new();
-        while let Some(last) = self[agent].held.last() {
-            let id = last.claimant;
-            let at = self[agent].held.len() - 1;
-            dropped.push((id, self.drop_held(agent, claimants, at)));
+        while let Some(first) = &self[agent].held.first {
+            let id = first.claimant;
+            dropped.push((id, self.drop_held(agent, claimants, 0)));
         }
         dropped
     }
@@ -270,22 +313,20 @@ impl Slots {
         let slot = &mut self[agent];
         match slot.position(id) {
             Some(at) => {
-                let held = &mut slot.held[at];
+                let held = slot.held.get_mut(at);
                 Arc::make_mut(&mut held.parcel).add(&parcel);
                 held.given = Resources::EMPTY;
             }
             None => {
-                // Mostly one framework holds the whole agent: do not make room for four.
-                slot.held.reserve_exact(usize::from(slot.held.is_empty()));
-                slot.held.push(Held { claimant: id, parcel, given });
-                claimants[id].agents.add(agent);
+                slot.held.add(Held { claimant: id, parcel, given });
+                claimants[id].agents.add_among(agent, self.all.len());
             }
         }
     }
 
     /// Unlinks one entry from both sides.
     fn drop_held(&mut self, agent: u32, claimants: &mut Claimants, at: usize) -> Stock {
-        let held = self[agent].held.swap_remove(at);
+        let held = self[agent].held.remove(at);
         claimants[held.claimant].agents.remove(agent);
         held.parcel
     }

@@ -88,12 +88,17 @@ impl Cluster {
     pub(super) fn operator_call(&mut self, ticket: Ticket, call: OperatorCall, turn: &mut Turn<'_>) {
         match self.change_for(&call, turn.now.unix) {
             Ok(Some(change)) => self.persist(change, Then::Operator { ticket, call }, turn),
+            Ok(None)
+                if matches!(call, OperatorCall::UpdateWeights { .. } | OperatorCall::UpdateQuota { .. }) =>
+            {
+                self.operator_call_durable(ticket, call, turn);
+            }
             Ok(None) => turn.answer(ticket, Ok(Done::Ok)),
             Err(refusal) => turn.answer(ticket, Err(refusal)),
         }
     }
 
-    /// What is to be kept of a call that is not refused; `None` when it is so already.
+    /// What is to be kept of a call that is not refused; `None` when it is so already, or is not kept.
     fn change_for(&self, call: &OperatorCall, since: UnixTime) -> Result<Option<Change>, Refusal> {
         let withdraw = |agent_id: &AgentId, withdrawal| {
             Ok(Some(Change::Withdraw { agent_id: agent_id.clone(), withdrawal }))
@@ -113,6 +118,8 @@ impl Cluster {
                 self.may_reactivate(agent_id)?;
                 withdraw(agent_id, WithdrawalRecord::default())
             }
+            // The registry has no place for these yet: they end with the master.
+            OperatorCall::UpdateWeights { .. } | OperatorCall::UpdateQuota { .. } => Ok(None),
             OperatorCall::MarkGone { agent_id } if self.withdrawn.is_gone(agent_id) => Ok(None),
             OperatorCall::MarkGone { agent_id } => {
                 let unknown = |_| Refusal::AgentNotFound { agent_id: agent_id.to_string() };
@@ -139,6 +146,11 @@ impl Cluster {
                 self.mark_gone(&agent_id, turn);
                 Ok(())
             }
+            OperatorCall::UpdateWeights { weights } => {
+                self.update_weights(weights, turn);
+                Ok(())
+            }
+            OperatorCall::UpdateQuota { quotas, is_forced } => self.update_quota(quotas, is_forced, turn),
         };
         turn.answer(ticket, answer.map(|()| Done::Ok));
     }

@@ -6,6 +6,8 @@ use crate::usage::{NodeRow, Row};
 use bytes::Bytes;
 use model::framework::FrameworkInfo;
 use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, OperationId, TaskId, UpdateId};
+use model::quantity::Quantity;
+use model::quota::Quota;
 use model::role::Role;
 use model::task::TaskInfo;
 use std::sync::Arc;
@@ -62,13 +64,31 @@ pub enum Input {
     Durable { count: usize },
 }
 
-/// What operators do about agents. Legal at any time; refused where the agent is not known.
+/// What operators do about agents and roles. Legal at any time; refused where the agent is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OperatorCall {
-    Drain { agent_id: AgentId, max_grace_ns: Option<u64>, marks_gone: bool },
-    Deactivate { agent_id: AgentId },
-    Reactivate { agent_id: AgentId },
-    MarkGone { agent_id: AgentId },
+    Drain {
+        agent_id: AgentId,
+        max_grace_ns: Option<u64>,
+        marks_gone: bool,
+    },
+    Deactivate {
+        agent_id: AgentId,
+    },
+    Reactivate {
+        agent_id: AgentId,
+    },
+    MarkGone {
+        agent_id: AgentId,
+    },
+    UpdateWeights {
+        weights: Vec<(Role, Quantity)>,
+    },
+    /// A default quota takes the role's away. Forced: though it is more than there is, or less than is in use.
+    UpdateQuota {
+        quotas: Vec<(Role, Quota)>,
+        is_forced: bool,
+    },
 }
 
 /// SUBSCRIBE. A first subscription has no id, or one of the client's own choosing.

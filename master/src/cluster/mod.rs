@@ -29,6 +29,7 @@ mod reconcile;
 mod recovery;
 mod reregister;
 mod rows;
+mod shares;
 mod sum;
 mod timers;
 mod validate;

@@ -16,6 +16,7 @@ use model::agent_info::AgentInfo;
 use model::framework::FrameworkInfo;
 use model::id::{AgentId, FrameworkId, MasterId};
 use model::quantity::Quantity;
+use model::quota::Quota;
 use model::resources::Resources;
 use model::role::Role;
 use model::time::UnixTime;
@@ -37,8 +38,10 @@ pub struct MasterInfo {
     pub elected: UnixTime,
     /// The flags as they were given or defaulted, by name without dashes, in alphabetical order (`/flags`, `/state`).
     pub flags: Vec<(Arc<str>, Arc<str>)>,
-    /// Roles whose weight is not one (`--weights`), thousandths.
+    /// Roles whose weight was set (`--weights`, UPDATE_WEIGHTS), thousandths.
     pub weights: BTreeMap<Role, Quantity>,
+    /// Roles that have a quota.
+    pub quotas: BTreeMap<Role, Quota>,
 }
 
 /// The picture.

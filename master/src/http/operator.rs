@@ -4,6 +4,7 @@ use super::legacy;
 use super::serve::{App, body, document, encoding_of_post, gauges, header, refuse};
 use crate::cluster::input::OperatorCall;
 use crate::driver::Command;
+use api::convert::quantity::from_f64;
 use api::media::{self, Encoding};
 use api::refusal::Refusal;
 use api::v1::master::call::Type;
@@ -11,6 +12,10 @@ use api::{v1, validate};
 use axum::extract::Request;
 use axum::response::Response;
 use model::id::AgentId;
+use model::quota::{Amounts, Quota};
+use model::role::Role;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 pub(super) async fn answer(app: &App, request: Request) -> Response {
@@ -58,8 +63,50 @@ fn change(kind: Type, call: &v1::master::Call) -> Result<Option<OperatorCall>, R
         Type::MarkAgentGone => {
             call.mark_agent_gone.as_ref().map(|it| OperatorCall::MarkGone { agent_id: agent(&it.agent_id) })
         }
+        Type::UpdateWeights => call.update_weights.as_ref().map(weights).transpose()?,
+        Type::UpdateQuota => call.update_quota.as_ref().map(quotas).transpose()?,
         _ => None,
     })
+}
+
+fn weights(call: &v1::master::call::UpdateWeights) -> Result<OperatorCall, Refusal> {
+    let weight = |info: &v1::WeightInfo| {
+        let role = info.role.as_deref().map_or(Ok(Role::star()), Role::parse);
+        let role = role
+            .map_err(|error| Refusal::Bad(format!("Failed to validate update weights request: {error}")))?;
+        let weight = from_f64(info.weight).filter(|weight| !weight.is_zero()).ok_or_else(|| {
+            Refusal::Bad(format!(
+                "Failed to validate update weights request for role '{role}': Invalid weight '{}': Weights must be positive",
+                info.weight
+            ))
+        })?;
+        Ok((role, weight))
+    };
+    let weights = call.weight_infos.iter().map(weight).collect::<Result<_, Refusal>>()?;
+    Ok(OperatorCall::UpdateWeights { weights })
+}
+
+fn quotas(call: &v1::master::call::UpdateQuota) -> Result<OperatorCall, Refusal> {
+    let bad = |why: String| Refusal::Bad(format!("Invalid QuotaConfig: {why}"));
+    let amounts = |amounts: &BTreeMap<String, v1::value::Scalar>| {
+        let amount = |(name, amount): (&String, &v1::value::Scalar)| {
+            let value = from_f64(amount.value).ok_or_else(|| {
+                bad(format!("{{'{name}': {}}} is invalid: not an amount from 0 to a trillion", amount.value))
+            })?;
+            Ok((Arc::from(name.as_str()), value))
+        };
+        amounts.iter().map(amount).collect::<Result<Amounts, Refusal>>()
+    };
+    let quota = |config: &v1::quota::QuotaConfig| {
+        let role =
+            Role::parse(&config.role).map_err(|error| bad(format!("Invalid 'QuotaConfig.role': {error}")))?;
+        if role.is_star() {
+            return Err(bad("Setting quota on the default '*' role is not supported".into()));
+        }
+        Ok((role, Quota { guarantees: amounts(&config.guarantees)?, limits: amounts(&config.limits)? }))
+    };
+    let quotas = call.quota_configs.iter().map(quota).collect::<Result<_, Refusal>>()?;
+    Ok(OperatorCall::UpdateQuota { quotas, is_forced: call.force() })
 }
 
 fn drain(call: &v1::master::call::DrainAgent, agent_id: AgentId) -> Result<OperatorCall, Refusal> {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets what it did not expect should end there")]
 
 mod promises;
+mod quota;
 mod reference;
 
 use master::allocator::core::Core;
@@ -10,28 +11,72 @@ use master::allocator::event::{Allocation, Claims, Event, Refusal};
 use master::allocator::key::{AgentKey, FrameworkKey, KeyPool};
 use model::framework::Capabilities;
 use model::quantity::Quantity;
+use model::quota::Quota;
 use model::resources::{Resource, Resources};
 use model::role::Role;
 use model::time::Time;
 use proptest::prelude::*;
 use reference::{Reference, revocable};
+use std::collections::BTreeMap;
 
 /// Something that can happen; numbers pick among what there is at that point of the history.
 #[derive(Clone, Debug)]
 enum Step {
-    AddAgent { shape: usize, is_in_use: bool },
-    UpdateAgent { pick: usize, shape: usize },
-    RemoveAgent { pick: usize },
-    SetAgentActive { pick: usize, is_active: bool },
-    AddFramework { claims: Claims, is_active: bool },
-    UpdateFramework { pick: usize, claims: Claims },
-    RemoveFramework { pick: usize },
-    SetFrameworkActive { pick: usize, is_active: bool },
-    Release { pick: usize, is_half: bool, refusal: Refusal },
-    Suppress { pick: usize, roles: Vec<Role> },
-    Revive { pick: usize, roles: Vec<Role> },
-    SetWeight { role: Role, weight_milli: u64 },
-    Wait { us: u64 },
+    AddAgent {
+        shape: usize,
+        is_in_use: bool,
+    },
+    UpdateAgent {
+        pick: usize,
+        shape: usize,
+    },
+    RemoveAgent {
+        pick: usize,
+    },
+    SetAgentActive {
+        pick: usize,
+        is_active: bool,
+    },
+    AddFramework {
+        claims: Claims,
+        is_active: bool,
+    },
+    UpdateFramework {
+        pick: usize,
+        claims: Claims,
+    },
+    RemoveFramework {
+        pick: usize,
+    },
+    SetFrameworkActive {
+        pick: usize,
+        is_active: bool,
+    },
+    Release {
+        pick: usize,
+        is_half: bool,
+        refusal: Refusal,
+    },
+    Suppress {
+        pick: usize,
+        roles: Vec<Role>,
+    },
+    Revive {
+        pick: usize,
+        roles: Vec<Role>,
+    },
+    SetWeight {
+        role: Role,
+        weight_milli: u64,
+    },
+    /// Of no history that is compared: the reference knows no quota.
+    SetQuota {
+        role: Role,
+        quota: Quota,
+    },
+    Wait {
+        us: u64,
+    },
     WaitForDeadline,
 }
 
@@ -126,44 +171,70 @@ fn half(resources: &Resources) -> Resources {
     resources.iter().map(halve).collect()
 }
 
-#[derive(Default)]
 struct World {
     now: Time,
     core: Core,
-    reference: Reference,
+    /// Where there is one, every decision is compared.
+    reference: Option<Reference>,
     agents: Vec<AgentKey>,
     frameworks: Vec<(FrameworkKey, Claims)>,
     agent_keys: KeyPool<AgentKey>,
     framework_keys: KeyPool<FrameworkKey>,
     /// Offered or in use.
     held: Vec<Allocation>,
+    /// By index of the agent.
+    totals: BTreeMap<u32, Resources>,
+    /// What the step at hand has brought.
+    given: Vec<Allocation>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            now: Time::default(),
+            core: Core::default(),
+            reference: Some(Reference::default()),
+            agents: Vec::new(),
+            frameworks: Vec::new(),
+            agent_keys: KeyPool::default(),
+            framework_keys: KeyPool::default(),
+            held: Vec::new(),
+            totals: BTreeMap::new(),
+            given: Vec::new(),
+        }
+    }
 }
 
 impl World {
-    fn take(&mut self, step: Step) {
+    /// What is offered because of it.
+    fn take(&mut self, step: Step) -> Vec<Allocation> {
         if let Some(event) = self.event(step) {
             let mut out = Vec::new();
-            let expect = self.reference.handle(self.now, &event);
+            let expect = self.reference.as_mut().map(|reference| reference.handle(self.now, &event));
             self.core.handle(self.now, event, &mut out);
-            self.compare(&out, expect);
+            self.compare(out, expect);
         }
         self.core.invariants(self.now);
         // The core may look earlier than it has to, never later.
-        let due = self.reference.deadline();
+        let due = self.reference.as_ref().and_then(Reference::deadline);
         assert!(due.is_none() || self.core.deadline().is_some_and(|deadline| Some(deadline) <= due));
+        std::mem::take(&mut self.given)
     }
 
     fn wait_until(&mut self, now: Time) {
         self.now = self.now.max(now);
         let mut out = Vec::new();
         self.core.expire(self.now, &mut out);
-        let expect = self.reference.expire(self.now);
-        self.compare(&out, expect);
+        let expect = self.reference.as_mut().map(|reference| reference.expire(self.now));
+        self.compare(out, expect);
     }
 
-    fn compare(&mut self, out: &[Allocation], expect: Vec<Allocation>) {
-        assert_eq!(out, expect);
-        self.held.extend(expect);
+    fn compare(&mut self, out: Vec<Allocation>, expect: Option<Vec<Allocation>>) {
+        if let Some(expect) = expect {
+            assert_eq!(out, expect);
+        }
+        self.held.extend(out.iter().cloned());
+        self.given.extend(out);
     }
 
     /// `None` when there is nothing the step could be about, or it is only about time.
@@ -175,7 +246,9 @@ impl World {
         Some(match step {
             Step::AddAgent { shape: at, is_in_use } => return self.add_agent(at, is_in_use),
             Step::UpdateAgent { pick, shape: at } => {
-                Event::UpdateAgent { agent: agent(pick)?, total: shape(at) }
+                let agent = agent(pick)?;
+                self.totals.insert(agent.index, shape(at));
+                Event::UpdateAgent { agent, total: shape(at) }
             }
             Step::RemoveAgent { pick } => return self.remove_agent(pick),
             Step::SetAgentActive { pick, is_active: true } => Event::ActivateAgent { agent: agent(pick)? },
@@ -210,6 +283,7 @@ impl World {
             Step::SetWeight { role, weight_milli } => {
                 Event::SetWeight { role, weight: Quantity::from_milli(weight_milli) }
             }
+            Step::SetQuota { role, quota } => Event::SetQuota { role, quota },
             Step::Wait { us } => {
                 self.wait_until(self.now.plus_ns(us * 1000));
                 return None;
@@ -228,6 +302,7 @@ impl World {
         let agent = self.agent_keys.take();
         self.agents.push(agent);
         let total = shape(at);
+        self.totals.insert(agent.index, total.clone());
         let mut used = Vec::new();
         if let Some((framework, claims)) = self.frameworks.first().filter(|_| is_in_use) {
             let role = claims.roles[0].clone();
@@ -244,6 +319,7 @@ impl World {
         }
         let agent = self.agents.remove(pick % self.agents.len());
         self.held.retain(|held| held.agent != agent);
+        self.totals.remove(&agent.index);
         self.agent_keys.give_back(agent);
         Some(Event::RemoveAgent { agent })
     }

@@ -140,6 +140,7 @@ impl Reference {
                 self.forget(|(by, role)| by == framework && is_meant(role));
                 return self.eager_of(*framework, roles);
             }
+            Event::SetQuota { .. } => unreachable!("no history that is compared has quotas"),
             Event::SetWeight { role, weight } => drop(self.weights.insert(role.clone(), *weight)),
         }
         BTreeSet::new()

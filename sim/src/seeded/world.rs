@@ -82,6 +82,7 @@ fn master_info() -> MasterInfo {
         elected: UnixTime(0),
         flags: Vec::new(),
         weights: BTreeMap::new(),
+        quotas: BTreeMap::new(),
     }
 }
 

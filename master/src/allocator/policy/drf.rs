@@ -1,18 +1,23 @@
 //! Dominant resource fairness (Ghodsi et al., NSDI 2011): who has the smallest dominant share by weight comes first,
 //! among equals who has been served the fewer times. Mesos' order (`src/master/allocator/mesos/sorter/drf/`), in integers.
 
-use crate::allocator::quantities::Quantities;
+use super::{Candidate, Policy, Rank, Why};
 use crate::allocator::share::Share;
-use model::quantity::Quantity;
 
-/// Where somebody stands in the queue of their role, or a role among its siblings. The least is served first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Rank {
-    share: Share,
-    /// How many allocations they were ever given.
-    count: u64,
+#[derive(Debug)]
+pub(super) struct Drf;
+
+impl Policy for Drf {
+    fn rank(&mut self, candidate: &Candidate<'_>, _: Why) -> Rank {
+        rank(candidate)
+    }
+
+    fn again(&self, candidate: &Candidate<'_>) -> Option<Rank> {
+        Some(rank(candidate))
+    }
 }
 
-pub(crate) fn rank(allocated: &Quantities, count: u64, totals: &Quantities, weight: Quantity) -> Rank {
-    Rank { share: Share::dominant(allocated, totals, weight), count }
+fn rank(candidate: &Candidate<'_>) -> Rank {
+    let Candidate { allocated, totals, weight, count, .. } = *candidate;
+    Rank { class: 0, share: Share::dominant(allocated, totals, weight), count }
 }

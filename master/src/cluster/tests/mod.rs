@@ -9,5 +9,6 @@ mod histories;
 mod offers;
 mod pictures;
 mod recovery;
+mod shares;
 mod tasks;
 mod world;

@@ -81,7 +81,7 @@ impl Books {
                 let held = self.held.get_mut(&(agent, framework)).expect("held");
                 *held = held.checked_sub(&resources).expect("no more is released than is held");
             }
-            ToAllocator::SetWeight { .. } => {}
+            ToAllocator::SetWeight { .. } | ToAllocator::SetQuota { .. } => {}
         }
     }
 
@@ -146,6 +146,7 @@ impl World {
             elected: UnixTime(0),
             flags: Vec::new(),
             weights: BTreeMap::new(),
+            quotas: BTreeMap::new(),
         };
         Self {
             cluster: Cluster::new(settings, master, table),

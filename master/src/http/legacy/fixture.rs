@@ -54,6 +54,7 @@ pub(super) fn snapshot() -> Snapshot {
         elected: moment(1_795_330_994.548_091),
         flags: flags.map(flag).collect(),
         weights: BTreeMap::new(),
+        quotas: BTreeMap::new(),
     };
     let frameworks = state.get_frameworks.clone().expect("frameworks");
     Snapshot {

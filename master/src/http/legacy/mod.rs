@@ -49,8 +49,9 @@ pub fn get(path: &str, query: &Query, snapshot: &Snapshot, gauges: &[Gauge]) -> 
         ("version", _) => Reply::json(&Version::of(snapshot.master.version), query),
         ("flags", _) => Reply::json(&version::Flags::of(snapshot), query),
         ("weights", _) => Reply::json(&roles::Weights(snapshot), query),
-        // No quota is set and no maintenance is planned in a master that has no calls to do so.
-        ("quota", _) | ("maintenance", Some("schedule" | "status")) => Reply::json(&Nothing {}, query),
+        ("quota", _) => Reply::json(&roles::Quotas(snapshot), query),
+        // No maintenance is planned in a master that has no calls to do so.
+        ("maintenance", Some("schedule" | "status")) => Reply::json(&Nothing {}, query),
         ("metrics", Some("snapshot")) => match query.get("timeout").map(duration) {
             Some(Err(bad)) => Reply::bad(&format!("{bad}.\n")),
             _ => Reply::json(&metrics::all(snapshot, gauges), query),

@@ -13,7 +13,10 @@ use api::v1::master::Response;
 use api::v1::master::call::Type;
 use api::v1::master::response::{self, get_agents, get_executors, get_frameworks};
 use api::v1::{self, value};
+use model::quantity::Quantity;
+use model::quota::{Amounts, Quota};
 use model::resources::{CPUS, DISK, GPUS, MEM, Resources};
+use model::role::Role;
 use std::sync::Arc;
 
 /// Answers a call that only reads; `None` for one that doesn't, or that streams.
@@ -77,13 +80,14 @@ pub fn answer(kind: Type, snapshot: &Snapshot, gauges: &[Gauge]) -> Result<Optio
             out.set_type(Answer::GetMaster);
             out.get_master = Some(get_master(snapshot));
         }
-        _ => return Ok(unset(kind)),
+        _ => return Ok(unset(kind, snapshot)),
     }
     Ok(Some(out))
 }
 
-/// Answers about what this master has no calls to set: verbosity, operations, quota, maintenance.
-fn unset(kind: Type) -> Option<Response> {
+/// Answers about what only operators set: quota; and about what this master has no calls to set: verbosity, operations,
+/// maintenance.
+fn unset(kind: Type, snapshot: &Snapshot) -> Option<Response> {
     use response::Type as Answer;
     let mut out = Response::default();
     match kind {
@@ -97,7 +101,7 @@ fn unset(kind: Type) -> Option<Response> {
         }
         Type::GetQuota => {
             out.set_type(Answer::GetQuota);
-            out.get_quota = Some(response::GetQuota::default());
+            out.get_quota = Some(response::GetQuota { status: quota_status(snapshot) });
         }
         Type::GetMaintenanceStatus => {
             out.set_type(Answer::GetMaintenanceStatus);
@@ -236,6 +240,32 @@ fn get_roles(snapshot: &Snapshot) -> response::GetRoles {
         }
     });
     response::GetRoles { roles: roles.collect() }
+}
+
+/// In both forms: the older one shows guarantees as resources.
+pub(super) fn quota_status(snapshot: &Snapshot) -> v1::quota::QuotaStatus {
+    let scalar = |amount: Quantity| value::Scalar { value: to_f64(amount) };
+    let scalars = |amounts: &Amounts| {
+        amounts.iter().map(|(name, amount)| (name.to_string(), scalar(*amount))).collect()
+    };
+    let resource = |(name, amount): (&Arc<str>, &Quantity)| v1::Resource {
+        name: name.to_string(),
+        r#type: value::Type::Scalar.into(),
+        scalar: Some(scalar(*amount)),
+        ..v1::Resource::default()
+    };
+    let quotas = || snapshot.master.quotas.iter();
+    let info = |(role, quota): (&Role, &Quota)| v1::quota::QuotaInfo {
+        role: Some(role.to_string()),
+        principal: None,
+        guarantee: quota.guarantees.iter().map(resource).collect(),
+    };
+    let config = |(role, quota): (&Role, &Quota)| v1::quota::QuotaConfig {
+        role: role.to_string(),
+        guarantees: scalars(&quota.guarantees),
+        limits: scalars(&quota.limits),
+    };
+    v1::quota::QuotaStatus { infos: quotas().map(info).collect(), configs: quotas().map(config).collect() }
 }
 
 fn get_weights(snapshot: &Snapshot) -> response::GetWeights {

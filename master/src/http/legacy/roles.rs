@@ -3,8 +3,9 @@
 use super::quantities::Quantities;
 use crate::cluster::snapshot::Snapshot;
 use api::convert::quantity::to_f64;
-use api::legacy::each::{Each, Nothing};
+use api::legacy::each::Each;
 use model::quantity::Quantity;
+use model::quota::Amounts;
 use model::resources::Resource;
 use model::role::Role;
 use serde::{Serialize, Serializer};
@@ -27,17 +28,19 @@ impl Held<'_> {
     }
 }
 
-/// Every role that a framework, a reservation, an allocation or a weight names, and the roles above those.
+/// Every role that a framework, a reservation, an allocation, a weight or a quota names, and the roles above those.
 pub(super) struct Roles<'a> {
     weights: &'a BTreeMap<Role, Quantity>,
+    quotas: &'a BTreeMap<Role, model::quota::Quota>,
     pub(super) roles: BTreeMap<Role, Held<'a>>,
 }
 
 impl<'a> Roles<'a> {
     pub(super) fn of(snapshot: &'a Snapshot) -> Self {
         let weights = &snapshot.master.weights;
-        let mut all = Self { weights, roles: BTreeMap::new() };
-        weights.keys().for_each(|role| all.up(role, |_| {}));
+        let quotas = &snapshot.master.quotas;
+        let mut all = Self { weights, quotas, roles: BTreeMap::new() };
+        weights.keys().chain(quotas.keys()).for_each(|role| all.up(role, |_| {}));
         for view in &snapshot.frameworks {
             for role in &view.info.roles {
                 all.up(role, |_| {});
@@ -91,8 +94,8 @@ impl<'a> Roles<'a> {
 #[derive(Serialize)]
 struct Quota<'a> {
     role: &'a str,
-    guarantee: Nothing,
-    limit: Nothing,
+    guarantee: Shares<'a>,
+    limit: Shares<'a>,
     consumed: Quantities,
 }
 
@@ -115,8 +118,8 @@ impl Serialize for Roles<'_> {
             weight: self.weight(role),
             quota: Quota {
                 role: role.as_str(),
-                guarantee: Nothing {},
-                limit: Nothing {},
+                guarantee: Shares(self.quotas.get(role).map(|quota| &quota.guarantees)),
+                limit: Shares(self.quotas.get(role).map(|quota| &quota.limits)),
                 consumed: held.consumed(),
             },
             resources: held.allocated.clone().plus(&held.offered),
@@ -126,6 +129,45 @@ impl Serialize for Roles<'_> {
             frameworks: &held.frameworks,
         });
         serializer.collect_map([("roles", Each(|| shown.clone()))])
+    }
+}
+
+/// Amounts by name; nothing where none are set.
+#[derive(Clone, Copy)]
+struct Shares<'a>(Option<&'a Amounts>);
+
+impl Serialize for Shares<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let amounts = self.0.into_iter().flatten();
+        serializer.collect_map(amounts.map(|(name, amount)| (&**name, to_f64(*amount))))
+    }
+}
+
+/// `/quota`: those that are set, as the message of the operator API.
+pub(super) struct Quotas<'a>(pub(super) &'a Snapshot);
+
+impl Serialize for Quotas<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Amount {
+            value: f64,
+        }
+        #[derive(Serialize)]
+        struct Config<'a> {
+            role: &'a str,
+            guarantees: BTreeMap<&'a str, Amount>,
+            limits: BTreeMap<&'a str, Amount>,
+        }
+        fn amounts(all: &Amounts) -> BTreeMap<&str, Amount> {
+            all.iter().map(|(name, amount)| (&**name, Amount { value: to_f64(*amount) })).collect()
+        }
+        let configs = self.0.master.quotas.iter().map(|(role, quota)| Config {
+            role: role.as_str(),
+            guarantees: amounts(&quota.guarantees),
+            limits: amounts(&quota.limits),
+        });
+        let configs: Vec<_> = configs.collect();
+        serializer.collect_map((!configs.is_empty()).then_some(("configs", configs)))
     }
 }
 
