@@ -19,7 +19,7 @@ use super::init::{self, Init, NotRun, Runtime};
 use super::io::{self, Ends};
 use super::isolation::confinement::Namespaces;
 use super::nested;
-use super::order::{Numbers, User, steps};
+use super::order::{Numbers, User, born_in, steps};
 use super::plan::{Output, Plan, Whom};
 use super::sandbox::{self, SandboxError};
 use super::steps::{Step, encode};
@@ -414,7 +414,7 @@ pub(super) fn start(
         enter: parent.as_ref().map(AsFd::as_fd),
         users: users.as_ref().map(AsFd::as_fd),
         cgroup: cgroup.map(|cgroup| cgroup.directory()),
-        namespaces: plan.confinement.namespaces.flags(),
+        namespaces: born_in(plan).flags(),
     };
     match init.start(&start) {
         Ok(child) => match processes::stat(child.pid) {

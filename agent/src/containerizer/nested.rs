@@ -17,7 +17,8 @@ use model::id::{ContainerId, check_id};
 
 use super::image::ImageWish;
 use super::isolation::asked::refuse_nested;
-use super::isolation::confinement::{Namespaces, SANDBOX};
+use super::isolation::confinement::{Confinement, Namespaces, SANDBOX, Source, Volume};
+use super::isolation::volumes;
 use super::order::task_namespaces;
 use super::plan::{self, Output, PATH, Plan, PlanError, Whom};
 use super::streams::{self, Io};
@@ -131,12 +132,14 @@ pub struct Nested<'a> {
     /// It lives as long as the connection of who looks at it, and finds what its parent found: environment, folder.
     pub is_session: bool,
     pub switch_user: bool,
+    /// Containers can have mounts of their own.
+    pub has_mounts: bool,
 }
 
 /// The user is the parent's unless the command has one, as in Mesos; so is the environment of a session. One that is no
 /// session has the command's and knows its sandbox.
 pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
-    let Nested { place, parent, command, container, is_session, switch_user } = nested;
+    let Nested { place, parent, command, container, is_session, switch_user, .. } = nested;
     refuse_unsupported(*container)?;
     let id = place.ids.last().expect("a place is never empty");
     let sandbox = parent.sandbox.join(NESTED).join(id);
@@ -175,6 +178,7 @@ pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
         nested_in: Some(parent.nested_in.clone().unwrap_or_else(|| parent.sandbox.clone())),
         folder: told.clone(),
         // On an image it has a root of its own.
+        trusted: if image.is_some() { SANDBOX.into() } else { parent.trusted.clone() },
         seen: if image.is_some() { SANDBOX.into() } else { seen },
         io,
         sandbox,
@@ -185,14 +189,32 @@ pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
         uris: command.uris.clone(),
         limits: parent.limits,
         output,
-        // No more than what is in there already may do.
-        confinement: parent.task.as_ref().map_or(&parent.confinement, |task| &task.confinement).rights(),
+        confinement: confinement(nested)?,
         shares: shared(parent),
         shares_with: whom(parent),
         task: None,
         image,
         image_user: None,
     })
+}
+
+/// It may do no more than what is in there already; what it sees beside that is its own.
+fn confinement(nested: &Nested<'_>) -> Result<Confinement, PlanError> {
+    let Nested { parent, container, has_mounts, .. } = nested;
+    let outer = parent.task.as_ref().map_or(&parent.confinement, |task| &task.confinement);
+    let volumes = volumes::of_nested(container.map_or(&[], |it| &it.volumes))?;
+    if !volumes.is_empty() && !has_mounts {
+        let why = "it needs an agent that runs as root, with filesystem/linux in --isolation";
+        return Err(PlanError::Cannot { field: "container.volumes", why: why.to_owned() });
+    }
+    let has_own_root = container.and_then(|it| it.mesos.as_ref()).is_some_and(|it| it.image.is_some());
+    let is_machines = |volume: &Volume| matches!(volume.source, Source::Machine(_));
+    if parent.trusted == Path::new(SANDBOX) && !has_own_root && volumes.iter().any(is_machines) {
+        let why = "the container that it is in does not see the machine's files";
+        return Err(PlanError::Cannot { field: "container.volumes.host_path", why: why.to_owned() });
+    }
+    let namespaces = Namespaces { mount: !volumes.is_empty(), ..Namespaces::default() };
+    Ok(Confinement { namespaces, volumes, ..outer.rights() })
 }
 
 /// Those that its task has and its executor has not. An image is mounted in one, by whoever runs on it.
@@ -238,7 +260,6 @@ fn refuse_unsupported(container: Option<&v1::ContainerInfo>) -> Result<(), PlanE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::containerizer::isolation::confinement::Confinement;
 
     fn id(parts: &[&str]) -> v1::ContainerId {
         let nest = |parent: Option<v1::ContainerId>, value: &&str| {
@@ -279,6 +300,7 @@ mod tests {
             latest: Some("/w/runs/latest".into()),
             nested_in: None,
             seen: "/w/runs/r".into(),
+            trusted: "/w/runs/r".into(),
             folder: "/w/runs/r".into(),
             io: Io::Files,
             programs: vec![c"/bin/executor".into()],
@@ -312,6 +334,7 @@ mod tests {
             container: None,
             is_session: false,
             switch_user: true,
+            has_mounts: true,
         };
         let first = plan(&nested).expect("a plan");
         assert_eq!(first.sandbox, Path::new("/w/runs/r/containers/a"));
@@ -342,6 +365,7 @@ mod tests {
             container: None,
             is_session: true,
             switch_user: true,
+            has_mounts: true,
         };
         let session = plan(&nested).expect("a plan");
         assert_eq!(session.environment["A"], "1");
@@ -371,6 +395,7 @@ mod tests {
                 container: Some(&container),
                 is_session: false,
                 switch_user: false,
+                has_mounts: true,
             };
             plan(&nested).map(drop).map_err(|error| error.to_string())
         };

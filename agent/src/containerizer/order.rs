@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::path::Path;
 
 use super::isolation::confinement::{Capabilities, Confinement, Namespaces};
-use super::isolation::mounts;
+use super::isolation::mounts::{self, Sandbox};
 use super::plan::{Plan, TaskPlan};
 use super::spec::KEEP_FD;
 use super::steps::{Exec, Step};
@@ -47,13 +47,18 @@ impl Numbers {
 /// # Panics
 /// If a path or a variable holds a NUL, which plans do not.
 pub fn steps(plan: &Plan, user: Option<User<'_>>, numbers: Numbers) -> Vec<Step> {
-    let Plan { confinement, sandbox, .. } = plan;
+    let Plan { confinement, .. } = plan;
     let flags = plan.shares.flags() as u32;
     let Numbers { enter, users } = numbers;
     let mut steps: Vec<Step> = enter.map(|fd| Step::Enter { fd, flags }).into_iter().collect();
+    if enter.is_some() {
+        // It was not born in them: what it mounts must not be there for who is entered.
+        let own = confinement.namespaces.both(plan.shares);
+        steps.extend((own != Namespaces::default()).then(|| Step::Unshare(own.flags())));
+    }
     // Or init would keep the file system in use that the agent was started in.
     steps.extend([Step::Chdir(c"/".into()), Step::Session]);
-    steps.extend(names(confinement, confinement.namespaces, sandbox, users));
+    steps.extend(names(confinement, confinement.namespaces, &sandbox(plan), users));
     steps.push(Step::Fork);
     let has_terminal = matches!(plan.io, Io::Terminal(_)) && plan.task.is_none();
     steps.extend(program(confinement, &plan.folder, has_terminal, user, users));
@@ -73,7 +78,7 @@ pub fn task_steps(plan: &Plan, task: &TaskPlan, user: Option<User<'_>>, users: O
     if own != Namespaces::default() {
         steps.push(Step::Unshare(own.flags()));
     }
-    steps.extend(names(confinement, own, &plan.sandbox, users));
+    steps.extend(names(confinement, own, &Sandbox::of(&plan.sandbox), users));
     let has_terminal = matches!(plan.io, Io::Terminal(_));
     steps.extend(program(confinement, &plan.folder, has_terminal, user, users));
     steps.push(Step::Signals);
@@ -94,8 +99,27 @@ pub fn beside_steps(plan: &Plan, task: &TaskPlan, user: Option<User<'_>>, users:
     steps
 }
 
+/// As init finds it before it mounts anything: who has entered another's root finds it there.
+fn sandbox(plan: &Plan) -> Sandbox {
+    let of = |trusted: &Path, path: &Path| Sandbox {
+        trusted: trusted.to_owned(),
+        below: path.strip_prefix(trusted).unwrap_or(Path::new("")).to_owned(),
+    };
+    match &plan.nested_in {
+        Some(outermost) if plan.confinement.root.is_some() => of(outermost, &plan.sandbox),
+        Some(_) => of(&plan.trusted, &plan.seen),
+        None => Sandbox::of(&plan.sandbox),
+    }
+}
+
+/// Namespaces in which init is born: those of its own that it does not get beside another's.
+pub fn born_in(plan: &Plan) -> Namespaces {
+    let Plan { confinement, shares, .. } = plan;
+    confinement.namespaces.without(*shares)
+}
+
 /// What makes namespaces that are already its own differ from others'.
-fn names(confinement: &Confinement, own: Namespaces, sandbox: &Path, users: Option<u32>) -> Vec<Step> {
+fn names(confinement: &Confinement, own: Namespaces, sandbox: &Sandbox, users: Option<u32>) -> Vec<Step> {
     let mut steps = Vec::new();
     if let Some(name) = confinement.hostname.clone().filter(|_| own.uts) {
         steps.push(Step::Hostname(name));

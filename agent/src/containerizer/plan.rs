@@ -80,6 +80,8 @@ pub struct Plan {
     pub nested_in: Option<PathBuf>,
     /// Where what runs in the container finds the sandbox: a root of its own has it elsewhere.
     pub seen: PathBuf,
+    /// How far links on the way to `seen` are not those of who runs in some container.
+    pub trusted: PathBuf,
     /// Where the program finds itself; the sandbox as it is seen, unless it is a session's.
     pub folder: PathBuf,
     pub io: Io,
@@ -224,12 +226,14 @@ pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
     let settings = agent.logger.map(|usual| usual.with(&environment)).transpose()?;
     let output = settings.map(|settings| Output { folder: logger_directory(&agent.work_dir), settings });
     let user = own_user.unwrap_or(request.framework_user);
+    let seen = if image.is_some() { SANDBOX.into() } else { sandbox.clone() };
     Ok(Plan {
         container_id: request.container_id.clone(),
         latest: Some(runs.join("latest")),
         nested_in: None,
         runtime: runtime_directory(&agent.work_dir, request.container_id),
-        seen: if image.is_some() { SANDBOX.into() } else { sandbox.clone() },
+        trusted: seen.clone(),
+        seen,
         folder: sandbox.clone(),
         io: terminal(executor.container.as_ref()).unwrap_or(Io::Files),
         sandbox,
@@ -409,7 +413,7 @@ pub(super) mod tests {
             "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD=5secs".to_owned(),
             "MESOS_FRAMEWORK_ID=c90d5607-0002".to_owned(),
             "MESOS_HTTP_COMMAND_EXECUTOR=1".to_owned(),
-            format!("MESOS_RUN={RUN}"),
+            format!("MESOS_SANDBOX={RUN}"),
             "MESOS_SLAVE_ID=c90d5607-S0".to_owned(),
             "MESOS_SLAVE_PID=slave(1)@127.0.0.1:5050".to_owned(),
             "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
@@ -444,7 +448,8 @@ pub(super) mod tests {
         let environment = plan_of(&agent, &executor(command), false).expect("it can be run").environment;
         let expect =
             [("A", "operator"), ("B", "framework"), ("MESOS_SLAVE_ID", "c90d5607-S0"), ("PATH", "/p")];
-        for (name, value) in expect.into_iter().chain([("MESOS_DIRECTORY", "/mine"), ("MESOS_RUN", RUN)]) {
+        for (name, value) in expect.into_iter().chain([("MESOS_DIRECTORY", "/mine"), ("MESOS_SANDBOX", RUN)])
+        {
             assert_eq!(environment[name], value, "{name}");
         }
     }

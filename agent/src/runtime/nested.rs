@@ -162,6 +162,7 @@ impl Agent {
             container: container.as_ref(),
             is_session,
             switch_user: self.config.switches_user(),
+            has_mounts: self.isolation.filesystem,
         });
         Ok(Rc::new(Nested {
             place,

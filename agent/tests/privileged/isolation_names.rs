@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use agent::containerizer::isolation::asked::Policy;
+use agent::containerizer::nested::{self, Nested, Place};
 use agent::sys::pidfd::Exit;
 use agent::sys::processes;
 use api::v1;
@@ -189,4 +190,42 @@ fn a_container_has_its_name_and_its_shared_memory() {
     assert_eq!(lines[..3], ["a-name.of.its-own", "3145728", "mine"], "{output}");
     assert_eq!(std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap(), before);
     assert!(!std::path::Path::new("/dev/shm/mine").exists());
+}
+
+/// An executor that the framework brings has them itself, and so has all that is nested in it.
+#[test]
+fn an_executors_own_users_are_those_of_all_in_it() {
+    if !needs::met("an_executors_own_users_are_those_of_all_in_it", &[Need::Root, Need::Cgroup2]) {
+        return;
+    }
+    let mut scene = able(Scene::with_cgroup());
+    scene.agent.isolation = Arc::new(Policy { users: true, pid: true, ..(*scene.agent.isolation).clone() });
+    let show = "id -u; tr -s ' ' < /proc/self/uid_map; touch made; stat -c %u made ../..";
+    let outer =
+        scene.plan_in("c1", shell(&format!("{show}; echo; exec sleep 1000")), Some(container())).unwrap();
+    let place = Place::top(&"c1".into()).with("a").unwrap();
+    let nested = nested::plan(&Nested {
+        place: &place,
+        parent: &outer,
+        command: &shell(&format!("{show}; exit 3")),
+        container: None,
+        is_session: false,
+        switch_user: false,
+        has_mounts: true,
+    });
+    block_on(async {
+        let prepared = scene.containerizer.prepare(outer).await.unwrap();
+        let running = scene.containerizer.start(prepared).await.unwrap();
+        until("it has looked", || scene.output(&running).ends_with("\n\n"));
+        let told = scene.output(&running);
+        let first = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&running.sandbox).unwrap());
+        assert!(first >= 1 << 30, "{first}");
+        assert_eq!(told, format!("0\n 0 {first} 65536\n0\n65534\n\n"));
+        let prepared = scene.containerizer.prepare(nested.unwrap()).await.unwrap();
+        let inner = scene.containerizer.start_in(prepared, Some(&running)).await.unwrap();
+        assert_eq!(within(inner.wait()).await.exit, Exit::Code(3));
+        assert_eq!(scene.output(&inner), format!("0\n 0 {first} 65536\n0\n0\n"));
+        scene.end(&inner).await;
+        scene.end(&running).await;
+    });
 }

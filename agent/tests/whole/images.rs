@@ -341,6 +341,14 @@ fn who_is_beside_a_task_on_an_image_sees_its_files() {
         assert_eq!(scene.launch(&format!("{name}-outer"), "sleep 1000").status, 200);
         assert_eq!(scene.launch(&format!("{name}-outer.in"), "cat /made; exit 4").status, 200);
         assert_eq!(scene.exit_status(&format!("{name}-outer.in")), 4 << 8);
+        let source = json!({"type": "SANDBOX_PATH", "sandbox_path": {"type": "PARENT", "path": "here"}});
+        let volume = json!({"container_path": "there", "mode": "RO", "source": source});
+        let body = json!({"container_id": scene.id(&format!("{name}-volume")), "command": {"value": "cat there /made; exit 5"},
+            "container": {"type": "MESOS", "volumes": [volume]}});
+        assert_eq!(scene.post("LAUNCH_NESTED_CONTAINER", body).status, 200);
+        assert_eq!(scene.exit_status(&format!("{name}-volume")), 5 << 8);
+        let output = sandbox.join("containers").join(format!("{name}-volume")).join("stdout");
+        assert_eq!(std::fs::read_to_string(output).unwrap(), "up\nmine\n");
         let (out, _) = scene.session("s", "cat /made; cat here; echo $MESOS_SANDBOX", None).until_over();
         assert!(out.starts_with("mine\nup\n/mnt/mesos/sandbox\n"), "{out}");
         assert_eq!(scene.of("REMOVE_NESTED_CONTAINER", "s").status, 200);

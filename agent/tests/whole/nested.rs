@@ -3,6 +3,7 @@
 use crate::agent::{Agent, Place, until};
 use crate::http::{Answer, call};
 use crate::master::{Master, Session, command, framework};
+use crate::needs::{self, Need};
 use crate::restart::files;
 use model::task::TaskState;
 use serde_json::{Value, json};
@@ -256,6 +257,52 @@ fn calls_that_make_no_sense_are_refused_by_name() {
         "container": {"type": "MESOS", "linux_info": {"share_cgroups": false}}});
     let own_limits = scene.post("LAUNCH_NESTED_CONTAINER", own_limits);
     expect(&own_limits, 400, "container.linux_info.share_cgroups false is not supported");
+}
+
+/// What an executor's containers share lies in the executor's sandbox, and links in it lead nowhere else.
+#[test]
+fn a_nested_container_has_folders_of_its_parents_sandbox() {
+    if !needs::met("a_nested_container_has_folders_of_its_parents_sandbox", &[Need::Root]) {
+        return;
+    }
+    let scene =
+        Scene::with(&[], "mkdir data; echo task > data/file; ln -s /etc out; echo > ready; exec sleep 1000");
+    let sandbox = scene.agent.sandbox(&scene.root);
+    until("the task is ready", || sandbox.join("ready").exists());
+    let volume = |inside: &str, path: &str, kind: &str, mode: &str| {
+        let source = json!({"type": "SANDBOX_PATH", "sandbox_path": {"type": kind, "path": path}});
+        json!({"container_path": inside, "mode": mode, "source": source})
+    };
+    let launch = |path: &str, line: &str, volumes: Value| {
+        let container = json!({"type": "MESOS", "volumes": volumes});
+        let body =
+            json!({"container_id": scene.id(path), "command": {"value": line}, "container": container});
+        scene.post("LAUNCH_NESTED_CONTAINER", body)
+    };
+    let output = |path: &str| {
+        let folder = path.split('.').fold(sandbox.clone(), |folder, id| folder.join("containers").join(id));
+        std::fs::read_to_string(folder.join("stdout")).unwrap()
+    };
+    let volumes = json!([
+        volume("shared", "data", "PARENT", "RW"),
+        volume("fresh", "made/below", "PARENT", "RW"),
+        volume("fixed", "data", "PARENT", "RO"),
+        volume("again", "own", "SELF", "RW"),
+    ]);
+    let line = "cat shared/file; echo nested > shared/more; touch fresh/x again/y; touch fixed/z || echo fixed; exec sleep 1000";
+    expect(&launch("a", line, volumes), 200, "");
+    until("it has looked", || output("a").contains("fixed"));
+    assert_eq!(output("a"), "task\nfixed\n");
+    assert_eq!(std::fs::read_to_string(sandbox.join("data/more")).unwrap(), "nested\n");
+    assert!(sandbox.join("made/below/x").exists() && sandbox.join("containers/a/own/y").exists());
+    // The mounts are that container's alone, and of those in it: the parent of one of them is that container.
+    assert!(!sandbox.join("containers/a/shared/file").exists());
+    expect(&launch("a.c", "ls up", json!([volume("up", "own", "PARENT", "RW")])), 200, "");
+    assert_eq!(scene.exit_status("a.c"), 0);
+    assert_eq!(output("a.c"), "y\n");
+    let out = launch("d", "true", json!([volume("out", "out", "PARENT", "RW")]));
+    assert_eq!(out.status, 400);
+    assert!(out.body.starts_with("isolate the container: ") && out.body.contains("/out"), "{}", out.body);
 }
 
 /// Numbers of the processes with this command line.

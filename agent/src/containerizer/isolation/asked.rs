@@ -140,7 +140,6 @@ fn refuse_unsupported(info: &v1::ContainerInfo) -> Result<(), PlanError> {
 pub fn refuse_nested(info: &v1::ContainerInfo) -> Result<(), PlanError> {
     refuse_unsupported(info)?;
     first(&[
-        (!info.volumes.is_empty(), "container.volumes"),
         (info.hostname.is_some(), "container.hostname"),
         (info.network_infos.iter().any(|network| network.name.is_some()), "container.network_infos.name"),
         (info.linux_info.is_some(), "container.linux_info"),

@@ -68,6 +68,8 @@ pub enum Source {
     Machine(PathBuf),
     /// Below the sandbox; made if it is not there. Links do not lead out of it.
     Sandbox(PathBuf),
+    /// The same below the sandbox of the container that it is in.
+    Parent(PathBuf),
 }
 
 /// Paths without `..`.
@@ -104,15 +106,28 @@ impl Namespaces {
         chosen.fold(0, |all, (_, flag)| all | flag)
     }
 
-    /// Those of both.
-    pub fn and(self, other: Self) -> Self {
+    fn combined(self, other: Self, rule: impl Fn(bool, bool) -> bool) -> Self {
         Self {
-            pid: self.pid || other.pid,
-            mount: self.mount || other.mount,
-            ipc: self.ipc || other.ipc,
-            uts: self.uts || other.uts,
-            net: self.net || other.net,
+            pid: rule(self.pid, other.pid),
+            mount: rule(self.mount, other.mount),
+            ipc: rule(self.ipc, other.ipc),
+            uts: rule(self.uts, other.uts),
+            net: rule(self.net, other.net),
         }
+    }
+
+    /// Those that either names.
+    pub fn and(self, other: Self) -> Self {
+        self.combined(other, |one, other| one || other)
+    }
+
+    /// Those that both name.
+    pub fn both(self, other: Self) -> Self {
+        self.combined(other, |one, other| one && other)
+    }
+
+    pub fn without(self, other: Self) -> Self {
+        self.combined(other, |one, other| one && !other)
     }
 }
 

@@ -6,4 +6,4 @@ pub mod capabilities;
 pub mod confinement;
 pub mod mounts;
 mod rlimits;
-mod volumes;
+pub mod volumes;

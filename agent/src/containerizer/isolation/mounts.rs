@@ -2,7 +2,7 @@
 //! the root changes; then everything is put in its place, with links in the new root leading nowhere else.
 
 use std::ffi::{CString, OsStr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::confinement::{Confinement, Overlay, Rootfs, Source, Target, Volume};
 use crate::containerizer::spec::{
@@ -79,6 +79,21 @@ impl Making {
         self.sources.push(Step::Tree(tree));
     }
 
+    fn sandbox(&mut self, sandbox: &Sandbox, to: &Path) {
+        let Sandbox { trusted, below } = sandbox;
+        let path = if below.as_os_str().is_empty() { c".".into() } else { text(below) };
+        let (slot, flags) = (self.slot(), TREE_RECURSIVE);
+        self.attach(slot, &to.to_string_lossy(), ATTACH_MAKE);
+        self.sources.push(Step::Tree(Tree {
+            slot,
+            flags,
+            attributes: 0,
+            users: None,
+            base: text(trusted),
+            path,
+        }));
+    }
+
     fn mount(&mut self, kind: &str, options: &[(&str, &str)], attributes: u32, to: &str, flags: u32) {
         let slot = self.slot();
         let options = options.iter().map(|(name, value)| (text(name), text(value))).collect();
@@ -90,13 +105,17 @@ impl Making {
         self.places.push(Step::Attach(Attach { slot, flags, base: c"/".into(), path: below_root(to) }));
     }
 
-    /// `sandbox`: on the machine, and where the container sees it.
-    fn volume(&mut self, volume: &Volume, sandbox: [&Path; 2], has_root: bool) {
-        let [outside, inside] = sandbox;
+    /// `inside`: where the container sees its sandbox.
+    fn volume(&mut self, volume: &Volume, sandbox: &Sandbox, inside: &Sandbox, has_root: bool) {
         let slot = self.slot();
         let (base, path, flags) = match &volume.source {
             Source::Machine(path) => (c"/".into(), below_root(&path.to_string_lossy()), TREE_RECURSIVE),
-            Source::Sandbox(path) => (text(outside), text(path), TREE_RECURSIVE | TREE_MAKE),
+            Source::Sandbox(path) => {
+                (text(&sandbox.trusted), text(sandbox.below.join(path)), TREE_RECURSIVE | TREE_MAKE)
+            }
+            Source::Parent(path) => {
+                (text(&sandbox.trusted), text(sandbox.parent().join(path)), TREE_RECURSIVE | TREE_MAKE)
+            }
         };
         let attributes = if volume.read_only { ATTR_RDONLY.into() } else { 0 };
         // What is in the sandbox is the container's own anyway.
@@ -107,9 +126,29 @@ impl Making {
                 let flags = if has_root { ATTACH_MAKE } else { 0 };
                 (c"/".into(), below_root(&path.to_string_lossy()), flags)
             }
-            Target::Sandbox(path) => (text(inside), text(path), ATTACH_MAKE),
+            Target::Sandbox(path) => (text(&inside.trusted), text(inside.below.join(path)), ATTACH_MAKE),
         };
         self.places.push(Step::Attach(Attach { slot, flags, base, path }));
+    }
+}
+
+/// Where a sandbox is. Whoever runs in it, or in what it is nested in, may have made links in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sandbox {
+    /// A folder that is reached by nobody's links but ours.
+    pub trusted: PathBuf,
+    /// From there; empty if it is that folder.
+    pub below: PathBuf,
+}
+
+impl Sandbox {
+    pub fn of(trusted: &Path) -> Self {
+        Self { trusted: trusted.to_owned(), below: PathBuf::new() }
+    }
+
+    /// That of the container that it is in, from the same folder: `x/containers/ID` is in `x`.
+    fn parent(&self) -> &Path {
+        self.below.ancestors().nth(2).unwrap_or(Path::new(""))
     }
 }
 
@@ -129,7 +168,7 @@ fn text(text: impl AsRef<OsStr>) -> CString {
 
 /// For a process that has a mount namespace of its own. `sandbox`: on the machine. `users`: a user namespace, as whose what is
 /// the machine's is seen.
-pub fn steps(confinement: &Confinement, sandbox: &Path, users: Option<u32>) -> Vec<Step> {
+pub fn steps(confinement: &Confinement, sandbox: &Sandbox, users: Option<u32>) -> Vec<Step> {
     let mut making = Making { users, ..Making::default() };
     // What the machine mounts and unmounts later is seen, and nothing is held in use; what the container does is its own.
     let mut steps = vec![Step::Propagation(SLAVE_RECURSIVE)];
@@ -140,9 +179,9 @@ pub fn steps(confinement: &Confinement, sandbox: &Path, users: Option<u32>) -> V
         None => on_machine(&mut making, confinement),
     }
     let root = confinement.root.as_ref();
-    let inside = root.map_or(sandbox, |root| &root.sandbox);
+    let inside = root.map_or_else(|| sandbox.clone(), |root| Sandbox::of(&root.sandbox));
     for volume in &confinement.volumes {
-        making.volume(volume, [sandbox, inside], root.is_some());
+        making.volume(volume, sandbox, &inside, root.is_some());
     }
     steps.append(&mut making.sources);
     steps.extend(root.map(|root| pivot(&mut making, root)).unwrap_or_default());
@@ -200,7 +239,7 @@ fn ipc(making: &mut Making, confinement: &Confinement, flags: u32) {
     making.mount("mqueue", &[], none, "/dev/mqueue", flags);
 }
 
-fn in_root(making: &mut Making, confinement: &Confinement, root: &Rootfs, sandbox: &Path) {
+fn in_root(making: &mut Making, confinement: &Confinement, root: &Rootfs, sandbox: &Sandbox) {
     let none = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
     let make = ATTACH_MAKE;
     making.mount("proc", &[], none, "/proc", make);
@@ -221,7 +260,7 @@ fn in_root(making: &mut Making, confinement: &Confinement, root: &Rootfs, sandbo
     }
     let link = |(says, place): (&str, &str)| Step::Symlink { says: text(says), place: text(place) };
     making.places.extend(LINKS.map(link));
-    making.bind(&sandbox.to_string_lossy(), 0, &root.sandbox.to_string_lossy());
+    making.sandbox(sandbox, &root.sandbox);
     for name in NAMES {
         making.bind(name, ATTR_RDONLY, name);
     }

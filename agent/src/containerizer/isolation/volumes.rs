@@ -14,7 +14,17 @@ use crate::containerizer::plan::PlanError;
 
 const TARGET: &str = "container.volumes.container_path";
 
+/// Of a container that is in no other.
 pub(super) fn given(volumes: &[v1::Volume]) -> Result<Vec<Volume>, PlanError> {
+    let given = of_nested(volumes)?;
+    if given.iter().any(|volume| matches!(volume.source, Source::Parent(_))) {
+        let why = "PARENT is for containers that have one";
+        return Err(cannot("container.volumes.source.sandbox_path.type", why));
+    }
+    Ok(given)
+}
+
+pub fn of_nested(volumes: &[v1::Volume]) -> Result<Vec<Volume>, PlanError> {
     volumes.iter().map(volume).collect()
 }
 
@@ -60,15 +70,14 @@ fn source(volume: &v1::Volume) -> Result<Source, PlanError> {
         }
         (Type::SandboxPath, _, Some(sandbox)) => {
             const FIELD: &str = "container.volumes.source.sandbox_path.path";
-            if sandbox.r#type() == SandboxType::Parent {
-                let why = "PARENT is for containers that have one";
-                return Err(cannot("container.volumes.source.sandbox_path.type", why));
-            }
             let path = PathBuf::from(clean(&sandbox.path, FIELD)?);
             if path.is_absolute() {
                 return Err(cannot(FIELD, format!("'{}' is absolute", sandbox.path)));
             }
-            Ok(Source::Sandbox(path))
+            Ok(match sandbox.r#type() {
+                SandboxType::Parent => Source::Parent(path),
+                SandboxType::Self_ | SandboxType::Unknown => Source::Sandbox(path),
+            })
         }
         (Type::HostPath, None, _) => Err(cannot("container.volumes.source.host_path", "it is missing")),
         (Type::SandboxPath, _, None) => Err(cannot("container.volumes.source.sandbox_path", "it is missing")),
@@ -112,7 +121,7 @@ mod tests {
     }
 
     fn told(volume: &v1::Volume) -> String {
-        super::volume(volume).expect_err("a refusal").to_string()
+        super::given(std::slice::from_ref(volume)).expect_err("a refusal").to_string()
     }
 
     #[test]
