@@ -27,6 +27,7 @@ use clap::{Parser, ValueEnum};
 use model::resources::{Reservation, Resource, Resources};
 use model::role::Role;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
@@ -54,7 +55,7 @@ pub struct Config {
     pub hostname: Option<String>,
 
     /// Where sandboxes and checkpoints are kept
-    #[arg(long, alias = "work_dir", env = "MESOS_WORK_DIR", default_value = "/var/lib/ingot/agent")]
+    #[arg(long, env = "MESOS_WORK_DIR", default_value = "/var/lib/ingot/agent")]
     pub work_dir: PathBuf,
 
     /// What tasks may use, as "cpus:4;mem:1024;disk:10240;ports:[31000-32000];names:{a,b}", or as JSON, or the path of a file
@@ -67,46 +68,46 @@ pub struct Config {
     pub attributes: Attributes,
 
     /// Role that resources without one are reserved for; "*": nobody
-    #[arg(long, alias = "default_role", env = "MESOS_DEFAULT_ROLE", default_value = "*", value_parser = parse_role)]
+    #[arg(long, env = "MESOS_DEFAULT_ROLE", default_value = "*", value_parser = parse_role)]
     pub default_role: Role,
 
     /// How long a launched executor may take to subscribe
-    #[arg(long, alias = "executor_registration_timeout", env = "MESOS_EXECUTOR_REGISTRATION_TIMEOUT",
+    #[arg(long, env = "MESOS_EXECUTOR_REGISTRATION_TIMEOUT",
           default_value = "1mins", value_parser = duration::parse_ms, value_name = "DURATION")]
     pub executor_registration_timeout: u64,
 
     /// How long executors may take to come back after a restart of the agent; at most 15secs
-    #[arg(long, alias = "executor_reregistration_timeout", env = "MESOS_EXECUTOR_REREGISTRATION_TIMEOUT",
+    #[arg(long, env = "MESOS_EXECUTOR_REREGISTRATION_TIMEOUT",
           default_value = "2secs", value_parser = parse_reregistration, value_name = "DURATION")]
     pub executor_reregistration_timeout: u64,
 
     /// How long an executor may take to end after it was told to
-    #[arg(long, alias = "executor_shutdown_grace_period", env = "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD",
+    #[arg(long, env = "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD",
           default_value = "5secs", value_parser = duration::parse_ms, value_name = "DURATION")]
     pub executor_shutdown_grace_period: u64,
 
     /// First bound of the random wait before the master is dialled again; it doubles up to 1mins
-    #[arg(long, alias = "registration_backoff_factor", env = "MESOS_REGISTRATION_BACKOFF_FACTOR",
+    #[arg(long, env = "MESOS_REGISTRATION_BACKOFF_FACTOR",
           default_value = "1secs", value_parser = duration::parse_ms, value_name = "DURATION")]
     pub registration_backoff_factor: u64,
 
     /// How long executors of checkpointing frameworks wait for a restarted agent before they end themselves
-    #[arg(long, alias = "recovery_timeout", env = "MESOS_RECOVERY_TIMEOUT",
+    #[arg(long, env = "MESOS_RECOVERY_TIMEOUT",
           default_value = "15mins", value_parser = duration::parse_ms, value_name = "DURATION")]
     pub recovery_timeout: u64,
 
     /// What may have changed about an agent that comes back with its old id and tasks: nothing ("equal"), or there may be
     /// more of everything ("additive")
-    #[arg(long, alias = "reconfiguration_policy", env = "MESOS_RECONFIGURATION_POLICY", value_enum,
+    #[arg(long, env = "MESOS_RECONFIGURATION_POLICY", value_enum,
           default_value_t = Reconfiguration::Equal)]
     pub reconfiguration_policy: Reconfiguration,
 
     /// Run executors as the user that their framework names [default: true for root]
-    #[arg(long, alias = "switch_user", env = "MESOS_SWITCH_USER", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "MESOS_SWITCH_USER", num_args = 0..=1, default_missing_value = "true")]
     pub switch_user: Option<bool>,
 
     /// Variables for every executor, as a JSON object of strings
-    #[arg(long, alias = "executor_environment_variables", env = "MESOS_EXECUTOR_ENVIRONMENT_VARIABLES",
+    #[arg(long, env = "MESOS_EXECUTOR_ENVIRONMENT_VARIABLES",
           default_value = "{}", value_parser = parse_environment, value_name = "JSON")]
     pub executor_environment_variables: Environment,
 
@@ -114,7 +115,7 @@ pub struct Config {
     pub isolation: IsolationFlags,
 
     /// Name of the agent's own cgroup, below which its containers are [default: ingot-PORT]
-    #[arg(long, alias = "cgroups_root", env = "MESOS_CGROUPS_ROOT")]
+    #[arg(long, env = "MESOS_CGROUPS_ROOT")]
     pub cgroups_root: Option<String>,
 
     #[command(flatten)]
@@ -176,6 +177,13 @@ pub struct Attributes {
 #[derive(Clone, Debug, Default)]
 pub struct Environment(pub BTreeMap<String, String>);
 
+/// `--work_dir=x` as `--work-dir=x`; values are left alone.
+fn with_dashes(argument: OsString) -> OsString {
+    let Some(text) = argument.to_str().filter(|text| text.starts_with("--")) else { return argument };
+    let (name, value) = text.find('=').map_or((text, ""), |at| text.split_at(at));
+    (name.replace('_', "-") + value).into()
+}
+
 fn parse_master(text: &str) -> Result<String, String> {
     let bad = "expected host:port (such as 127.0.0.1:5050)";
     let text = text.strip_prefix("master@").unwrap_or(text);
@@ -230,6 +238,11 @@ impl Config {
         };
         let containers_max = self.bpf_containers_max;
         Options { pins, containers_max, memory_controller, ..Options::default() }
+    }
+
+    /// Reads the command line, whose first word is the program. The error knows how it is shown, and covers `--help`.
+    pub fn of(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(arguments.into_iter().map(with_dashes))
     }
 
     pub fn settings(&self) -> Settings {
@@ -318,7 +331,7 @@ mod tests {
         let has_master = arguments.iter().any(|argument| argument.starts_with("--master"));
         let master = (!has_master).then_some("--master=127.0.0.1:5050");
         let all = ["ingot-agent"].into_iter().chain(master).chain(arguments.iter().copied());
-        Config::try_parse_from(all).map_err(|error| error.to_string())
+        Config::of(all.map(OsString::from)).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -337,7 +350,7 @@ mod tests {
             ("--effective-capabilities={}", ["--effective-capabilities", "{}", "CHOWN"]),
             ("--master=zk://a/b", ["--master", "zk://a/b", "host:port"]),
             ("--attributes=rack", ["--attributes", "rack", "such as 'rack:r1"]),
-            ("--bpf-containers-max=0", ["--bpf-containers-max", "'0'", "1..=1000000"]),
+            ("--bpf_containers_max=0", ["--bpf-containers-max", "'0'", "1..=1000000"]),
             ("--fetcher-cache-size=2", ["--fetcher-cache-size", "'2'", "such as '2GB'"]),
             ("--container-logger=syslog", ["--container-logger", "syslog", "sandbox, rotating"]),
             (

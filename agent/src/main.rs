@@ -7,7 +7,6 @@ use agent::default_executor;
 use agent::doctor;
 use agent::logger;
 use agent::runtime;
-use clap::Parser;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -29,7 +28,7 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("doctor") {
         return doctor::run();
     }
-    let config = Config::parse();
+    let config = Config::of(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let filter = match EnvFilter::try_new(&config.log) {
         Ok(filter) => filter,
         Err(error) => {

@@ -132,6 +132,11 @@ pub struct Config {
     pub flags: Vec<(Arc<str>, Arc<str>)>,
 }
 
+/// What is parsed, for who tells people of it.
+pub fn command() -> clap::Command {
+    Flags::command()
+}
+
 impl Config {
     /// Reads the command line (its first word is the program) and, for flags that are not on it, the environment.
     ///
@@ -279,9 +284,8 @@ impl Flags {
 /// `--work_dir=x` as `--work-dir=x`; values are left alone.
 fn with_dashes(arg: OsString) -> OsString {
     let Some(text) = arg.to_str().filter(|text| text.starts_with("--")) else { return arg };
-    let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
-    let name = name.replace('_', "-");
-    value.map_or_else(|| name.clone(), |value| format!("{name}={value}")).into()
+    let (name, value) = text.find('=').map_or((text, ""), |at| text.split_at(at));
+    (name.replace('_', "-") + value).into()
 }
 
 fn hostname(ip: IpAddr) -> String {

@@ -7,18 +7,18 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, clap::Args)]
 pub struct CollectorFlags {
     /// How long sandboxes and checkpoints of executors that are over are kept, at most; shorter as the disk fills
-    #[arg(long, alias = "gc_delay", env = "MESOS_GC_DELAY", default_value = "1weeks",
+    #[arg(long, env = "MESOS_GC_DELAY", default_value = "1weeks",
           value_parser = duration::parse_ms, value_name = "DURATION")]
     pub gc_delay: u64,
 
     /// Part of the disk that is to stay free: what is over may be as old as
     /// gc-delay * max(0, 1 - gc-disk-headroom - part in use)
-    #[arg(long, alias = "gc_disk_headroom", env = "MESOS_GC_DISK_HEADROOM", default_value = "0.1",
+    #[arg(long, env = "MESOS_GC_DISK_HEADROOM", default_value = "0.1",
           value_parser = parse_part, value_name = "0 TO 1")]
     pub gc_disk_headroom: Part,
 
     /// How often the disk is looked at
-    #[arg(long, alias = "disk_watch_interval", env = "MESOS_DISK_WATCH_INTERVAL", default_value = "1mins",
+    #[arg(long, env = "MESOS_DISK_WATCH_INTERVAL", default_value = "1mins",
           value_parser = parse_interval, value_name = "DURATION")]
     pub disk_watch_interval: u64,
 }

@@ -10,26 +10,26 @@ use std::time::Duration;
 #[derive(Clone, Debug, clap::Args)]
 pub struct FetcherFlags {
     /// Most bytes that fetched files are kept in for the next task that wants them; 0B: none are kept
-    #[arg(long, alias = "fetcher_cache_size", env = "MESOS_FETCHER_CACHE_SIZE", default_value = "2GB",
+    #[arg(long, env = "MESOS_FETCHER_CACHE_SIZE", default_value = "2GB",
           value_parser = size::parse_bytes, value_name = "BYTES")]
     pub fetcher_cache_size: u64,
 
     /// Where they are kept; emptied of them when the agent starts [default: "fetch" in the work directory]
-    #[arg(long, alias = "fetcher_cache_dir", env = "MESOS_FETCHER_CACHE_DIR")]
+    #[arg(long, env = "MESOS_FETCHER_CACHE_DIR")]
     pub fetcher_cache_dir: Option<PathBuf>,
 
     /// A fetch during which nothing arrives for so long has failed
-    #[arg(long, alias = "fetcher_stall_timeout", env = "MESOS_FETCHER_STALL_TIMEOUT", default_value = "1mins",
+    #[arg(long, env = "MESOS_FETCHER_STALL_TIMEOUT", default_value = "1mins",
           value_parser = duration::parse_ms, value_name = "DURATION")]
     pub fetcher_stall_timeout: u64,
 
     /// Most bytes that may come out of one archive
-    #[arg(long, alias = "fetcher_extract_max", env = "INGOT_FETCHER_EXTRACT_MAX", default_value = "32GB",
+    #[arg(long, env = "INGOT_FETCHER_EXTRACT_MAX", default_value = "32GB",
           value_parser = size::parse_bytes, value_name = "BYTES")]
     pub fetcher_extract_max: u64,
 
     /// PEM file of authorities whose certificates are trusted beside those that the machine trusts
-    #[arg(long, alias = "fetcher_ca_file", env = "INGOT_FETCHER_CA_FILE")]
+    #[arg(long, env = "INGOT_FETCHER_CA_FILE")]
     pub fetcher_ca_file: Option<PathBuf>,
 }
 

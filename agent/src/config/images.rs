@@ -10,31 +10,31 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, clap::Args)]
 pub struct ImageFlags {
     /// Kinds of images that containers may run on: "docker"; empty: none
-    #[arg(long, alias = "image_providers", env = "MESOS_IMAGE_PROVIDERS", default_value = "",
+    #[arg(long, env = "MESOS_IMAGE_PROVIDERS", default_value = "",
           value_parser = parse_providers)]
     pub image_providers: Providers,
 
     /// Folder with the images: NAME:TAG.tar of `docker save`, and OCI layouts; wanted by --image-providers
-    #[arg(long, alias = "docker_registry", env = "MESOS_DOCKER_REGISTRY", value_parser = parse_registry,
+    #[arg(long, env = "MESOS_DOCKER_REGISTRY", value_parser = parse_registry,
           value_name = "DIRECTORY")]
     pub docker_registry: Option<PathBuf>,
 
     /// Where unpacked images are kept [default: "store/docker" in the work directory]
-    #[arg(long, alias = "docker_store_dir", env = "MESOS_DOCKER_STORE_DIR")]
+    #[arg(long, env = "MESOS_DOCKER_STORE_DIR")]
     pub docker_store_dir: Option<PathBuf>,
 
     /// How layers become a root: "overlay"
-    #[arg(long, alias = "image_provisioner_backend", env = "MESOS_IMAGE_PROVISIONER_BACKEND",
+    #[arg(long, env = "MESOS_IMAGE_PROVISIONER_BACKEND",
           default_value = "overlay", value_parser = parse_backend)]
     pub image_provisioner_backend: String,
 
     /// When images that nobody uses are deleted because the disk fills: JSON as Mesos' ImageGcConfig, or a file with it
     /// [default: not]
-    #[arg(long, alias = "image_gc_config", env = "MESOS_IMAGE_GC_CONFIG", value_parser = parse_gc)]
+    #[arg(long, env = "MESOS_IMAGE_GC_CONFIG", value_parser = parse_gc)]
     pub image_gc_config: Option<Gc>,
 
     /// Bytes of unpacked images beyond which those that nobody uses are deleted [default: no bound]
-    #[arg(long, alias = "image_store_size", env = "INGOT_IMAGE_STORE_SIZE", value_parser = size::parse_bytes,
+    #[arg(long, env = "INGOT_IMAGE_STORE_SIZE", value_parser = size::parse_bytes,
           value_name = "BYTES")]
     pub image_store_size: Option<u64>,
 }

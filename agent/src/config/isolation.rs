@@ -99,22 +99,22 @@ pub struct IsolationFlags {
     pub isolation: Option<Isolators>,
 
     /// A container may not ask to share the machine's PID namespace, where --isolation has namespaces/pid
-    #[arg(long, alias = "disallow_sharing_agent_pid_namespace", env = "MESOS_DISALLOW_SHARING_AGENT_PID_NAMESPACE",
+    #[arg(long, env = "MESOS_DISALLOW_SHARING_AGENT_PID_NAMESPACE",
           num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub disallow_sharing_agent_pid_namespace: bool,
 
     /// A container may not ask to share the machine's IPC namespace, where --isolation has namespaces/ipc
-    #[arg(long, alias = "disallow_sharing_agent_ipc_namespace", env = "MESOS_DISALLOW_SHARING_AGENT_IPC_NAMESPACE",
+    #[arg(long, env = "MESOS_DISALLOW_SHARING_AGENT_IPC_NAMESPACE",
           num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub disallow_sharing_agent_ipc_namespace: bool,
 
     /// Ids of the machine that are those of users in containers, where --isolation has namespaces/user: 65536 a container
     /// [default: 1879048192:268435456]
-    #[arg(long, alias = "userns_remap", env = "INGOT_USERNS_REMAP", value_name = "FIRST:COUNT")]
+    #[arg(long, env = "INGOT_USERNS_REMAP", value_name = "FIRST:COUNT")]
     pub userns_remap: Option<Range>,
 
     /// Size of a container's own /dev/shm, if it names none [default: 64MB]
-    #[arg(long, alias = "default_container_shm_size", env = "MESOS_DEFAULT_CONTAINER_SHM_SIZE",
+    #[arg(long, env = "MESOS_DEFAULT_CONTAINER_SHM_SIZE",
           value_parser = size::parse_bytes, value_name = "SIZE")]
     pub default_container_shm_size: Option<u64>,
 
@@ -124,23 +124,23 @@ pub struct IsolationFlags {
     pub private_tmp: bool,
 
     /// Capabilities of containers that name none, as '{"capabilities": ["CHOWN", "NET_RAW"]}' [default: their user's]
-    #[arg(long, alias = "effective_capabilities", env = "MESOS_EFFECTIVE_CAPABILITIES", value_parser = parse_capabilities,
+    #[arg(long, env = "MESOS_EFFECTIVE_CAPABILITIES", value_parser = parse_capabilities,
           value_name = "JSON")]
     pub effective_capabilities: Option<u64>,
 
     /// The most capabilities that any container gets, in the same form [default: all]
-    #[arg(long, alias = "bounding_capabilities", env = "MESOS_BOUNDING_CAPABILITIES", value_parser = parse_capabilities,
+    #[arg(long, env = "MESOS_BOUNDING_CAPABILITIES", value_parser = parse_capabilities,
           value_name = "JSON")]
     pub bounding_capabilities: Option<u64>,
 
     /// Folder of the seccomp profiles that containers may name; read at the start
-    #[arg(long, alias = "seccomp_config_dir", env = "MESOS_SECCOMP_CONFIG_DIR", value_name = "DIRECTORY")]
+    #[arg(long, env = "MESOS_SECCOMP_CONFIG_DIR", value_name = "DIRECTORY")]
     pub seccomp_config_dir: Option<PathBuf>,
 
     /// That of them which holds for who names none [default: Ingot's own]
     #[arg(
         long,
-        alias = "seccomp_profile_name",
+        alias = "seccomp-profile-name",
         env = "MESOS_SECCOMP_PROFILE_NAME",
         requires = "seccomp_config_dir",
         value_name = "NAME"

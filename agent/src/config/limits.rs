@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, clap::Args)]
 pub struct LimitFlags {
     /// CPUs are a limit as well as a guarantee
-    #[arg(long, alias = "cgroups_enable_cfs", env = "MESOS_CGROUPS_ENABLE_CFS", num_args = 0..=1,
+    #[arg(long, env = "MESOS_CGROUPS_ENABLE_CFS", num_args = 0..=1,
           default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub cgroups_enable_cfs: bool,
 
@@ -45,21 +45,21 @@ pub struct LimitFlags {
     pub cgroups_hugetlb_max: Vec<HugetlbMax>,
 
     /// Devices that containers may use beside the usual ones, as Mesos' DeviceWhitelist in JSON; "all": every device
-    #[arg(long, alias = "allowed_devices", env = "MESOS_ALLOWED_DEVICES", value_parser = devices::parse, value_name = "JSON")]
+    #[arg(long, env = "MESOS_ALLOWED_DEVICES", value_parser = devices::parse, value_name = "JSON")]
     pub allowed_devices: Option<Allowed>,
 
     /// How fast each container may send, a second, such as 4MB; 0B: as fast as it likes
-    #[arg(long, alias = "egress_rate_limit_per_container", env = "MESOS_EGRESS_RATE_LIMIT_PER_CONTAINER",
+    #[arg(long, env = "MESOS_EGRESS_RATE_LIMIT_PER_CONTAINER",
           value_parser = crate::size::parse_bytes, value_name = "BYTES")]
     pub egress_rate_limit_per_container: Option<u64>,
 
     /// End executors whose sandbox holds more than the disk that they and their tasks were given
-    #[arg(long, alias = "enforce_container_disk_quota", env = "MESOS_ENFORCE_CONTAINER_DISK_QUOTA", num_args = 0..=1,
+    #[arg(long, env = "MESOS_ENFORCE_CONTAINER_DISK_QUOTA", num_args = 0..=1,
           default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub enforce_container_disk_quota: bool,
 
     /// How often sandboxes are measured for that
-    #[arg(long, alias = "container_disk_watch_interval", env = "MESOS_CONTAINER_DISK_WATCH_INTERVAL",
+    #[arg(long, env = "MESOS_CONTAINER_DISK_WATCH_INTERVAL",
           default_value = "15secs", value_parser = parse_interval, value_name = "DURATION")]
     pub container_disk_watch_interval: u64,
 }

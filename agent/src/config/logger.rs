@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, clap::Args)]
 pub struct LoggerFlags {
     /// What takes containers' output: files in their sandboxes that grow as they print, or files that are rotated by size
-    #[arg(long, alias = "container_logger", env = "MESOS_CONTAINER_LOGGER", value_enum, default_value_t = Kind::Sandbox)]
+    #[arg(long, env = "MESOS_CONTAINER_LOGGER", value_enum, default_value_t = Kind::Sandbox)]
     pub container_logger: Kind,
 
     /// Size from which on a rotating stdout is rotated; a task may set it by CONTAINER_LOGGER_MAX_STDOUT_SIZE
