@@ -24,6 +24,7 @@ use crate::node::compatibility::Policy;
 use crate::node::settings::Settings;
 use api::v1;
 use clap::{Parser, ValueEnum};
+use leader::url::Masters;
 use model::resources::{Reservation, Resource, Resources};
 use model::role::Role;
 use std::collections::BTreeMap;
@@ -38,9 +39,9 @@ pub const MESOS_VERSION: &str = "1.11.0";
 #[derive(Clone, Debug, Parser)]
 #[command(name = "ingot-agent", version)]
 pub struct Config {
-    /// The master: host:port
-    #[arg(long, env = "MESOS_MASTER", value_parser = parse_master)]
-    pub master: String,
+    /// The master: host:port, a list of these (who leads is asked of them), or zk://[user:pass@]host:port,.../path
+    #[arg(long, env = "MESOS_MASTER")]
+    pub master: Masters,
 
     /// Address to listen on, and under which others reach this agent [default: the one that the master is reached from]
     #[arg(long, env = "MESOS_IP")]
@@ -184,19 +185,6 @@ fn with_dashes(argument: OsString) -> OsString {
     (name.replace('_', "-") + value).into()
 }
 
-fn parse_master(text: &str) -> Result<String, String> {
-    let bad = "expected host:port (such as 127.0.0.1:5050)";
-    let text = text.strip_prefix("master@").unwrap_or(text);
-    if text.starts_with("zk://") {
-        return Err(format!("ZooKeeper is not supported yet; {bad}"));
-    }
-    let (host, port) = text.rsplit_once(':').ok_or(bad)?;
-    match port.parse::<u16>() {
-        Ok(1..) if !host.is_empty() => Ok(text.to_owned()),
-        _ => Err(bad.to_owned()),
-    }
-}
-
 fn parse_role(text: &str) -> Result<Role, String> {
     Role::parse(text).map_err(|why| why.to_string())
 }
@@ -222,6 +210,23 @@ fn parse_environment(text: &str) -> Result<Environment, String> {
 }
 
 impl Config {
+    /// A place in the network that the agent's own address is to be reached from: a master's, or that of who knows it.
+    pub fn towards(&self) -> String {
+        let places = match &self.master {
+            Masters::Zookeeper(url) => &url.servers,
+            Masters::Addresses(places) => places,
+        };
+        places.first().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// The master's name, where it is known without asking.
+    pub fn master_host(&self) -> Option<&str> {
+        match &self.master {
+            Masters::Addresses(places) if places.len() == 1 => Some(&places[0].host),
+            _ => None,
+        }
+    }
+
     pub(crate) fn reconfiguration(&self) -> Policy {
         match self.reconfiguration_policy {
             Reconfiguration::Equal => Policy::Equal,
@@ -291,7 +296,7 @@ impl Config {
             ("executor_shutdown_grace_period", time(self.executor_shutdown_grace_period)),
             ("hostname", hostname.to_owned()),
             ("ip", at.ip().to_string()),
-            ("master", self.master.clone()),
+            ("master", self.master.to_string()),
             ("port", at.port().to_string()),
             ("recovery_timeout", time(self.recovery_timeout)),
             ("registration_backoff_factor", time(self.registration_backoff_factor)),
@@ -348,7 +353,7 @@ mod tests {
             ),
             ("--isolation=docker", ["--isolation", "docker", "namespaces/pid"]),
             ("--effective-capabilities={}", ["--effective-capabilities", "{}", "CHOWN"]),
-            ("--master=zk://a/b", ["--master", "zk://a/b", "host:port"]),
+            ("--master=http://a", ["--master", "http://a", "host:port"]),
             ("--attributes=rack", ["--attributes", "rack", "such as 'rack:r1"]),
             ("--bpf_containers_max=0", ["--bpf-containers-max", "'0'", "1..=1000000"]),
             ("--fetcher-cache-size=2", ["--fetcher-cache-size", "'2'", "such as '2GB'"]),

@@ -1,11 +1,13 @@
 //! `ingot`: the command line of a cluster. One file a command; this one only finds the master and the command.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use client::Address;
 use client::operator::Operator;
+use leader::url::{Masters, Place};
 
 mod doctor;
 mod drain;
@@ -23,19 +25,22 @@ mod top;
 #[derive(Parser)]
 #[command(name = "ingot", version)]
 struct Cli {
-    #[command(flatten)]
-    cluster: Cluster,
+    /// The master's address, HOST:PORT; a list of these; or zk://[USER:PASS@]HOST:PORT,.../PATH.
+    #[arg(long, global = true, env = "INGOT_MASTER", default_value = "127.0.0.1:5050")]
+    master: Masters,
     #[command(subcommand)]
     command: Command,
 }
 
 /// Which cluster.
-#[derive(Args, Clone)]
+#[derive(Clone)]
 struct Cluster {
-    /// The master's address, HOST:PORT.
-    #[arg(long, global = true, env = "INGOT_MASTER", default_value = "127.0.0.1:5050")]
+    /// The leading master's, or that of one that knows it.
     master: Address,
 }
+
+/// To find out which master leads.
+const FIND_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Subcommand)]
 enum Command {
@@ -70,10 +75,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Cli { cluster, command } = Cli::parse();
+    let Cli { master, command } = Cli::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("the kernel gives a process its first epoll");
     let done = runtime.block_on(async {
+        let Place { host, port } = leader::detector::find(&master, FIND_MAX).await?;
+        let cluster = Cluster { master: Address { host, port } };
         match &command {
             Command::Run(args) => run::run(&cluster, args).await,
             Command::Agents(format) => list::agents(&cluster, format).await,

@@ -6,6 +6,7 @@ use crate::allocator::policy::Kind;
 use crate::cluster::snapshot::MasterInfo;
 use crate::cluster::{RemovalRate, Settings};
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use leader::url::ZookeeperUrl;
 use model::id::MasterId;
 use model::quantity::Quantity;
 use model::role::Role;
@@ -44,8 +45,14 @@ struct Flags {
     /// Folder for what must outlive the master: the registry, in the file registry.redb.
     #[arg(long)]
     work_dir: Option<PathBuf>,
-    /// Where the registry is kept: in_memory (it ends with the master), or redb, a file in --work_dir; redb where --work_dir
-    /// is set, else in_memory.
+    /// Masters that follow each other find each other there: zk://[user:pass@]host:port,.../path. Alone unless set.
+    #[arg(long, value_parser = zookeeper)]
+    zk: Option<ZookeeperUrl>,
+    /// How long a leader may be silent before ZooKeeper lets another lead; between 2 and 20 of ZooKeeper's ticks.
+    #[arg(long, default_value = "10secs", value_parser = duration_ms)]
+    zk_session_timeout: u64,
+    /// Where the registry is kept: zookeeper, beside the masters' places; redb, a file in --work_dir; or in_memory (it ends
+    /// with the master). Unless set: zookeeper with --zk, else redb with --work_dir, else in_memory.
     #[arg(long)]
     registry: Option<RegistryKind>,
     /// An offer that nobody answers for so long is taken back (as 30secs); never unless set.
@@ -102,6 +109,7 @@ struct Flags {
 pub enum RegistryKind {
     InMemory,
     Redb,
+    Zookeeper,
 }
 
 /// As much history as one may ask to be kept.
@@ -122,6 +130,9 @@ pub struct Config {
     pub cluster: Option<Arc<str>>,
     pub settings: Settings,
     pub registry: RegistryKind,
+    /// `None`: this master is alone.
+    pub zk: Option<ZookeeperUrl>,
+    pub zk_session_timeout_ms: u64,
     /// Set where the registry is a file.
     pub work_dir: Option<PathBuf>,
     pub allocation: Options,
@@ -168,6 +179,10 @@ impl Config {
             let why = "--registry=redb needs a folder: --work-dir\n";
             return Err(Flags::command().error(clap::error::ErrorKind::MissingRequiredArgument, why));
         }
+        if flags.registry == Some(RegistryKind::Zookeeper) && flags.zk.is_none() {
+            let why = "--registry=zookeeper needs to know where that is: --zk\n";
+            return Err(Flags::command().error(clap::error::ErrorKind::MissingRequiredArgument, why));
+        }
         Ok(Self::of(&flags))
     }
 
@@ -179,7 +194,8 @@ impl Config {
 
     fn of(flags: &Flags) -> Self {
         let by_folder = if flags.work_dir.is_some() { RegistryKind::Redb } else { RegistryKind::InMemory };
-        let registry = flags.registry.unwrap_or(by_folder);
+        let by_default = if flags.zk.is_some() { RegistryKind::Zookeeper } else { by_folder };
+        let registry = flags.registry.unwrap_or(by_default);
         let hostname = flags.hostname.clone().unwrap_or_else(|| hostname(flags.ip));
         Self {
             listen: SocketAddr::new(flags.ip, flags.port),
@@ -201,6 +217,8 @@ impl Config {
                 is_registry_kept: registry != RegistryKind::InMemory,
             },
             registry,
+            zk: flags.zk.clone(),
+            zk_session_timeout_ms: flags.zk_session_timeout,
             work_dir: flags.work_dir.clone(),
             allocation: Options {
                 role_policy: flags.role_policy,
@@ -275,6 +293,8 @@ impl Flags {
             ("role_policy", Some(self.role_policy.to_string())),
             ("weights", self.weights.as_ref().map(weights)),
             ("work_dir", self.work_dir.as_ref().map(path)),
+            ("zk", self.zk.as_ref().map(ToString::to_string)),
+            ("zk_session_timeout", self.zk.as_ref().map(|_| shown_ms(self.zk_session_timeout))),
         ];
         let set = shown.into_iter().filter_map(|(name, value)| Some((Arc::from(name), Arc::from(value?))));
         set.collect()
@@ -338,6 +358,10 @@ fn duration_ms(text: &str) -> Result<u64, String> {
         Some(ms) => Ok(ms.round() as u64),
         None => Err(format!("allowed is {ALLOWED}")),
     }
+}
+
+fn zookeeper(text: &str) -> Result<ZookeeperUrl, String> {
+    text.parse().map_err(|error: leader::url::UrlError| error.to_string())
 }
 
 /// Mesos writes it as `1/10mins`.
@@ -441,6 +465,8 @@ mod tests {
             (&["--agent_removal_rate_limit=1"], &[], &["--agent-removal-rate-limit", "1/10mins"]),
             (&["--recovery_agent_removal_limit=101%"], &[], &["--recovery-agent-removal-limit", "100%"]),
             (&["--registry=redb"], &[], &["--registry=redb", "--work-dir"]),
+            (&["--registry=zookeeper"], &[], &["--registry=zookeeper", "--zk"]),
+            (&["--zk=zk://user:secret@a:1"], &[], &["--zk", "has no path"]),
             (&["--registry=etcd"], &[], &["--registry", "in_memory", "redb"]),
             (&["--nonsense=1"], &[], &["--nonsense"]),
             (&[], &[("MESOS_PORT", "x")], &["--port", "'x'", "from 0 to 65535"]),

@@ -19,6 +19,7 @@ use crate::net::{Outbox, ToNet};
 use crate::notes;
 use crate::registrar;
 use api::refusal::Refusal;
+use leader::lease::Lease;
 use model::id::FrameworkId;
 use model::time::{Now, Time, UnixTime};
 use std::collections::BTreeMap;
@@ -109,6 +110,8 @@ pub(crate) struct Parts {
     pub(crate) outbox: Outbox,
     /// Dropped with the driver: what it was sent is durable then.
     pub(crate) registrar: registrar::Handle,
+    /// Nothing is done any more when it has ended.
+    pub(crate) lease: Lease,
     /// Is told, at most once, why this master must not go on.
     pub(crate) aborted: Box<dyn Fn(Arc<str>) + Send>,
 }
@@ -148,6 +151,7 @@ struct Driver {
     allocator: Allocator,
     outbox: Outbox,
     registrar: registrar::Handle,
+    lease: Lease,
     aborted: Box<dyn Fn(Arc<str>) + Send>,
     is_aborted: bool,
     inbox: Receiver<Command>,
@@ -185,6 +189,7 @@ impl Driver {
             allocator: parts.allocator,
             outbox: parts.outbox,
             registrar: parts.registrar,
+            lease: parts.lease,
             aborted: parts.aborted,
             is_aborted: false,
             inbox,
@@ -238,6 +243,14 @@ impl Driver {
         if self.cluster.deadline().is_some_and(|due| due <= now.time) {
             handled += 1;
             self.cluster.expire(now, &mut self.effects);
+        }
+        // As late as can be: whatever held this thread up did so before.
+        if !self.lease.holds() {
+            self.is_aborted = true;
+            (self.aborted)(
+                "this master may have been deposed: ZooKeeper has not been heard of for too long".into(),
+            );
+            return None;
         }
         self.carry_out();
         self.outbox.flush();

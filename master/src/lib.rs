@@ -10,24 +10,31 @@ pub mod registrar;
 pub mod usage;
 
 mod driver;
+mod leading;
 mod notes;
+mod standing;
 
 use allocator::event::Event;
 use allocator::handle::Allocator;
 use cluster::Cluster;
 use cluster::input::Input;
+use cluster::snapshot::MasterInfo;
 use config::{Config, RegistryKind};
 use driver::{Command, Parts, Post};
+use leader::lease::Lease;
 use model::time::UnixTime;
 use registrar::Registrar;
 use registrar::storage::Storage;
 use registrar::storage::memory::Memory;
 use registrar::storage::redb::Redb;
+use standing::Standing;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 /// Why a master cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +56,41 @@ pub enum End {
     Registrar(#[from] registrar::Failure),
     #[error("{0}")]
     Aborted(Arc<str>),
+    #[error("this master leads no longer")]
+    Leadership(#[from] leader::contender::ContendError),
+}
+
+/// Threads that a standby has before that of its leader.
+const STANDBY_THREADS: usize = 2;
+
+/// Everything that a master needs to lead but the leadership.
+struct Beginning {
+    waiting: driver::Waiting,
+    post: Post,
+    allocator: Allocator,
+    outbox: net::Outbox,
+    settings: cluster::Settings,
+    info: MasterInfo,
+    table: Arc<usage::Table>,
+    tell: UnboundedSender<End>,
+}
+
+impl Beginning {
+    /// Reads the registry and begins to act, as long as the lease lasts.
+    fn lead(self, storage: Box<dyn Storage>, lease: Lease) -> Result<JoinHandle<()>, registrar::Failure> {
+        let Self { waiting, post, allocator, outbox, settings, info, table, tell } = self;
+        let registrar = Registrar::open(storage)?;
+        // First of all, before anybody can be heard.
+        post.input(Input::Recovered(Box::new(registrar.registry().clone())));
+        let broken = tell.clone();
+        let registrar = registrar.start(
+            move |count| post.input(Input::Durable { count }),
+            move |failure| drop(broken.send(End::Registrar(failure))),
+        )?;
+        let cluster = Cluster::new(settings, MasterInfo { elected: unix_now(), ..info }, table);
+        let aborted = Box::new(move |why| drop(tell.send(End::Aborted(why))));
+        Ok(waiting.go(Parts { cluster, allocator, outbox, registrar, lease, aborted }))
+    }
 }
 
 /// A running master.
@@ -56,14 +98,15 @@ pub struct Master {
     address: SocketAddr,
     post: Post,
     ended: UnboundedReceiver<End>,
+    resign: Option<oneshot::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Master {
-    /// Reads the registry and starts every thread; returns once connections are accepted.
+    /// Starts every thread; returns once connections are accepted. A master that is alone has read its registry by then,
+    /// and leads; one with others beside it does so when it is elected.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let listener = net::listen(config.listen)?;
-        let registrar = Registrar::open(storage(&config)?)?;
         let address = listener.local_addr().unwrap_or(config.listen);
         let info = config.master_info(address, unix_now());
         let (writer, table) = usage::table();
@@ -75,23 +118,29 @@ impl Master {
             allocator.send(Event::SetWeight { role: role.clone(), weight: *weight });
         }
         let (tell, ended) = unbounded_channel();
-        // First of all, before anybody can be heard.
-        post.input(Input::Recovered(Box::new(registrar.registry().clone())));
-        let (durable, broken) = (post.clone(), tell.clone());
-        let registrar = registrar.start(
-            move |count| durable.input(Input::Durable { count }),
-            move |failure| drop(broken.send(End::Registrar(failure))),
-        )?;
-        let aborted = move |why| drop(tell.send(End::Aborted(why)));
-        let (http, connections) = tokio::sync::mpsc::unbounded_channel();
-        let http_thread =
-            http::start(connections, post.clone(), Arc::new(info.clone())).map_err(failed("http"))?;
-        let (outbox, net_thread) = net::start(listener, http, post.clone(), writer)?;
-        let cluster = Cluster::new(config.settings, info, table);
-        let cluster_thread =
-            waiting.go(Parts { cluster, allocator, outbox, registrar, aborted: Box::new(aborted) });
+        let (standing, stands) = standing::standing();
+        let (http, connections) = unbounded_channel();
+        let http_thread = http::start(connections, post.clone(), Arc::new(info.clone()), stands.clone())
+            .map_err(failed("http"))?;
+        let (outbox, net_thread) = net::start(listener, http, post.clone(), writer, stands)?;
+        let settings = config.settings.clone();
+        let begin = Beginning { waiting, post: post.clone(), allocator, outbox, settings, info, table, tell };
+        let mut threads = vec![net_thread, http_thread];
+        let resign = match &config.zk {
+            None => {
+                threads.push(begin.lead(storage(&config)?, Lease::forever())?);
+                standing.send_replace(Standing::Leading);
+                None
+            }
+            Some(url) => {
+                let (thread, resign) =
+                    leading::start(url.clone(), &config, begin, standing).map_err(failed("leader"))?;
+                threads.push(thread);
+                Some(resign)
+            }
+        };
         tracing::info!(%address, "listening");
-        Ok(Self { address, post, ended, threads: vec![cluster_thread, net_thread, http_thread] })
+        Ok(Self { address, post, ended, resign, threads })
     }
 
     /// Where it listens; the port is the one it was given by the system when the configuration says 0.
@@ -108,9 +157,18 @@ impl Master {
         }
     }
 
-    /// Ends every thread. Agents and frameworks see their connections close; what runs goes on running.
+    /// Ends every thread. Agents and frameworks see their connections close; what runs goes on running. With others beside
+    /// it, the next one leads at once.
     pub fn stop(self) {
         self.post.send(Command::Stop);
+        if let Some(resign) = self.resign {
+            // Stops acting, then leaves. A standby's other threads end with the process.
+            _ = resign.send(());
+            for thread in self.threads.into_iter().skip(STANDBY_THREADS) {
+                drop(thread.join());
+            }
+            return;
+        }
         for thread in self.threads {
             // A thread that panicked has said so.
             drop(thread.join());
@@ -118,9 +176,13 @@ impl Master {
     }
 }
 
-/// Where the registry is, by the flags.
+/// Where the registry of a master is that is alone, by the flags.
 fn storage(config: &Config) -> Result<Box<dyn Storage>, registrar::Failure> {
-    Ok(match (config.registry, &config.work_dir) {
+    storage_of(config.registry, config.work_dir.as_deref())
+}
+
+fn storage_of(kind: RegistryKind, work_dir: Option<&Path>) -> Result<Box<dyn Storage>, registrar::Failure> {
+    Ok(match (kind, work_dir) {
         (RegistryKind::Redb, Some(work_dir)) => {
             Box::new(Redb::open(work_dir).map_err(registrar::Failure::Open)?)
         }

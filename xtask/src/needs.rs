@@ -33,6 +33,11 @@ const NEEDS: &[Need] = &[
         present: || sh::works("busybox", &["true"]),
     },
     Need {
+        what: "ZooKeeper and Java (the tests of masters that fail over)",
+        packages: &["zookeeper", "default-jre-headless"],
+        present: || Path::new("/usr/share/java/zookeeper.jar").exists() && sh::works("java", &["-version"]),
+    },
+    Need {
         what: "promtool (the end-to-end test of both daemons' pages of metrics)",
         packages: &["prometheus"],
         present: || sh::works("promtool", &["--version"]),

@@ -40,6 +40,7 @@ pub(crate) const HOMES: &[(&str, &[&str])] = &[
     ("capnpc", &["xtask/src/codegen.rs"]),
     ("prost", &["api"]),
     ("redb", &["master/src/registrar/storage"]),
+    ("zookeeper_client", &["leader", "master/src/registrar/storage"]),
     ("loom", &["master/tests/loom.rs"]),
     ("ratatui", &["cli/src/top"]),
     ("axum", &["master/src/http", "agent/src/executor_api"]),

@@ -8,10 +8,12 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use leader::info::Info;
+use leader::url::Place;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use wire::frame::{FrameError, Reader};
 use wire::message::ToAgent;
@@ -26,6 +28,16 @@ const WAITING_BYTES_MAX: usize = 256 << 20;
 /// Usage reports are left out while more than this waits, bytes: the next one says all that they would have said.
 const REPORT_WAITING_BYTES_MAX: usize = 1 << 20;
 
+/// Whom to dial.
+#[derive(Clone, Debug)]
+pub enum Target {
+    Place(Place),
+    /// Masters that know who of them leads.
+    AnyOf(Vec<Place>),
+    /// Who leads is watched elsewhere.
+    Watched(watch::Receiver<Option<Info>>),
+}
+
 /// Why a connection is no more.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -35,6 +47,10 @@ pub enum LinkError {
     ConnectTimeout { master: String },
     #[error("read from the master")]
     Read(#[source] io::Error),
+    #[error("none of the masters knows who leads")]
+    NoLeader,
+    #[error("another master leads now")]
+    OtherLeader,
     #[error("the master closed the connection")]
     Closed,
     #[error("the master's stream cannot be cut into frames")]
@@ -64,12 +80,12 @@ pub struct Link {
 impl Link {
     /// # Panics
     /// Outside of the agent's runtime.
-    pub fn dial(master: String, event: impl Fn(LinkEvent) + 'static) -> Self {
+    pub fn dial(target: Target, event: impl Fn(LinkEvent) + 'static) -> Self {
         let (frames, queue) = mpsc::unbounded_channel();
         let waiting_bytes = Rc::new(Cell::new(0));
         let counter = waiting_bytes.clone();
         let task = tokio::task::spawn_local(async move {
-            let Err(error) = live(&master, queue, &counter, &event).await;
+            let Err(error) = find_and_live(target, queue, &counter, &event).await;
             event(LinkEvent::Down(error));
         });
         Self { frames, waiting_bytes, task: task.abort_handle() }
@@ -101,6 +117,35 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Finds the leader, and speaks with it as long as it is one.
+async fn find_and_live(
+    target: Target,
+    queue: mpsc::UnboundedReceiver<Vec<u8>>,
+    waiting_bytes: &Cell<usize>,
+    event: &impl Fn(LinkEvent),
+) -> Result<std::convert::Infallible, LinkError> {
+    match target {
+        Target::Place(place) => live(&place.to_string(), queue, waiting_bytes, event).await,
+        Target::AnyOf(places) => {
+            let leader = leader::ask::each(&places).await.ok_or(LinkError::NoLeader)?;
+            live(&leader.to_string(), queue, waiting_bytes, event).await
+        }
+        Target::Watched(mut leading) => {
+            // However long nobody leads: there is nothing else to do.
+            let leader = match leading.wait_for(Option::is_some).await {
+                Ok(leader) => leader.clone().ok_or(LinkError::NoLeader)?,
+                Err(_) => return Err(LinkError::NoLeader),
+            };
+            let address = leader.place().to_string();
+            tokio::select! {
+                end = live(&address, queue, waiting_bytes, event) => end,
+                // It may not know yet that it leads no longer: nothing more is heard from it.
+                _ = leading.wait_for(|now| now.as_ref() != Some(&leader)) => Err(LinkError::OtherLeader),
+            }
+        }
     }
 }
 

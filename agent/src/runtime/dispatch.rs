@@ -48,9 +48,9 @@ impl Agent {
     }
 
     fn dial(self: &Rc<Self>, session: Session) {
-        tracing::debug!(master = self.config.master, "dialling the master");
+        tracing::debug!(master = %self.config.master, "dialling the master");
         let agent = self.clone();
-        let link = Link::dial(self.config.master.clone(), move |event| agent.link_event(session, event));
+        let link = Link::dial(self.target.clone(), move |event| agent.link_event(session, event));
         self.reports.borrow_mut().session_began();
         *self.link.borrow_mut() = Some((session, link));
     }
@@ -58,7 +58,7 @@ impl Agent {
     fn hang_up(&self, session: Session) {
         let mut link = self.link.borrow_mut();
         if link.as_ref().is_some_and(|(current, _)| *current == session) {
-            tracing::warn!(master = self.config.master, "the master is silent; hanging up");
+            tracing::warn!(master = %self.config.master, "the master is silent; hanging up");
             *link = None;
         }
     }
@@ -97,7 +97,7 @@ impl Agent {
             None => None,
         };
         if let Some(session) = overfull {
-            tracing::warn!(master = self.config.master, "the master does not read; hanging up");
+            tracing::warn!(master = %self.config.master, "the master does not read; hanging up");
             *self.link.borrow_mut() = None;
             let agent = self.clone();
             tokio::task::spawn_local(async move { agent.input(Input::LinkDown { session }) });

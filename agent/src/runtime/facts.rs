@@ -22,7 +22,7 @@ impl Agent {
                 work_dir: &self.config.work_dir,
                 // What it says goes to its standard error, where whoever started it keeps it.
                 log: None,
-                master_hostname: self.config.master.rsplit_once(':').map(|(host, _)| host),
+                master_hostname: self.config.master_host(),
                 enforcement: self.containerizer.enforcement(),
                 cgroup_root: self.containerizer.cgroup_root(),
                 bpf: &self.support,

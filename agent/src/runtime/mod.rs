@@ -38,7 +38,7 @@ use crate::containerizer::isolation::asked::Policy;
 use crate::containerizer::nested::Place;
 use crate::containerizer::service::Containerizer;
 use crate::images::Images;
-use crate::link::Link;
+use crate::link::{Link, Target};
 use crate::node::Node;
 use crate::node::effect::{Answer, Ending};
 use crate::node::input::{Caller, ExecutorCall, Input, Session};
@@ -77,6 +77,8 @@ pub(crate) struct Agent {
     clock: Clock,
     store: OnceCell<Store>,
     link: RefCell<Option<(Session, Link)>>,
+    /// Whom it dials.
+    target: Target,
     streams: RefCell<BTreeMap<Caller, Stream>>,
     next_caller: Cell<u64>,
     /// Of the call that is just being handled.
@@ -138,7 +140,7 @@ impl Agent {
         node.handle(self.clock.now(), input, &mut effects);
         if node.is_registered() && !was_registered {
             let agent_id = node.agent_id().map(ToString::to_string);
-            tracing::info!(master = self.config.master, agent_id, "registered");
+            tracing::info!(master = %self.config.master, agent_id, "registered");
         }
         drop(node);
         self.carry_out_all(effects);

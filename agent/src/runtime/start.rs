@@ -12,6 +12,7 @@ use crate::containerizer::plan::logger_directory;
 use crate::containerizer::service::Containerizer;
 use crate::executor_api;
 use crate::images::Images;
+use crate::link::Target;
 use crate::logger;
 use crate::node::Node;
 use crate::node::compatibility::{self, Change};
@@ -23,6 +24,8 @@ use crate::runtime::machine::{self, MachineError};
 use crate::runtime::{Agent, Cell, Counts, OnceCell, RefCell};
 use crate::sampler::sources::{Counted, Sampler};
 use crate::sys::memory;
+use leader::detector;
+use leader::url::Masters;
 use model::agent_info::AgentInfo;
 use model::id::{AgentId, MasterId};
 use std::io;
@@ -41,6 +44,8 @@ pub enum StartError {
     WorkDir { path: PathBuf, source: io::Error },
     #[error("listen on {address} (--ip, --port)")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error("look for the leading master (--master)")]
+    Detector(#[source] detector::DetectError),
     #[error("find this program's own file")]
     Program(#[source] io::Error),
     #[error("find out about this machine")]
@@ -79,14 +84,14 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let no_directory = |source| StartError::WorkDir { path: work_dir.clone(), source };
     std::fs::create_dir_all(&config.work_dir).map_err(no_directory)?;
     let config = Config { work_dir: config.work_dir.canonicalize().map_err(no_directory)?, ..config };
-    let ip = config.ip.or_else(|| machine::address_towards(&config.master)).unwrap_or(LOOPBACK);
+    let ip = config.ip.or_else(|| machine::address_towards(&config.towards())).unwrap_or(LOOPBACK);
     let address = SocketAddr::new(ip, config.port);
     let listen = |source| StartError::Listen { address, source };
     let listener = TcpListener::bind(address).map_err(listen)?;
     let mut address = listener.local_addr().map_err(listen)?;
     if address.ip().is_unspecified() {
         // Listening everywhere is fine; but executors and frameworks must be told one place.
-        address.set_ip(machine::address_towards(&config.master).unwrap_or(LOOPBACK));
+        address.set_ip(machine::address_towards(&config.towards()).unwrap_or(LOOPBACK));
     }
     listener.set_nonblocking(true).map_err(listen)?;
     let tree = config.isolation.has_cgroups().then(|| TreeConfig {
@@ -104,12 +109,21 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let images = config.images.images(&config.work_dir).map_err(StartError::Images)?;
     let program = std::env::current_exe().map_err(StartError::Program)?;
     let boot_id = machine::boot_id()?;
-    let parts = Parts { isolation, program, address, listener, containerizer, images, boot_id, config };
+    let target = match &config.master {
+        Masters::Zookeeper(url) => {
+            Target::Watched(detector::watch(url.clone()).map_err(StartError::Detector)?)
+        }
+        Masters::Addresses(places) if places.len() == 1 => Target::Place(places[0].clone()),
+        Masters::Addresses(places) => Target::AnyOf(places.clone()),
+    };
+    let parts =
+        Parts { target, isolation, program, address, listener, containerizer, images, boot_id, config };
     let runtime = tokio_uring::Runtime::new(&tokio_uring::builder()).map_err(StartError::Uring)?;
     runtime.block_on(parts.live())
 }
 
 struct Parts {
+    target: Target,
     isolation: Policy,
     config: Config,
     address: SocketAddr,
@@ -135,8 +149,7 @@ impl Parts {
             tracing::warn!("{warning}");
         }
         tracing::info!("{support}");
-        let clock = Clock::start();
-        let (settings, seed) = (self.config.settings(), random_seed());
+        let (clock, settings, seed) = (Clock::start(), self.config.settings(), random_seed());
         let own = loaded.as_ref().map(|loaded| {
             let known = &loaded.recovered;
             // Or the next restart would take this boot for yet another one, and its executors for gone.
@@ -153,7 +166,8 @@ impl Parts {
             }
             None => Node::new(settings, info.clone(), seed),
         };
-        let Self { config, address, listener, containerizer, images, boot_id, program, isolation } = self;
+        let Self { config, address, listener, containerizer, images, boot_id, program, isolation, target } =
+            self;
         let agent = Rc::new(Agent {
             flags: config.shown(address, &info.hostname),
             started: wall(),
@@ -166,6 +180,7 @@ impl Parts {
             clock,
             store: OnceCell::new(),
             link: RefCell::default(),
+            target,
             streams: RefCell::default(),
             next_caller: Cell::new(0),
             has_holes: Cell::new(true),

@@ -8,6 +8,7 @@ mod events;
 mod operator;
 mod scheduler;
 mod serve;
+mod standby;
 
 pub(crate) mod stream;
 

@@ -1,9 +1,10 @@
 //! Connections and routes.
 
 use super::legacy::{self, Query, Reply};
-use super::{operator, scheduler, system};
+use super::{operator, scheduler, standby, system};
 use crate::cluster::snapshot::MasterInfo;
 use crate::driver::{Command, Picture, Post};
+use crate::standing::Stands;
 use api::media::Encoding;
 use api::refusal::Refusal;
 use axum::Router;
@@ -26,6 +27,7 @@ use tokio::sync::{Notify, oneshot};
 pub(super) struct App {
     pub(super) post: Post,
     pub(super) master: Arc<MasterInfo>,
+    pub(super) stands: Stands,
 }
 
 impl App {
@@ -46,9 +48,10 @@ pub(crate) fn start(
     mut connections: UnboundedReceiver<TcpStream>,
     post: Post,
     master: Arc<MasterInfo>,
+    stands: Stands,
 ) -> std::io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let app = Router::new().fallback(route).with_state(App { post, master });
+    let app = Router::new().fallback(route).with_state(App { post, master, stands });
     let run = move || {
         runtime.block_on(async {
             while let Some(connection) = connections.recv().await {
@@ -82,6 +85,9 @@ async fn serve(connection: TcpStream, app: Router) {
 /// Finds what a path means. Mesos falls back to the longest prefix that means something, with or without `/master` in
 /// front: `/api/v1/operator`, `/tasks/` and `/master/frameworks/` are in use.
 async fn route(State(app): State<App>, request: Request) -> Response {
+    if !app.stands.leads() {
+        return standby::answer(&app.stands, app.master.version, &request);
+    }
     match place(request.uri().path()) {
         Place::Scheduler => scheduler::answer(&app, request).await,
         Place::Operator => operator::answer(&app, request).await,
@@ -156,7 +162,7 @@ pub(super) fn gauges(picture: &Picture) -> Vec<legacy::Gauge> {
     gauges
 }
 
-fn from_reply(reply: Reply) -> Response {
+pub(super) fn from_reply(reply: Reply) -> Response {
     let mut response = Response::new(Body::from(reply.body));
     *response.status_mut() = StatusCode::from_u16(reply.status).expect("replies have real status codes");
     if let Some(content_type) = reply.content_type {
@@ -185,7 +191,7 @@ pub(super) fn refuse(refusal: &Refusal) -> Response {
     response
 }
 
-fn plain(status: StatusCode, text: &str) -> Response {
+pub(super) fn plain(status: StatusCode, text: &str) -> Response {
     let mut response = Response::new(Body::from(text.to_owned()));
     *response.status_mut() = status;
     let content_type = HeaderValue::from_static(Refusal::CONTENT_TYPE);

@@ -16,6 +16,7 @@ mod session;
 pub(crate) use outbox::{Outbox, ToNet};
 
 use crate::driver::Post;
+use crate::standing::Stands;
 use crate::usage::Writer;
 use mio::net::TcpListener;
 use std::net::SocketAddr;
@@ -52,10 +53,11 @@ pub(crate) fn start(
     http: UnboundedSender<std::net::TcpStream>,
     post: Post,
     usage: Writer,
+    stands: Stands,
 ) -> Result<(Outbox, JoinHandle<()>), Error> {
     let poll = mio::Poll::new().map_err(|source| Error::Poll { source })?;
     let (outbox, inbox) = outbox::outbox(poll.registry()).map_err(|source| Error::Poll { source })?;
-    let net = poller::Net::new(poll, listener, http, post, usage, inbox)
+    let net = poller::Net::new(poll, listener, http, post, usage, inbox, stands)
         .map_err(|source| Error::Poll { source })?;
     let failed = |source| Error::Thread { name: "net", source };
     let thread = std::thread::Builder::new().name("net".into()).spawn(|| net.run()).map_err(failed)?;

@@ -12,6 +12,7 @@ use super::receive::Scratch;
 use super::session::{End, Rest, Session};
 use crate::cluster::input::{Input, SessionId};
 use crate::driver::{POSTED_MAX, Post};
+use crate::standing::Stands;
 use crate::usage::Writer;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
@@ -44,6 +45,7 @@ pub(super) struct Net {
     post: Post,
     usage: Writer,
     inbox: Inbox,
+    stands: Stands,
     connections: Connections,
     scratch: Scratch,
     /// Guests, oldest first; may name some that are none any more.
@@ -64,6 +66,7 @@ impl Net {
         post: Post,
         usage: Writer,
         inbox: Inbox,
+        stands: Stands,
     ) -> std::io::Result<Self> {
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         Ok(Self {
@@ -73,6 +76,7 @@ impl Net {
             post,
             usage,
             inbox,
+            stands,
             connections: Connections::default(),
             scratch: Scratch::default(),
             waiting: VecDeque::new(),
@@ -167,6 +171,8 @@ impl Net {
             Verdict::Unknown => {}
             Verdict::Gone => drop(self.connections.remove_guest(token)),
             Verdict::Http => self.hand_over(token),
+            // A standby has nothing to say to agents; they look for the leader, and come back if it is we.
+            Verdict::Agent if !self.stands.leads() => drop(self.connections.remove_guest(token)),
             Verdict::Agent => {
                 let session = self.connections.promote(token);
                 tracing::debug!(session = session.id.0, peer = %session.peer, "agent_session_opened");

@@ -3,6 +3,7 @@
 pub mod faulty;
 pub mod memory;
 pub mod redb;
+pub mod zookeeper;
 
 use super::change::Write;
 use std::path::PathBuf;
@@ -40,6 +41,14 @@ pub enum StorageError {
     ReadFile { path: PathBuf, source: Box<::redb::Error> },
     #[error("cannot write {path}")]
     WriteFile { path: PathBuf, source: Box<::redb::Error> },
+    #[error("ZooKeeper does not keep the registry at {path}")]
+    Zookeeper { path: String, source: zookeeper_client::Error },
+    #[error("another master leads: it has taken over the registry at {path}")]
+    Deposed { path: String },
+    #[error("the page {path} of the registry cannot be read")]
+    Page { path: String },
+    #[error("the object '{key}' is larger than {bytes_max} bytes")]
+    TooLarge { key: String, bytes_max: usize },
     #[error("a fault that was asked for: {0}")]
     Asked(&'static str),
 }

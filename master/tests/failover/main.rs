@@ -1,0 +1,256 @@
+//! Masters that die, as processes: one with its registry in a file, and several that follow each other by a real ZooKeeper.
+//! What was answered before is known after.
+
+#![expect(clippy::disallowed_methods, reason = "tests wait for processes, against the clock")]
+
+#[path = "../loopback/agent.rs"]
+#[expect(dead_code, reason = "shared with `loopback`, which needs more of it")]
+mod agent;
+mod storage;
+mod zookeeper;
+
+use agent::{Agent, info};
+use model::id::AgentId;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use wire::message::{Reregister, ToAgent, ToMaster};
+use zookeeper::Zookeeper;
+
+/// No single step takes longer on a loaded machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Of the masters with ZooKeeper: short, so that the tests are.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(3);
+
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "waited until {what}, in vain");
+        std::thread::sleep(Duration::from_millis(10)); // Other processes ring no bell.
+    }
+}
+
+struct Master {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Master {
+    fn start(flags: &[String]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ingot-master"))
+            .args(["--port=0", "--recovery_offer_hold=1secs"])
+            .args(flags)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program is there");
+        let mut log = BufReader::new(child.stderr.take().expect("piped"));
+        let mut address = None;
+        while address.is_none() {
+            let mut line = String::new();
+            assert_ne!(log.read_line(&mut line).expect("a log"), 0, "it ended before it listened");
+            address = line.split_once("address=").and_then(|(_, rest)| rest.trim().parse().ok());
+        }
+        // Nobody must be held up by a full pipe.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        Self { child, address: address.expect("found above") }
+    }
+
+    /// Status and `Location` of what a GET is answered with.
+    fn get(&self, path: &str) -> Option<(u16, Option<String>)> {
+        let mut stream = TcpStream::connect(self.address).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let status = answer.split(' ').nth(1)?.parse().ok()?;
+        let location = answer.lines().find_map(|line| line.strip_prefix("Location: "));
+        Some((status, location.map(|it| it.trim().to_owned())))
+    }
+
+    fn leads(&self) -> bool {
+        self.get("/state-summary").is_some_and(|(status, _)| status == 200)
+    }
+
+    fn signal(&self, name: &str) {
+        let done = Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill(1)");
+        assert!(done.success());
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+}
+
+impl Drop for Master {
+    fn drop(&mut self) {
+        // Both fail only when it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Comes back under an id that a master before gave out, and is registered.
+fn back(master: SocketAddr, id: &AgentId, port: u16) -> Agent {
+    let mut agent = Agent::connect(master);
+    agent.say(&ToMaster::Reregister(Reregister {
+        agent_id: id.clone(),
+        info: info(port, "cpus:1"),
+        frameworks: vec![],
+        executors: vec![],
+        tasks: vec![],
+    }));
+    match agent.hear() {
+        ToAgent::Registered { agent_id, .. } => assert_eq!(agent_id, *id),
+        other => panic!("not registered: {other:?}"),
+    }
+    agent
+}
+
+/// Registers agents from some threads until the master dies under them; the ids they were told.
+fn load(master: SocketAddr, first_port: u16) -> Vec<std::thread::JoinHandle<Vec<AgentId>>> {
+    let run = move |first: u16| {
+        let mut ids = Vec::new();
+        for port in first..first + 2_000 {
+            let Ok(mut stream) = TcpStream::connect(master) else { break };
+            let hello = wire::encode_to_master(&ToMaster::Register { info: info(port, "cpus:1") });
+            let said = [wire::PREAMBLE.as_slice(), &hello.expect("it fits")].concat();
+            if stream.write_all(&said).is_err() {
+                break;
+            }
+            let mut reader = wire::frame::Reader::default();
+            let told = loop {
+                match reader.next().expect("frames") {
+                    Some(payload) => break Some(wire::decode_to_agent(payload).expect("a message")),
+                    None => match stream.read(reader.space()) {
+                        Ok(count @ 1..) => reader.filled(count),
+                        _ => break None,
+                    },
+                }
+            };
+            match told {
+                Some(ToAgent::Registered { agent_id, .. }) => ids.push(agent_id),
+                _ => break,
+            }
+        }
+        ids
+    };
+    (0..4).map(|n| std::thread::spawn(move || run(first_port + n * 2_000))).collect()
+}
+
+/// Ids that are in the registry in that folder.
+fn registered(work_dir: &Path) -> BTreeSet<AgentId> {
+    use master::registrar::Registrar;
+    use master::registrar::storage::redb::Redb;
+    let opened = Registrar::open(Box::new(Redb::open(work_dir).expect("it opens"))).expect("it can be read");
+    opened.registry().agents.keys().cloned().collect()
+}
+
+#[test]
+fn a_master_killed_under_load_has_every_agent_that_it_registered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let flags = [format!("--work_dir={}", folder.path().display())];
+    let mut answered = BTreeSet::new();
+    let mut rng = fastrand::Rng::with_seed(6);
+    for round in 0..10_u16 {
+        let mut master = Master::start(&flags);
+        let clients = load(master.address, 1 + round % 4 * 8_000);
+        std::thread::sleep(Duration::from_millis(rng.u64(5..150))); // The moment is what is tried.
+        master.kill();
+        clients.into_iter().for_each(|it| answered.extend(it.join().expect("it stops when the master does")));
+        // One that was replaced at its address by the next round's is forgotten; the others are all there.
+        let kept = registered(folder.path());
+        let latest = answered.iter().filter(|id| kept.contains(*id)).count();
+        assert!(latest > 0 || answered.is_empty(), "round {round}: {} answered, none kept", answered.len());
+        let lost: Vec<_> = answered.iter().filter(|id| !kept.contains(*id)).collect();
+        assert!(lost.is_empty(), "round {round}: lost {lost:?}");
+    }
+    assert!(answered.len() > 100, "{} agents are no load", answered.len());
+}
+
+fn three(zookeeper: &Zookeeper, path: &str) -> Vec<Master> {
+    let flags = [
+        format!("--zk={}", zookeeper.url(path)),
+        format!("--zk_session_timeout={}ms", SESSION_TIMEOUT.as_millis()),
+    ];
+    (0..3).map(|_| Master::start(&flags)).collect()
+}
+
+fn leader(masters: &[Master]) -> Option<usize> {
+    masters.iter().position(Master::leads)
+}
+
+#[test]
+fn the_next_master_leads_when_the_leader_dies_and_knows_its_agents() {
+    let Some(zookeeper) = Zookeeper::start("the_next_master_leads_when_the_leader_dies_and_knows_its_agents")
+    else {
+        return;
+    };
+    let mut masters = three(&zookeeper, "die");
+    until("one leads", || leader(&masters).is_some());
+    let id = Agent::register(masters[leader(&masters).expect("one leads")].address, 7001, "cpus:1").id;
+    while masters.len() > 1 {
+        let at = leader(&masters).expect("one leads");
+        let address = masters[at].address;
+        for standby in masters.iter().filter(|it| it.address != address) {
+            until("it knows who leads", || standby.get("/redirect").is_some_and(|(status, _)| status == 307));
+            let to = format!("//localhost:{}", address.port());
+            assert_eq!(standby.get("/redirect"), Some((307, Some(to.clone()))));
+            assert_eq!(standby.get("/api/v1/scheduler"), Some((307, Some(format!("{to}/api/v1/scheduler")))));
+            assert!(Agent::connect(standby.address).try_hear().is_none(), "agents are not heard");
+        }
+        let mut old = masters.remove(at);
+        old.kill();
+        let began = Instant::now();
+        until("the next one leads", || leader(&masters).is_some());
+        let took = began.elapsed();
+        assert!(took < SESSION_TIMEOUT * 3, "{took:?}");
+        back(masters[leader(&masters).expect("one leads")].address, &id, 7001);
+    }
+}
+
+#[test]
+fn a_leader_that_slept_past_its_session_ends_without_a_word() {
+    let Some(zookeeper) = Zookeeper::start("a_leader_that_slept_past_its_session_ends_without_a_word") else {
+        return;
+    };
+    let mut masters = three(&zookeeper, "sleep");
+    until("one leads", || leader(&masters).is_some());
+    let at = leader(&masters).expect("one leads");
+    let mut old = masters.remove(at);
+    let mut before = Agent::connect(old.address);
+    old.signal("-STOP");
+    until("another leads", || leader(&masters).is_some());
+    // Spoken to while it sleeps, to be heard when it wakes.
+    before.say(&ToMaster::Register { info: info(7002, "cpus:1") });
+    old.signal("-CONT");
+    assert!(before.try_hear().is_none(), "it must not register anybody any more");
+    assert!(!old.child.wait().expect("it ends").success());
+}
+
+/// A leader that is told to stop leaves at once.
+#[test]
+fn a_leader_that_is_stopped_hands_over() {
+    let Some(zookeeper) = Zookeeper::start("a_leader_that_is_stopped_hands_over") else { return };
+    let mut masters = three(&zookeeper, "stop");
+    until("one leads", || leader(&masters).is_some());
+    let at = leader(&masters).expect("one leads");
+    let mut old = masters.remove(at);
+    let id = Agent::register(old.address, 7003, "cpus:1").id;
+    old.signal("-TERM");
+    assert!(old.child.wait().expect("it ends").success());
+    until("another leads", || leader(&masters).is_some());
+    back(masters[leader(&masters).expect("one leads")].address, &id, 7003);
+}
+
+/// The port of a listener that is gone: nobody is there.
+#[test]
+fn a_master_whose_zookeeper_is_not_there_stands_by() {
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port");
+    let master = Master::start(&[format!("--zk=zk://{nobody}/none")]);
+    assert_eq!(master.get("/health"), Some((200, None)));
+    assert_eq!(master.get("/state"), Some((503, None)));
+}
