@@ -32,11 +32,14 @@ impl Container {
     /// Makes the group and sets its limits; without, it is held by those of the group in which it is. What was made is
     /// removed again if a limit cannot be set.
     pub fn create(tree: &Tree, name: &str, limits: Option<&Limits>) -> Result<Self, CgroupError> {
-        let cgroup = tree.cgroup(name);
         let path = tree.root().join(name);
-        cgroup
-            .create()
-            .map_err(|error| CgroupError::Create { path, source: std::io::Error::other(error) })?;
+        let created = match limits {
+            Some(_) => tree.cgroup(name).create().map_err(std::io::Error::other),
+            // By cgroups-rs controllers would be enabled in the group above, in which there are processes: it would become
+            // the root of a threaded subtree, into whose groups no process can be put.
+            None => std::fs::create_dir_all(&path),
+        };
+        created.map_err(|source| CgroupError::Create { path, source })?;
         let container = Self::open(tree, name)?;
         let Some(limits) = limits else { return Ok(container) };
         match container.set(&knobs(limits)).and_then(|()| container.set_extras(tree)) {
