@@ -78,10 +78,12 @@ struct Beginning {
 impl Beginning {
     /// Reads the registry and begins to act, as long as the lease lasts.
     fn lead(self, storage: Box<dyn Storage>, lease: Lease) -> Result<JoinHandle<()>, registrar::Failure> {
+        let registrar = recover(storage, &self.post)?;
+        self.act(registrar, lease)
+    }
+
+    fn act(self, registrar: Registrar, lease: Lease) -> Result<JoinHandle<()>, registrar::Failure> {
         let Self { waiting, post, allocator, outbox, settings, info, table, tell } = self;
-        let registrar = Registrar::open(storage)?;
-        // First of all, before anybody can be heard.
-        post.input(Input::Recovered(Box::new(registrar.registry().clone())));
         let broken = tell.clone();
         let registrar = registrar.start(
             move |count| post.input(Input::Durable { count }),
@@ -91,6 +93,13 @@ impl Beginning {
         let aborted = Box::new(move |why| drop(tell.send(End::Aborted(why))));
         Ok(waiting.go(Parts { cluster, allocator, outbox, registrar, lease, aborted }))
     }
+}
+
+/// Reads the registry and tells what is in it: first of all, before anybody can be heard.
+fn recover(storage: Box<dyn Storage>, post: &Post) -> Result<Registrar, registrar::Failure> {
+    let registrar = Registrar::open(storage)?;
+    post.input(Input::Recovered(Box::new(registrar.registry().clone())));
+    Ok(registrar)
 }
 
 /// A running master.
@@ -118,7 +127,13 @@ impl Master {
             allocator.send(Event::SetWeight { role: role.clone(), weight: *weight });
         }
         let (tell, ended) = unbounded_channel();
-        let (standing, stands) = standing::standing();
+        // Who is alone leads from the first request on: what is asked before everything runs waits for it.
+        let alone = match &config.zk {
+            None => Some(recover(storage(&config)?, &post)?),
+            Some(_) => None,
+        };
+        let first = if alone.is_some() { Standing::Leading } else { Standing::Standby(None) };
+        let (standing, stands) = standing::standing(first);
         let (http, connections) = unbounded_channel();
         let http_thread = http::start(connections, post.clone(), Arc::new(info.clone()), stands.clone())
             .map_err(failed("http"))?;
@@ -126,13 +141,13 @@ impl Master {
         let settings = config.settings.clone();
         let begin = Beginning { waiting, post: post.clone(), allocator, outbox, settings, info, table, tell };
         let mut threads = vec![net_thread, http_thread];
-        let resign = match &config.zk {
-            None => {
-                threads.push(begin.lead(storage(&config)?, Lease::forever())?);
-                standing.send_replace(Standing::Leading);
+        let resign = match alone {
+            Some(registrar) => {
+                threads.push(begin.act(registrar, Lease::forever())?);
                 None
             }
-            Some(url) => {
+            None => {
+                let url = config.zk.as_ref().expect("who is not alone meets the others there");
                 let (thread, resign) =
                     leading::start(url.clone(), &config, begin, standing).map_err(failed("leader"))?;
                 threads.push(thread);

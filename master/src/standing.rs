@@ -15,9 +15,8 @@ pub(crate) enum Standing {
 #[derive(Clone)]
 pub(crate) struct Stands(watch::Receiver<Standing>);
 
-/// Not leading, and not knowing who is.
-pub(crate) fn standing() -> (watch::Sender<Standing>, Stands) {
-    let (sender, receiver) = watch::channel(Standing::Standby(None));
+pub(crate) fn standing(first: Standing) -> (watch::Sender<Standing>, Stands) {
+    let (sender, receiver) = watch::channel(first);
     (sender, Stands(receiver))
 }
 

@@ -17,8 +17,9 @@ fn an_agent_that_comes_back_goes_on_without_a_master() {
     session.register();
     session.run(&framework(true), command("t", "sleep 1000"));
     let told = session.follow("t", TaskState::Running);
-    let executor = told.last().unwrap().container.as_ref().unwrap().executor_pid.unwrap();
-    let executor = Pid::from_raw(executor.cast_signed());
+    let init = told.last().unwrap().container.as_ref().unwrap().executor_pid.unwrap();
+    let children = std::fs::read_to_string(format!("/proc/{init}/task/{init}/children")).unwrap();
+    let executor = Pid::from_raw(children.split_whitespace().next().unwrap().parse().unwrap());
     kill(executor, Signal::SIGSTOP).unwrap();
     session.say(&ToAgent::Drain { max_grace_ns: Some(0), marks_gone: false });
     let notes = || files(&place.work_dir().join("meta")).into_iter().filter(|it| it.ends_with("drain.info"));

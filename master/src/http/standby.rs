@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_standby_sends_everybody_to_the_leader() {
-        let (sender, stands) = standing();
+        let (sender, stands) = standing(Standing::Standby(None));
         let ask = |path: &str| {
             let request = Request::builder().uri(path).body(Body::empty()).expect("a request");
             let response = answer(&stands, "1.11.0", &request);
