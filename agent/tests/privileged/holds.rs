@@ -153,6 +153,21 @@ impl Sink {
     }
 }
 
+/// The rate when it is within 5 % of the limit. It is never above; below it may be while a slow or busy machine has no time to
+/// send, so that it has a few tries.
+fn held_to(limit: u64, sink: &mut Sink, time: Duration) -> u64 {
+    let mut rates = Vec::new();
+    for _ in 0..4 {
+        let rate = sink.rate(time);
+        rates.push(rate);
+        assert!(rate * 1000 / limit <= 1050, "{rates:?} of {limit}");
+        if rate * 1000 / limit >= 950 {
+            return rate;
+        }
+    }
+    panic!("{rates:?} of {limit}");
+}
+
 /// What an Ethernet interface counts more a packet.
 const ETHERNET: u64 = 14;
 
@@ -187,11 +202,10 @@ fn check(scene: &mut Scene, prepare: impl Fn(&str) -> bool) -> bool {
             return false;
         }
         scene.hold.egress(&container.path, Some(limit)).unwrap();
-        let rate = Sink::open(what, &mut inmate).rate(Duration::from_secs(5));
+        let rate = held_to(limit, &mut Sink::open(what, &mut inmate), Duration::from_secs(5));
         let figures = scene.hold.egress_of(container.id).unwrap();
         inmate.kill();
         println!("{what}: {rate} B/s, {} thousandths of the limit; {figures:?}", rate * 1000 / limit);
-        assert!((950..=1050).contains(&(rate * 1000 / limit)), "{what}: {rate}");
         assert_eq!(figures.bytes_per_second, limit);
         assert!(figures.delayed_packets > 0, "{figures:?}");
     }
@@ -225,7 +239,7 @@ fn a_limit_of_egress_is_changed_found_again_and_lifted() {
     let (container, mut inmate, _) = connected(&scene, "c1", &words("datagrams"));
     scene.hold.egress(&container.path, Some(MIB)).unwrap();
     let mut sink = Sink::open("datagrams", &mut inmate);
-    let slow = sink.rate(Duration::from_secs(2));
+    let slow = held_to(MIB, &mut sink, Duration::from_secs(2));
     let before = scene.hold.egress_of(container.id).unwrap();
     assert!(before.dropped_packets > 0 && before.bytes_per_second == MIB, "{before:?}");
 
@@ -240,14 +254,12 @@ fn a_limit_of_egress_is_changed_found_again_and_lifted() {
     hold.egress(&container.path, Some(2 * MIB)).unwrap();
     let changed = hold.egress_of(container.id).unwrap();
     assert!(changed.dropped_packets >= found.dropped_packets && changed.bytes_per_second == 2 * MIB);
-    let fast = sink.rate(Duration::from_secs(2));
+    let fast = held_to(2 * MIB, &mut sink, Duration::from_secs(2));
     hold.egress(&container.path, None).unwrap();
     hold.egress(&container.path, None).unwrap();
     assert_eq!(hold.egress_of(container.id), None);
     let free = sink.rate(Duration::from_secs(2));
     println!("1 MiB/s: {slow}, 2 MiB/s: {fast}, none: {free}");
-    assert!((950..=1050).contains(&(slow * 1000 / MIB)), "{slow}");
-    assert!((950..=1050).contains(&(fast * 1000 / (2 * MIB))), "{fast}");
     assert!(free > 2 * fast, "{free}");
     inmate.kill();
 }
