@@ -28,6 +28,7 @@ use leader::detector;
 use leader::url::Masters;
 use model::agent_info::AgentInfo;
 use model::id::{AgentId, MasterId};
+use socket2::SockRef;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -77,6 +78,10 @@ pub enum StartError {
     Ended(String),
 }
 
+/// Connections that may wait to be accepted, if the system allows as many (`net.core.somaxconn`): after a restart all executors
+/// come at once, and one that finds no room tries again only a second later.
+const WAITING_MAX: i32 = 1 << 16;
+
 /// Runs the agent until it is told to end. Threads that fork or wait in the kernel are started here, before the runtime.
 pub fn run(config: Config) -> Result<(), StartError> {
     memory::use_one_arena();
@@ -88,6 +93,8 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let address = SocketAddr::new(ip, config.port);
     let listen = |source| StartError::Listen { address, source };
     let listener = TcpListener::bind(address).map_err(listen)?;
+    // It listens already, for 128.
+    SockRef::from(&listener).listen(WAITING_MAX).map_err(listen)?;
     let mut address = listener.local_addr().map_err(listen)?;
     if address.ip().is_unspecified() {
         // Listening everywhere is fine; but executors and frameworks must be told one place.

@@ -5,7 +5,10 @@ use crate::agent::{Place, until};
 use crate::master::{Introduction, Master, command, framework};
 use ::api::v1;
 use model::task::{Reason, TaskInfo, TaskState};
+use nix::sys::signal::Signal;
+use std::net::TcpStream;
 use std::path::PathBuf;
+use std::time::Duration;
 use wire::checkpoint::{AgentFile, ProcessFile};
 use wire::message::ToMaster;
 
@@ -40,6 +43,21 @@ fn written_process(place: &Place) -> u32 {
 
 fn info_file(place: &Place) -> PathBuf {
     place.work_dir().join("meta/slaves/latest/agent.info")
+}
+
+/// After a restart all executors come back at once. Whom the kernel turned away would try again after a second, and then after
+/// two more; after `--executor-reregistration-timeout`, which is two, an executor is given up.
+#[test]
+fn executors_that_come_back_at_once_find_room() {
+    let (place, master) = (Place::new(&[]), Master::start());
+    let (agent, mut session) = place.start(&master);
+    session.register();
+    agent.signal(Signal::SIGSTOP);
+    let at_once = Duration::from_millis(500);
+    let connect = |_| TcpStream::connect_timeout(&agent.address, at_once);
+    let waiting: Result<Vec<_>, _> = (0..500).map(connect).collect();
+    agent.signal(Signal::SIGCONT);
+    waiting.unwrap();
 }
 
 #[test]
