@@ -30,10 +30,18 @@ fn run(agent: &Agent, session: &mut Session, task_id: &str, shell: &str) -> Path
 
 /// The files of stdout, from the oldest to the newest.
 fn files(sandbox: &Path) -> Vec<String> {
-    let older = (1..1000).map(|number| sandbox.join(format!("stdout.{number}"))).take_while(|it| it.exists());
-    let mut all: Vec<_> = std::iter::once(sandbox.join("stdout")).chain(older).collect();
-    all.reverse();
-    all.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
+    let older =
+        || (1..1000).map(|number| sandbox.join(format!("stdout.{number}"))).take_while(|it| it.exists());
+    loop {
+        let mut all: Vec<_> = std::iter::once(sandbox.join("stdout")).chain(older()).collect();
+        all.reverse();
+        match all.iter().map(std::fs::read_to_string).collect::<Result<_, _>>() {
+            Ok(files) => return files,
+            // Rotated between the two looks.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// Where the logger finds what it is to write.
