@@ -129,7 +129,7 @@ impl Master {
         let (tell, ended) = unbounded_channel();
         // Who is alone leads from the first request on: what is asked before everything runs waits for it.
         let alone = match &config.zk {
-            None => Some(recover(storage(&config)?, &post)?),
+            None => Some(recover(storage_of(config.registry, config.work_dir.as_deref())?, &post)?),
             Some(_) => None,
         };
         let first = if alone.is_some() { Standing::Leading } else { Standing::Standby(None) };
@@ -191,11 +191,7 @@ impl Master {
     }
 }
 
-/// Where the registry of a master is that is alone, by the flags.
-fn storage(config: &Config) -> Result<Box<dyn Storage>, registrar::Failure> {
-    storage_of(config.registry, config.work_dir.as_deref())
-}
-
+/// Where the registry is of a master that keeps its own.
 fn storage_of(kind: RegistryKind, work_dir: Option<&Path>) -> Result<Box<dyn Storage>, registrar::Failure> {
     Ok(match (kind, work_dir) {
         (RegistryKind::Redb, Some(work_dir)) => {

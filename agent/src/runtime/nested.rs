@@ -94,19 +94,14 @@ impl Nested {
 impl Agent {
     pub(crate) async fn find_place(&self, place: &Place) -> Option<Found> {
         self.until_found(place).await;
+        self.known_place(place)
+    }
+
+    fn known_place(&self, place: &Place) -> Option<Found> {
         if place.is_nested() {
             return self.nested.borrow().get(place).cloned().map(Found::Nested);
         }
         self.containers.borrow().get(&place.root()).cloned().map(Found::Top)
-    }
-
-    /// That in which it is.
-    fn found_parent(&self, place: &Place) -> Option<Found> {
-        let parent = place.parent()?;
-        if parent.is_nested() {
-            return self.nested.borrow().get(&parent).cloned().map(Found::Nested);
-        }
-        self.containers.borrow().get(&parent.root()).cloned().map(Found::Top)
     }
 
     /// Returns when what an earlier life of the agent knew of that executor's containers is known again.
@@ -230,7 +225,7 @@ impl Agent {
             self.remove_sandbox(nested).await;
             return Err(why);
         }
-        let started = match self.found_parent(&nested.place) {
+        let started = match nested.place.parent().and_then(|parent| self.known_place(&parent)) {
             Some(Found::Top(parent)) => containerizer.start_in(prepared, parent.running()).await,
             Some(Found::Nested(parent)) => containerizer.start_in(prepared, parent.running.get()).await,
             None => containerizer.start(prepared).await,
