@@ -14,6 +14,10 @@ use super::ticket::Ticket;
 /// The two streams of a container, by the names of their pipes and of their files.
 pub const STREAMS: [&str; 2] = ["stdout", "stderr"];
 pub(super) const TICKET: &str = "ticket";
+/// Who has printed so much before it could be moved floods, and its pipe gets more room: of a pipe's usual 64 KiB, half.
+pub(super) const FLOOD_BYTES: u64 = 32 << 10;
+/// The room of a pipe that is flooded. It is memory of the container's that prints, as long as it is full.
+pub(super) const FLOODED_PIPE_BYTES: i32 = 256 << 10;
 /// Before the name of a folder that is not complete yet.
 pub(super) const DRAFT: &str = ".new-";
 

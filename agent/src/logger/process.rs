@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -24,6 +26,10 @@ use crate::sys::pidfd;
 
 /// Until a file that could not be written to is tried again. Its task waits meanwhile.
 const RETRY: Duration = Duration::from_millis(200);
+/// How long output that keeps coming is left to gather, so that what moves it is woken for blocks and not for lines.
+const GATHER: Duration = Duration::from_micros(500);
+/// Output that comes again within this time keeps coming.
+const KEEPS_COMING: Duration = Duration::from_millis(2);
 
 const AGENT: u32 = 0;
 const TICKETS: u32 = 1;
@@ -33,8 +39,12 @@ struct Stream {
     container: OsString,
     pipe: OwnedFd,
     log: Log,
-    /// When to try again.
-    stalled_until: Option<Instant>,
+    /// When to look again, without being told that there is something.
+    look_at: Option<Instant>,
+    /// When something was last moved.
+    moved_at: Option<Instant>,
+    /// Whether it was once found as full as this, and was given more room.
+    has_flooded: bool,
     /// The last thing that was complained about: each is said once.
     complaint: Option<i32>,
 }
@@ -87,8 +97,6 @@ fn serve(folder: &Path) -> io::Result<()> {
 
 /// Becomes the only logger of this folder: whoever was it is killed, which loses nothing.
 fn take_over(path: &Path) -> io::Result<File> {
-    use nix::errno::Errno;
-    use nix::fcntl::{FcntlArg, fcntl};
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     let mut lock = libc::flock {
@@ -127,7 +135,7 @@ impl Logger {
     fn go_on(&mut self, tickets: &Inotify) -> io::Result<()> {
         let mut done = Vec::new();
         while self.has_agent || !self.containers.is_empty() {
-            let wait = self.next_retry().map(|at| at.saturating_duration_since(Instant::now()));
+            let wait = self.next_look().map(|at| at.saturating_duration_since(Instant::now()));
             self.ring.wait(wait, &mut done)?;
             for done in done.drain(..) {
                 match done {
@@ -141,7 +149,7 @@ impl Logger {
                     }
                 }
             }
-            self.retry()?;
+            self.look_again()?;
         }
         Ok(())
     }
@@ -193,7 +201,15 @@ impl Logger {
             let pipe = OpenOptions::new().read(true).custom_flags(flags).open(folder.join(name))?;
             let log = Log::open(&sandbox, name, keep)?;
             let container = container.clone();
-            opened.push(Stream { container, pipe: pipe.into(), log, stalled_until: None, complaint: None });
+            opened.push(Stream {
+                container,
+                pipe: pipe.into(),
+                log,
+                look_at: None,
+                moved_at: None,
+                has_flooded: false,
+                complaint: None,
+            });
         }
         self.containers.insert(container.clone(), 2);
         for stream in opened {
@@ -218,7 +234,7 @@ impl Logger {
             Err(error) => {
                 stream.complain("its files cannot be rotated, what they held is given up", &error);
                 if stream.log.give_up().is_err() {
-                    stream.stalled_until = Some(Instant::now() + RETRY);
+                    stream.look_at = Some(Instant::now() + RETRY);
                     return Ok(());
                 }
                 stream.log.room()?
@@ -235,13 +251,17 @@ impl Logger {
             Ok(bytes) => {
                 stream.log.wrote(bytes);
                 stream.complaint = None;
+                if stream.keeps_coming(bytes) {
+                    stream.look_at = Some(Instant::now() + GATHER);
+                    return Ok(());
+                }
             }
             Err(error) => match error.raw_os_error() {
                 // Nothing was there after all.
                 Some(libc::EAGAIN | libc::EINTR | libc::ECANCELED) => {}
                 _ => {
                     stream.complain("it waits", &error);
-                    stream.stalled_until = Some(Instant::now() + RETRY);
+                    stream.look_at = Some(Instant::now() + RETRY);
                     return Ok(());
                 }
             },
@@ -262,20 +282,20 @@ impl Logger {
         Ok(())
     }
 
-    fn next_retry(&self) -> Option<Instant> {
-        self.streams.iter().flatten().filter_map(|stream| stream.stalled_until).min()
+    fn next_look(&self) -> Option<Instant> {
+        self.streams.iter().flatten().filter_map(|stream| stream.look_at).min()
     }
 
-    fn retry(&mut self) -> io::Result<()> {
-        let Some(first) = self.next_retry() else { return Ok(()) };
+    fn look_again(&mut self) -> io::Result<()> {
+        let Some(first) = self.next_look() else { return Ok(()) };
         let now = Instant::now();
         if first > now {
             return Ok(());
         }
         for number in 0..self.streams.len() {
             let Some(stream) = &mut self.streams[number] else { continue };
-            if stream.stalled_until.is_some_and(|at| at <= now) {
-                stream.stalled_until = None;
+            if stream.look_at.is_some_and(|at| at <= now) {
+                stream.look_at = None;
                 self.arm(number as u32, true)?;
             }
         }
@@ -284,6 +304,18 @@ impl Logger {
 }
 
 impl Stream {
+    /// Notes that so much was moved, and says whether more is to be expected at once.
+    fn keeps_coming(&mut self, bytes: u64) -> bool {
+        let now = Instant::now();
+        let before = self.moved_at.replace(now);
+        if bytes >= pipes::FLOOD_BYTES && !self.has_flooded {
+            self.has_flooded = true;
+            // Refused where pipes may not be so large: then it gathers what there is room for.
+            let _ = fcntl(&self.pipe, FcntlArg::F_SETPIPE_SZ(pipes::FLOODED_PIPE_BYTES));
+        }
+        before.is_some_and(|before| now - before < KEEPS_COMING)
+    }
+
     fn complain(&mut self, what: &str, error: &io::Error) {
         if self.complaint != error.raw_os_error() {
             self.complaint = error.raw_os_error();
