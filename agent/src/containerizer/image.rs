@@ -41,6 +41,23 @@ impl ImageWish {
         let image = container?.mesos.as_ref()?.image.clone()?;
         Some(Self { image, command: command.clone(), may_name_user })
     }
+
+    /// The image's, but for those that Mesos and the framework say: they go before. What could not be handed over is left
+    /// out, as by Mesos.
+    pub(super) fn variables(&self, config: &Config) -> impl Iterator<Item = (String, String)> {
+        let own = self.command.environment.iter().flat_map(|it| &it.variables);
+        let is_own = move |name: &str| own.clone().any(|it| it.name == name);
+        let is_free = move |name: &str| {
+            !name.starts_with("MESOS_") && !name.starts_with("LIBPROCESS_") && !is_own(name)
+        };
+        let all = config.env.iter();
+        all.filter(move |(name, value)| is_free(name) && check_variable(name, value).is_ok()).cloned()
+    }
+
+    /// Whom it runs as by the image, where that may choose.
+    pub(super) fn user(&self, named: Option<User>) -> Option<User> {
+        named.filter(|_| self.may_name_user)
+    }
 }
 
 impl Plan {
@@ -72,15 +89,7 @@ impl Plan {
         user: Option<User>,
     ) -> Result<(), PlanError> {
         let command = config.command(&wish.command)?;
-        let own: Vec<&str> =
-            wish.command.environment.iter().flat_map(|it| &it.variables).map(|it| &*it.name).collect();
-        // What Mesos and the framework say goes before; what could not be handed over is left out, as by Mesos.
-        let is_free = |name: &str| {
-            !name.starts_with("MESOS_") && !name.starts_with("LIBPROCESS_") && !own.contains(&name)
-        };
-        let variables =
-            config.env.iter().filter(|(name, value)| is_free(name) && check_variable(name, value).is_ok());
-        let variables = variables.cloned();
+        let variables = wish.variables(config);
         self.set_root(root);
         match &mut self.task {
             Some(task) => {
@@ -92,7 +101,7 @@ impl Plan {
                 (self.programs, self.args) = program(&command, &self.environment["PATH"])?;
             }
         }
-        self.image_user = user.filter(|_| wish.may_name_user);
+        self.image_user = wish.user(user);
         Ok(())
     }
 }

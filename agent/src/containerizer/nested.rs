@@ -22,6 +22,7 @@ use super::isolation::volumes;
 use super::order::task_namespaces;
 use super::plan::{self, Output, PATH, Plan, PlanError, Whom};
 use super::streams::{self, Io};
+use crate::images::Said;
 
 /// The name, in a container's sandbox and in its own folder, of the folder in which those are that are nested in it.
 pub const NESTED: &str = "containers";
@@ -129,6 +130,8 @@ pub struct Nested<'a> {
     pub parent: &'a Plan,
     pub command: &'a v1::CommandInfo,
     pub container: Option<&'a v1::ContainerInfo>,
+    /// What the image says on which that runs, if it runs on one.
+    pub image: Option<&'a Said>,
     /// It lives as long as the connection of who looks at it, and finds what its parent found: environment, folder.
     pub is_session: bool,
     pub switch_user: bool,
@@ -144,7 +147,7 @@ pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
     let id = place.ids.last().expect("a place is never empty");
     let sandbox = parent.sandbox.join(NESTED).join(id);
     let seen = parent.seen.join(NESTED).join(id);
-    let mut environment = if *is_session { parent.environment.clone() } else { BTreeMap::new() };
+    let mut environment = if *is_session { found(nested) } else { BTreeMap::new() };
     let told = if *is_session { &parent.seen } else { &seen };
     environment.insert("MESOS_SANDBOX".to_owned(), told.display().to_string());
     for variable in command.environment.iter().flat_map(|it| &it.variables) {
@@ -164,6 +167,9 @@ pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
         None => plan::program(command, &environment["PATH"])?,
     };
     let user = own_user.filter(|_| *switch_user);
+    let is_parents = user.is_none() && image.is_none();
+    let image_user = parent.image.as_ref().filter(|_| is_parents).zip(nested.image);
+    let image_user = image_user.and_then(|(wish, said)| wish.user(said.user.clone()));
     let io = streams::terminal(*container).unwrap_or(if *is_session { Io::Pipes } else { Io::Files });
     let output = match &parent.output {
         Some(Output { folder, settings }) => {
@@ -176,7 +182,7 @@ pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
         runtime: parent.runtime.join(NESTED).join(id),
         latest: None,
         nested_in: Some(parent.nested_in.clone().unwrap_or_else(|| parent.sandbox.clone())),
-        folder: told.clone(),
+        folder: if *is_session { begins_in(nested) } else { told.clone() },
         // On an image it has a root of its own.
         trusted: if image.is_some() { SANDBOX.into() } else { parent.trusted.clone() },
         seen: if image.is_some() { SANDBOX.into() } else { seen },
@@ -194,8 +200,23 @@ pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
         shares_with: whom(parent),
         task: None,
         image,
-        image_user: None,
+        image_user,
     })
+}
+
+/// The environment of what runs in it, which an image adds to.
+fn found(nested: &Nested<'_>) -> BTreeMap<String, String> {
+    let mut environment = nested.parent.environment.clone();
+    if let (Some(wish), Some(said)) = (&nested.parent.image, nested.image) {
+        environment.extend(wish.variables(&said.config));
+    }
+    environment
+}
+
+/// Where what runs in it has begun, which an image may say.
+fn begins_in(nested: &Nested<'_>) -> PathBuf {
+    let said = nested.image.and_then(|said| said.config.working_dir.as_ref());
+    said.map_or_else(|| nested.parent.seen.clone(), PathBuf::from)
 }
 
 /// It may do no more than what is in there already; what it sees beside that is its own.
@@ -332,6 +353,7 @@ mod tests {
             parent: &parent,
             command: &command,
             container: None,
+            image: None,
             is_session: false,
             switch_user: true,
             has_mounts: true,
@@ -363,6 +385,7 @@ mod tests {
             parent: &parent,
             command: &shell("env"),
             container: None,
+            image: None,
             is_session: true,
             switch_user: true,
             has_mounts: true,
@@ -393,6 +416,7 @@ mod tests {
                 parent: &parent,
                 command: &shell("true"),
                 container: Some(&container),
+                image: None,
                 is_session: false,
                 switch_user: false,
                 has_mounts: true,

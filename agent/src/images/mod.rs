@@ -21,4 +21,4 @@ pub mod store;
 pub mod users;
 
 pub use self::reference::Reference;
-pub use provision::{ImageError, Images, Provided};
+pub use provision::{ImageError, Images, Provided, Said};

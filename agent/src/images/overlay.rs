@@ -5,6 +5,7 @@
 //!   provisioner/CONTAINER/0, 1, ..  links to layers, the lowest first: also what a restarted agent has to keep for it
 //!   provisioner/CONTAINER/upper     what the container has changed
 //!   provisioner/CONTAINER/work      overlayfs' own
+//!   provisioner/CONTAINER/said      what the image says, for what is nested in the container later
 //!   provisioner/CONTAINER/rootfs    where all of it together is seen, in the container's mount namespace and nowhere else
 //! ```
 //! It is mounted by the container's init, and gone with the container's last process: there is nothing to be unmounted,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use api::v1;
+use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use super::manifest::{self, ManifestError};
@@ -47,10 +48,19 @@ pub struct Images {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provided {
     pub rootfs: Rootfs,
+    pub said: Said,
+}
+
+/// What an image says of whoever runs on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
     pub config: Config,
     /// Whom the image names as its user, by the image's own files.
     pub user: Option<User>,
 }
+
+/// The name of the file in a container's folder that has it, as JSON.
+const SAID: &str = "said";
 
 impl Images {
     /// Starts the store with what it holds, and what containers of an earlier life of the agent may run on.
@@ -77,6 +87,14 @@ impl Images {
             self.withdraw(container).await;
         }
         made
+    }
+
+    /// What the image says that the container has its root of. `None`: it has none, or has it of an agent that did not
+    /// write it down.
+    pub async fn said(&self, container: &str) -> Option<Said> {
+        let path = overlay::folder(&self.work_dir).join(container).join(SAID);
+        let read = move || serde_json::from_slice(&std::fs::read(path).ok()?).ok();
+        tokio::task::spawn_blocking(read).await.ok().flatten()
     }
 
     /// Deletes a container's root; none of its processes is there any more. That it has none is no error.
@@ -150,9 +168,21 @@ fn provided(
         config.map_err(|source| ImageError::Document { reference: reference.to_string(), source })?;
     let failed = |source| ImageError::Root { reference: reference.to_string(), source };
     let rootfs = Rootfs::create(work_dir, container, layers).map_err(failed)?;
+    let user = user(&rootfs, &config, reference)?;
+    let said = Said { config, user };
+    let path = rootfs.folder().join(SAID);
+    let written =
+        serde_json::to_vec(&said).map_err(io::Error::from).and_then(|text| std::fs::write(&path, text));
+    written.map_err(|source| failed(OverlayError::Make { path, source }))?;
+    Ok(Provided { rootfs, said })
+}
+
+/// Whom the image names; and makes the folder in which it wants to be run.
+fn user(rootfs: &Rootfs, config: &Config, reference: &Reference) -> Result<Option<User>, ImageError> {
     if config.user.is_empty() && config.working_dir.is_none() {
-        return Ok(Provided { rootfs, config, user: None });
+        return Ok(None);
     }
+    let failed = |source| ImageError::Root { reference: reference.to_string(), source };
     let see = |root: &Path| {
         if let Some(path) = &config.working_dir {
             overlay::make_folder(root, Path::new(path))?;
@@ -162,6 +192,5 @@ fn provided(
     let (passwd, group) = rootfs.look(see).and_then(|texts| texts).map_err(failed)?;
     let user = Some(&*config.user).filter(|user| !user.is_empty());
     let user = user.map(|user| users::find(user, &passwd, &group)).transpose();
-    let user = user.map_err(|source| ImageError::User { reference: reference.to_string(), source })?;
-    Ok(Provided { rootfs, config, user })
+    user.map_err(|source| ImageError::User { reference: reference.to_string(), source })
 }

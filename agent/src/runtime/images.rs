@@ -1,8 +1,9 @@
 //! Containers' own roots: what is asked of the images, by the life of containers and by the clock.
 
 use crate::containerizer::isolation::confinement::{Overlay, Rootfs, SANDBOX};
+use crate::containerizer::nested::Place;
 use crate::containerizer::plan::Plan;
-use crate::images::Provided;
+use crate::images::{Provided, Said};
 use crate::runtime::Agent;
 use crate::runtime::containers::chain;
 use api::v1;
@@ -21,7 +22,7 @@ impl Agent {
         };
         let container = plan.container_id.as_str().to_owned();
         let provided = images.provide(&wish.image, &container).await.map_err(|error| chain(&error))?;
-        let Provided { rootfs, config, user } = provided;
+        let Provided { rootfs, said: Said { config, user } } = provided;
         let options = CString::new(rootfs.options()).expect("numbers and names of our own");
         let root = Rootfs {
             path: rootfs.path(),
@@ -38,6 +39,11 @@ impl Agent {
             images.withdraw(&container).await;
         }
         given.map_err(|error| chain(&error))
+    }
+
+    /// What the image says on which that container runs, if it runs on one.
+    pub(super) async fn image_of(&self, place: Option<Place>) -> Option<Said> {
+        self.images.as_ref()?.said(place?.container_id().as_str()).await
     }
 
     /// Nothing of the container runs any more.

@@ -12,6 +12,7 @@ use crate::containerizer::plan::Plan;
 use crate::containerizer::service::{Remembered, Running};
 use crate::containerizer::streams::Io;
 use crate::http::NestedView;
+use crate::images::Said;
 use crate::runtime::containers::{Container, chain, wait_status};
 use crate::runtime::switchboard::Switchboard;
 use crate::runtime::{Agent, increment};
@@ -116,10 +117,11 @@ impl Agent {
     pub(crate) async fn launch_nested(self: &Rc<Self>, call: Call) -> Result<Launched, Refusal> {
         let (place, ..) = parts(&call).ok_or(Refusal::UnknownCall)?;
         self.until_found(&place).await;
+        let image = self.image_of(place.parent()).await;
         if self.nested.borrow().contains_key(&place) {
             return Ok(Launched::Before);
         }
-        let nested = self.plan_nested(&call)?;
+        let nested = self.plan_nested(&call, image.as_ref())?;
         self.nested.borrow_mut().insert(place, nested.clone());
         // A caller who goes before it has an answer leaves no session behind.
         let owner = nested.is_session.then(|| Owner(nested.clone()));
@@ -142,7 +144,7 @@ impl Agent {
         started.map_err(Refusal::Bad).map(|()| Launched::Now(nested, owner))
     }
 
-    fn plan_nested(self: &Rc<Self>, call: &Call) -> Result<Rc<Nested>, Refusal> {
+    fn plan_nested(self: &Rc<Self>, call: &Call, image: Option<&Said>) -> Result<Rc<Nested>, Refusal> {
         let bad = |why: String| Refusal::Bad(why);
         let (place, command, container) = parts(call).ok_or(Refusal::UnknownCall)?;
         let Some(parent) = place.parent() else {
@@ -155,6 +157,7 @@ impl Agent {
             parent: &parent,
             command: &command,
             container: container.as_ref(),
+            image,
             is_session,
             switch_user: self.config.switches_user(),
             has_mounts: self.isolation.filesystem,
@@ -392,9 +395,12 @@ impl Agent {
     pub(super) async fn find_nested(self: &Rc<Self>, root: &Rc<Container>) {
         let mut above = vec![Place::top(&root.run.container_id)];
         while let Some(parent) = above.pop() {
-            for (name, call) in self.containerizer.noted(&parent.container_id()).await {
+            let noted = self.containerizer.noted(&parent.container_id()).await;
+            // Only who has something in it is asked for its image.
+            let image = if noted.is_empty() { None } else { self.image_of(Some(parent.clone())).await };
+            for (name, call) in noted {
                 let call = api::protobuf::decode::<Call>(&call).ok();
-                let planned = call.and_then(|call| self.plan_nested(&call).ok());
+                let planned = call.and_then(|call| self.plan_nested(&call, image.as_ref()).ok());
                 match planned.filter(|nested| parent.with(&name).as_ref() == Some(&nested.place)) {
                     Some(nested) => {
                         above.push(nested.place.clone());

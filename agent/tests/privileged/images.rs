@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use agent::images::store::core::Settings;
 use agent::images::store::{Figures, Places};
-use agent::images::{Images, Provided};
+use agent::images::{Images, Provided, Said};
 use api::v1;
 use serde_json::{Value, json};
 
@@ -110,7 +110,8 @@ const CONFIG: &str = r#"{"Entrypoint": ["/bin/sh", "-c"], "Cmd": ["id"], "Env": 
 fn check_busybox(place: &Place) {
     block_on(async {
         let images = place.images();
-        let Provided { rootfs, config, user } = provide(&images, "busybox", "c1").await.unwrap();
+        let Provided { rootfs, said: Said { config, user } } =
+            provide(&images, "busybox", "c1").await.unwrap();
         assert_eq!(
             (&*config.entrypoint, &*config.cmd),
             (&["/bin/sh".into(), "-c".into()][..], &["id".into()][..])

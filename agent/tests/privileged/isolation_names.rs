@@ -209,6 +209,7 @@ fn an_executors_own_users_are_those_of_all_in_it() {
         parent: &outer,
         command: &shell(&format!("{show}; exit 3")),
         container: None,
+        image: None,
         is_session: false,
         switch_user: false,
         has_mounts: true,

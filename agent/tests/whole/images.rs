@@ -358,6 +358,28 @@ fn who_is_beside_a_task_on_an_image_sees_its_files() {
     }
 }
 
+/// As who looks at a task expects: as its user, in its folder, with its variables.
+#[test]
+fn a_session_in_a_task_on_an_image_finds_what_the_task_has_found() {
+    let test = "a_session_in_a_task_on_an_image_finds_what_the_task_has_found";
+    let Some(scene) = Scene::of(test, &[]) else { return };
+    let (agent, mut session) = scene.place.start(&scene.master);
+    session.register();
+    let own = v1::CommandInfo { shell: Some(false), ..v1::CommandInfo::default() };
+    let arguments = vec!["exec sleep 1000".to_owned()];
+    session.run(&framework(true), task("t", "busybox", v1::CommandInfo { arguments, ..own }));
+    let told = session.follow("t", TaskState::Running);
+    let root = told.last().unwrap().container.as_ref().unwrap().container_id.as_str().to_owned();
+    let Scene { registry: _registry, place, master } = scene;
+    let mut scene = crate::nested::Scene { place, master, session, agent, root };
+    for name in ["before", "after"] {
+        let (out, _) = scene.session(name, "id -un; pwd; echo $A $PATH $MESOS_SANDBOX", None).until_over();
+        assert_eq!(out, "web\n/srv/work\nimage /bin /mnt/mesos/sandbox\n");
+        assert_eq!(scene.of("REMOVE_NESTED_CONTAINER", name).status, 200);
+        scene = scene.restart();
+    }
+}
+
 /// Users of a container's own see an image as it was made, and what they change of it is theirs.
 #[test]
 fn an_image_belongs_to_the_containers_own_users() {
