@@ -1,10 +1,9 @@
 //! What an image says of how it wants to be run, and what comes of that and of what the framework asks for. Decides.
 
 use api::v1;
-use serde::{Deserialize, Serialize};
 
 /// Of an image's configuration what a container is made by. Texts as the image has them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     pub entrypoint: Vec<String>,
     pub cmd: Vec<String>,

@@ -5,9 +5,11 @@
 //!   manifest, config    what images say of themselves       layer          unpacking
 //!   users               who an image's user is              store          what is kept, and until when
 //!   provision           what the agent calls                overlay        a container's own root
+//!   said                what nested containers find of it
 //! ```
 
 mod provision;
+mod said;
 
 pub mod config;
 pub mod digest;
@@ -21,4 +23,5 @@ pub mod store;
 pub mod users;
 
 pub use self::reference::Reference;
-pub use provision::{ImageError, Images, Provided, Said};
+pub use provision::{ImageError, Images, Provided};
+pub use said::Said;

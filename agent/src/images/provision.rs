@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use api::v1;
-use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use super::manifest::{self, ManifestError};
 use super::overlay::{self, OverlayError, Rootfs};
 use super::reference::{BadReference, Reference};
+use super::said::Said;
 use super::store::{Figures, Places, Store, core};
 use super::users::{self, User, UserError};
 
@@ -51,17 +51,6 @@ pub struct Provided {
     pub said: Said,
 }
 
-/// What an image says of whoever runs on it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Said {
-    pub config: Config,
-    /// Whom the image names as its user, by the image's own files.
-    pub user: Option<User>,
-}
-
-/// The name of the file in a container's folder that has it, as JSON.
-const SAID: &str = "said";
-
 impl Images {
     /// Starts the store with what it holds, and what containers of an earlier life of the agent may run on.
     pub fn start(work_dir: &Path, places: Places, settings: core::Settings) -> io::Result<Self> {
@@ -92,9 +81,8 @@ impl Images {
     /// What the image says that the container has its root of. `None`: it has none, or has it of an agent that did not
     /// write it down.
     pub async fn said(&self, container: &str) -> Option<Said> {
-        let path = overlay::folder(&self.work_dir).join(container).join(SAID);
-        let read = move || serde_json::from_slice(&std::fs::read(path).ok()?).ok();
-        tokio::task::spawn_blocking(read).await.ok().flatten()
+        let folder = overlay::folder(&self.work_dir).join(container);
+        tokio::task::spawn_blocking(move || Said::read(&folder)).await.ok().flatten()
     }
 
     /// Deletes a container's root; none of its processes is there any more. That it has none is no error.
@@ -170,10 +158,10 @@ fn provided(
     let rootfs = Rootfs::create(work_dir, container, layers).map_err(failed)?;
     let user = user(&rootfs, &config, reference)?;
     let said = Said { config, user };
-    let path = rootfs.folder().join(SAID);
-    let written =
-        serde_json::to_vec(&said).map_err(io::Error::from).and_then(|text| std::fs::write(&path, text));
-    written.map_err(|source| failed(OverlayError::Make { path, source }))?;
+    said.write(rootfs.folder()).map_err(|source| {
+        let path = rootfs.folder().to_owned();
+        failed(OverlayError::Make { path, source })
+    })?;
     Ok(Provided { rootfs, said })
 }
 

@@ -1,9 +1,7 @@
 //! Who an image's user is, by the files of the image: `/etc/passwd` and `/etc/group`, as texts. Decides.
 
-use serde::{Deserialize, Serialize};
-
 /// Whom a program runs as, by numbers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     pub uid: u32,
     pub gid: u32,
