@@ -12,6 +12,7 @@ use cgroups_rs::fs::pid::PidController;
 use cgroups_rs::fs::{Cgroup, MaxValue};
 use tokio::io::Interest;
 
+use super::divide::{LEAF, divide, processes};
 use super::extras::IoMax;
 use super::hierarchy::Tree;
 use super::knobs::{Knob, Limits, Lowering, Now, changes, knobs};
@@ -29,23 +30,36 @@ pub struct Container {
 }
 
 impl Container {
-    /// Makes the group and sets its limits; without, it is held by those of the group in which it is. What was made is
-    /// removed again if a limit cannot be set.
-    pub fn create(tree: &Tree, name: &str, limits: Option<&Limits>) -> Result<Self, CgroupError> {
-        let path = tree.root().join(name);
-        let created = match limits {
-            Some(_) => tree.cgroup(name).create().map_err(std::io::Error::other),
-            // By cgroups-rs controllers would be enabled in the group above, in which there are processes: it would become
-            // the root of a threaded subtree, into whose groups no process can be put.
-            None => std::fs::create_dir_all(&path),
-        };
-        created.map_err(|source| CgroupError::Create { path, source })?;
+    /// Makes the group of a container that is in none and sets its limits. What was made is removed again if a limit cannot
+    /// be set.
+    pub fn create(tree: &Tree, name: &str, limits: &Limits) -> Result<Self, CgroupError> {
+        let created = tree.cgroup(name).create().map_err(std::io::Error::other);
+        created.map_err(|source| CgroupError::Create { path: tree.root().join(name), source })?;
         let container = Self::open(tree, name)?;
-        let Some(limits) = limits else { return Ok(container) };
-        match container.set(&knobs(limits)).and_then(|()| container.set_extras(tree)) {
-            Ok(()) => Ok(container),
+        let set = container.set(&knobs(limits)).and_then(|()| container.set_extras(tree));
+        container.unless_failed(set)
+    }
+
+    /// Makes the group of a container in another; without limits it is held by those of the group in which it is. With, what
+    /// runs in that one is moved ([`divide`]).
+    pub fn create_nested(tree: &Tree, name: &str, limits: Option<&Limits>) -> Result<Self, CgroupError> {
+        let path = tree.root().join(name);
+        if limits.is_some() {
+            divide(path.parent().expect("a group in another"), tree.enforcement())?;
+        }
+        // By cgroups-rs controllers would be enabled in the group above, in which there are processes: it would become the
+        // root of a threaded subtree, into whose groups no process can be put.
+        std::fs::create_dir_all(&path).map_err(|source| CgroupError::Create { path, source })?;
+        let container = Self::open(tree, name)?;
+        let set = limits.map_or(Ok(()), |limits| container.set(&knobs(limits)));
+        container.unless_failed(set)
+    }
+
+    fn unless_failed(self, set: Result<(), CgroupError>) -> Result<Self, CgroupError> {
+        match set {
+            Ok(()) => Ok(self),
             Err(error) => {
-                let _ = container.remove();
+                let _ = self.remove();
                 Err(error)
             }
         }
@@ -170,9 +184,10 @@ impl Container {
         result.map_err(|source| CgroupError::Set { path, value: knob.value(), source: source.into() })
     }
 
-    /// Numbers of the processes that are in this very group (not those of groups that a task made below it).
+    /// Numbers of the container's own processes: not those of containers in it, nor of groups that a task made below it.
     pub fn processes(&self) -> Vec<i32> {
-        self.cgroup.procs().into_iter().filter_map(|p| i32::try_from(p.pid).ok()).collect()
+        // From the one to the other is where they go; in this order none is missed.
+        [&self.path, &self.path.join(LEAF)].into_iter().flat_map(|group| processes(group)).collect()
     }
 
     /// Kills everything in the group and below, atomically against forks. They are gone when `wait_empty` returns.
@@ -310,7 +325,7 @@ mod tests {
             pids_max: Some(7),
             egress_max_bytes: None,
         };
-        let container = Container::create(&tree, "c1", Some(&limits)).expect("it can be made");
+        let container = Container::create(&tree, "c1", &limits).expect("it can be made");
         let read = |file: &str| std::fs::read_to_string(group.join(file)).ok();
         for knob in knobs(&limits) {
             let expect = match knob {
@@ -350,7 +365,7 @@ mod tests {
             egress_max_bytes: None,
         };
         // There is no cpu.max to read in a plain folder.
-        let error = Container::create(&tree, "c1", Some(&limits)).expect_err("no cpu.max");
+        let error = Container::create(&tree, "c1", &limits).expect_err("no cpu.max");
         let expect = format!("write \"max 100000\" to {}/c1/cpu.max", folder.path().display());
         assert_eq!(error.to_string(), expect);
     }

@@ -4,6 +4,8 @@
 //! <mount>/                       or, for an ordinary user, the group that was delegated to it
 //!   <name>/                      this tree: only groups in it, never a process (so controllers may be enabled in it)
 //!     <container id>/            one container
+//!       <id>/                    one that is nested in it
+//!       executor.own/            its own processes, where one that is nested in it has limits of its own: `divide`
 //!   <name>.agent/                the agent itself, where it had to step aside for the controllers' sake
 //! ```
 

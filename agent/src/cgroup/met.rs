@@ -13,6 +13,8 @@ pub struct MemoryMet {
     pub kills_count: u64,
     /// `None`: it has no limit.
     pub limit_bytes: Option<u64>,
+    /// The most that was in use at once; `None` before Linux 5.19.
+    pub peak_bytes: Option<u64>,
 }
 
 /// `None` where the group's memory is not counted.
@@ -24,6 +26,7 @@ pub fn memory(group: &Path) -> Option<MemoryMet> {
         limit_met_count: count(&local, "oom"),
         kills_count: count(&events, "oom_kill"),
         limit_bytes: read("memory.max").and_then(|text| text.trim().parse().ok()),
+        peak_bytes: read("memory.peak").and_then(|text| text.trim().parse().ok()),
     })
 }
 
@@ -44,9 +47,12 @@ mod tests {
         write("memory.events", "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 1\n");
         write("memory.events.local", "low 0\nhigh 0\nmax 12\noom 1\noom_kill 0\noom_group_kill 1\n");
         write("memory.max", "100663296\n");
-        let met = MemoryMet { limit_met_count: 1, kills_count: 2, limit_bytes: Some(96 << 20) };
+        let met =
+            MemoryMet { limit_met_count: 1, kills_count: 2, limit_bytes: Some(96 << 20), peak_bytes: None };
         assert_eq!(memory(folder.path()), Some(met));
         write("memory.max", "max\n");
-        assert_eq!(memory(folder.path()), Some(MemoryMet { limit_bytes: None, ..met }));
+        write("memory.peak", "100659200\n");
+        let free = MemoryMet { limit_bytes: None, peak_bytes: Some((96 << 20) - 4096), ..met };
+        assert_eq!(memory(folder.path()), Some(free));
     }
 }

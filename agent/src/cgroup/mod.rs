@@ -3,6 +3,7 @@
 //! Mounts of cgroup v1 are never touched.
 
 pub mod container;
+mod divide;
 pub mod extras;
 pub mod hierarchy;
 pub mod knobs;

@@ -282,6 +282,18 @@ impl Runtime {
         entries.filter_map(read).collect()
     }
 
+    /// Writes down which limit ended it. As with the end, it need not outlive the machine.
+    pub(super) fn tell_limitation(&self, told: &[u8]) -> io::Result<()> {
+        let fresh = self.folder.join("limitation.new");
+        std::fs::write(&fresh, told)?;
+        std::fs::rename(fresh, self.folder.join("limitation"))
+    }
+
+    /// `None`: none did.
+    pub(super) fn limitation(&self) -> Option<Vec<u8>> {
+        std::fs::read(self.folder.join("limitation")).ok()
+    }
+
     /// Writes the end down in init's stead, if init has not, and there is anything to say.
     pub(super) fn settle(&self, ended: Ended) {
         let wait_status = match ended.exit {

@@ -215,10 +215,12 @@ pub(super) fn prepare(
     }
     let create = |tree| -> Result<Arc<Container>, LaunchError> {
         let group = nested::group(&plan.container_id);
-        // What is nested is held by what holds the outermost.
-        let limits = plan.nested_in.is_none().then_some(&plan.limits);
+        // Programs hold what is nested by holding the outermost.
+        let Some(limits) = plan.limits.as_ref().filter(|_| plan.nested_in.is_none()) else {
+            return Ok(Arc::new(Container::create_nested(tree, &group, plan.limits.as_ref())?));
+        };
         let container = Container::create(tree, &group, limits)?;
-        match limits.map_or(Ok(()), |limits| held.begin(container.path(), limits)) {
+        match held.begin(container.path(), limits) {
             Ok(()) => Ok(Arc::new(container)),
             Err(error) => {
                 let _ = container.remove();

@@ -91,6 +91,28 @@ pub fn limits(shares: &[Share], policy: &LimitPolicy, overrides: &Overrides) -> 
     }
 }
 
+/// Of a container in another that is held by itself: to what it was given, or has named limits of. What it names nothing of is
+/// as the kernel has it for any group, within what holds the outermost.
+pub fn limits_within(share: &Share, policy: &LimitPolicy) -> Limits {
+    let all = limits(std::slice::from_ref(share), policy, &Overrides::default());
+    let names = |name: &str| share.resources.iter().any(|part| *part.name == *name);
+    let has_cpus = names(CPUS) || share.cpus_max.is_some();
+    let has_memory = names(MEM) || share.memory_max.is_some();
+    Limits {
+        cpus_milli: if names(CPUS) { all.cpus_milli } else { UNWEIGHED_MILLI },
+        cpus_max_milli: all.cpus_max_milli.filter(|_| has_cpus),
+        cpus_burst_milli: all.cpus_burst_milli.filter(|_| has_cpus),
+        memory_max_bytes: all.memory_max_bytes.filter(|_| has_memory),
+        memory_high_bytes: all.memory_high_bytes.filter(|_| has_memory),
+        // Counted where the container's packets all pass.
+        egress_max_bytes: None,
+        ..all
+    }
+}
+
+/// Weighs what the kernel gives a group of which nobody says anything.
+const UNWEIGHED_MILLI: u64 = 1000;
+
 fn mebibytes(amount: Quantity) -> u64 {
     // Largest amount: 2^43 thousandths, times 2^20, fits in 64 bits.
     amount.milli() * (1 << 20) / 1000
@@ -126,6 +148,25 @@ mod tests {
         assert_eq!((strict.cpus_max_milli, strict.cpus_burst_milli), (Some(1100), Some(550)));
         assert_eq!(strict.memory_high_bytes, Some((160 << 20) / 100 * 90));
         assert_eq!((plain.cpus_burst_milli, plain.memory_high_bytes), (None, None));
+    }
+
+    #[test]
+    fn one_in_another_is_held_to_what_it_names_and_to_nothing_else() {
+        let nothing = limits_within(&Share::default(), &STRICT);
+        assert_eq!(
+            (nothing.cpus_milli, nothing.cpus_max_milli, nothing.cpus_burst_milli),
+            (1000, None, None)
+        );
+        assert_eq!((nothing.memory_max_bytes, nothing.memory_high_bytes), (None, None));
+        assert_eq!((nothing.egress_max_bytes, nothing.pids_max), (None, STRICT.pids_max));
+        let given = limits_within(&share(250, 64), &STRICT);
+        assert_eq!((given.cpus_milli, given.cpus_max_milli), (250, Some(250)));
+        assert_eq!((given.memory_bytes, given.memory_max_bytes), (64 << 20, Some(64 << 20)));
+        assert_eq!(limits_within(&share(250, 64), &LimitPolicy::default()).cpus_max_milli, None);
+        let named = Share { memory_max: Some(Ceiling::At(Quantity::from_units(96))), ..Share::default() };
+        assert_eq!(limits_within(&named, &STRICT).memory_max_bytes, Some(96 << 20));
+        let free = Share { memory_max: Some(Ceiling::Unlimited), ..share(250, 64) };
+        assert_eq!(limits_within(&free, &STRICT).memory_max_bytes, None);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::isolation::volumes;
 use super::order::task_namespaces;
 use super::plan::{self, Output, PATH, Plan, PlanError, Whom};
 use super::streams::{self, Io};
+use crate::cgroup::knobs::Limits;
 use crate::images::Said;
 
 /// The name, in a container's sandbox and in its own folder, of the folder in which those are that are nested in it.
@@ -137,6 +138,13 @@ pub struct Nested<'a> {
     pub switch_user: bool,
     /// Containers can have mounts of their own.
     pub has_mounts: bool,
+    /// Its own, if it does not share its parent's: [`has_own_limits`].
+    pub limits: Option<Limits>,
+}
+
+/// It is to be held by itself, within what holds the container that it is in.
+pub fn has_own_limits(container: Option<&v1::ContainerInfo>) -> bool {
+    container.and_then(|it| it.linux_info.as_ref()).is_some_and(|linux| !linux.share_cgroups())
 }
 
 /// The user is the parent's unless the command has one, as in Mesos; so is the environment of a session. One that is no
@@ -193,7 +201,7 @@ pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
         environment,
         user: user.cloned().or_else(|| parent.user.clone()),
         uris: command.uris.clone(),
-        limits: parent.limits,
+        limits: nested.limits,
         output,
         confinement: confinement(nested)?,
         shares: shared(parent),
@@ -268,10 +276,6 @@ fn shared(parent: &Plan) -> Namespaces {
 fn refuse_unsupported(container: Option<&v1::ContainerInfo>) -> Result<(), PlanError> {
     let Some(asked) = container else { return Ok(()) };
     let linux = asked.linux_info.clone().unwrap_or_default();
-    if !linux.share_cgroups() {
-        // Its group is its own; it is the limits that it cannot have.
-        return Err(PlanError::Unsupported { field: "container.linux_info.share_cgroups false" });
-    }
     let rest = v1::LinuxInfo { share_cgroups: None, ..linux };
     let has_more = rest != v1::LinuxInfo::default();
     let rest = v1::ContainerInfo { linux_info: has_more.then_some(rest), ..asked.clone() };
@@ -329,7 +333,7 @@ mod tests {
             environment: BTreeMap::from([(text("A"), text("1")), (text("MESOS_SANDBOX"), text("/w/runs/r"))]),
             user: Some(text("nobody")),
             uris: Vec::new(),
-            limits: crate::containerizer::limits::limits(&[], &Default::default(), &Default::default()),
+            limits: None,
             output: None,
             confinement: Confinement::default(),
             shares: Namespaces::default(),
@@ -357,6 +361,7 @@ mod tests {
             is_session: false,
             switch_user: true,
             has_mounts: true,
+            limits: None,
         };
         let first = plan(&nested).expect("a plan");
         assert_eq!(first.sandbox, Path::new("/w/runs/r/containers/a"));
@@ -389,6 +394,7 @@ mod tests {
             is_session: true,
             switch_user: true,
             has_mounts: true,
+            limits: None,
         };
         let session = plan(&nested).expect("a plan");
         assert_eq!(session.environment["A"], "1");
@@ -420,11 +426,11 @@ mod tests {
                 is_session: false,
                 switch_user: false,
                 has_mounts: true,
+                limits: None,
             };
             plan(&nested).map(drop).map_err(|error| error.to_string())
         };
         assert_eq!(with(v1::LinuxInfo { share_cgroups: Some(true), ..Default::default() }), Ok(()));
-        let own = with(v1::LinuxInfo { share_cgroups: Some(false), ..Default::default() });
-        assert_eq!(own, Err("container.linux_info.share_cgroups false is not supported".to_owned()));
+        assert_eq!(with(v1::LinuxInfo { share_cgroups: Some(false), ..Default::default() }), Ok(()));
     }
 }

@@ -93,7 +93,8 @@ pub struct Plan {
     /// `None`: the agent's own.
     pub user: Option<String>,
     pub uris: Vec<v1::command_info::Uri>,
-    pub limits: Limits,
+    /// `None`: it is held by what holds the container that it is in.
+    pub limits: Option<Limits>,
     /// What its output is rotated by; `None`: it goes into plain files.
     pub output: Option<Output>,
     /// How the container is kept apart from others.
@@ -243,7 +244,7 @@ pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
         user: agent.switch_user.then(|| user.to_owned()),
         uris: command.uris.clone(),
         output,
-        limits: limits(request.shares, &agent.limits, &Overrides::default()),
+        limits: Some(limits(request.shares, &agent.limits, &Overrides::default())),
         confinement: container,
         shares: Namespaces::default(),
         shares_with: Whom::First,

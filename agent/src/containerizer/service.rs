@@ -266,6 +266,18 @@ impl Containerizer {
         self.launcher.run(move || runtime.settle(ended)).await;
     }
 
+    /// Writes down which limit of its own ended a nested container, before the group goes that could tell.
+    pub async fn tell_limitation(&self, container_id: &ContainerId, told: Vec<u8>) -> std::io::Result<()> {
+        let runtime = self.runtime(container_id);
+        self.launcher.run(move || runtime.tell_limitation(&told)).await
+    }
+
+    /// What was written down of that; `None`: nothing.
+    pub async fn limitation(&self, container_id: &ContainerId) -> Option<Vec<u8>> {
+        let runtime = self.runtime(container_id);
+        self.launcher.run(move || runtime.limitation()).await
+    }
+
     /// Deletes the sandbox of a nested container; `outermost`: that of the one that all is nested in.
     pub async fn remove_sandbox(&self, outermost: PathBuf, sandbox: PathBuf) -> Result<(), SandboxError> {
         self.launcher.run(move || sandbox::remove_nested(&outermost, &sandbox)).await

@@ -5,7 +5,7 @@ use crate::containerizer::overrides::Change;
 use crate::executor_api::body::{self, Answer};
 use crate::http::Order;
 use crate::runtime::Agent;
-use crate::runtime::nested::{Found, Launched, Owner, termination};
+use crate::runtime::nested::{Found, Launched, Owner};
 use crate::runtime::switchboard::Switchboard;
 use api::legacy::Reply;
 use api::media::Body;
@@ -73,10 +73,9 @@ pub(super) async fn board(agent: &Rc<Agent>, place: &Place) -> Result<Rc<Switchb
 
 async fn wait(agent: &Rc<Agent>, call: &Call, kind: Type, wanted: Body) -> Result<Answer, Refusal> {
     let place = place(call)?;
-    let Some(ended) = agent.wait_place(&place).await else {
+    let Some(told) = agent.wait_place(&place).await else {
         return Ok(body::reply(Reply::text(404, format!("Container {place} cannot be found"))));
     };
-    let told = termination(ended);
     let mut out = Response::default();
     if kind == Type::WaitContainer {
         out.set_type(response::Type::WaitContainer);

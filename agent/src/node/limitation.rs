@@ -12,7 +12,7 @@ use std::fmt::Write;
 
 /// A container ended after the kernel had killed in it. That is an overstepped limit only where its own was met; else the
 /// machine was out of memory, or a limit that a task had set below its container's was met.
-pub(super) fn out_of_memory(end: &OutOfMemory) -> Termination {
+pub(crate) fn out_of_memory(end: &OutOfMemory) -> Termination {
     match end.limit_met_count {
         0 => Termination {
             state: TaskState::Failed,
@@ -34,15 +34,17 @@ pub(super) fn out_of_memory(end: &OutOfMemory) -> Termination {
     }
 }
 
-/// In the words and the order in which Mesos tells it, with what the container held when it was last measured.
+/// In the words and the order in which Mesos tells it, with what the container held when it was last measured, if it was.
 fn overstepped(end: &OutOfMemory) -> String {
     let mut text = "Memory limit exceeded:".to_owned();
     if let Some(limit) = end.limit_bytes {
         _ = write!(text, " Requested: {}MB", mebibytes(limit));
     }
-    _ = write!(text, " Maximum Used: {}MB\n\nMEMORY STATISTICS:", mebibytes(end.peak_bytes));
-    for (name, bytes) in [("anon", end.anon_bytes), ("file", end.file_bytes), ("kernel", end.kernel_bytes)] {
-        _ = write!(text, "\n{name} {bytes}");
+    _ = write!(text, " Maximum Used: {}MB", mebibytes(end.peak_bytes));
+    let held = [("anon", end.anon_bytes), ("file", end.file_bytes), ("kernel", end.kernel_bytes)];
+    if held.iter().any(|(_, bytes)| *bytes > 0) {
+        text.push_str("\n\nMEMORY STATISTICS:");
+        held.iter().for_each(|(name, bytes)| _ = write!(text, "\n{name} {bytes}"));
     }
     text
 }
@@ -102,6 +104,9 @@ mod tests {
                       MEMORY STATISTICS:\nanon 70000000\nfile 1000\nkernel 2000";
         assert_eq!(&*told.message, expect);
         assert_eq!(told.limited.to_string(), "mem:96");
+        let unmeasured = OutOfMemory { anon_bytes: 0, file_bytes: 0, kernel_bytes: 0, ..end() };
+        let expect = "Memory limit exceeded: Requested: 96MB Maximum Used: 95.5MB";
+        assert_eq!(&*out_of_memory(&unmeasured).message, expect);
     }
 
     #[test]

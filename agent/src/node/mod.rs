@@ -17,7 +17,7 @@ pub mod view;
 mod executors;
 mod frameworks;
 mod gates;
-mod limitation;
+pub(crate) mod limitation;
 mod master;
 mod registration;
 mod subscriptions;

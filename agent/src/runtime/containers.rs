@@ -23,6 +23,7 @@ use crate::sampler::sources::Target;
 use crate::sys::pidfd::{Ended, Exit};
 use api::v1;
 use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId};
+use model::resources::Resources;
 use model::task::TaskInfo;
 use model::time::{Time, UnixTime};
 use model::usage::{ContainerUsage, Usage};
@@ -556,15 +557,20 @@ impl Agent {
 fn share(task: &TaskInfo) -> Share {
     let limits = api::protobuf::decode::<v1::TaskInfo>(&task.body.0)
         .map_or_else(|_| Default::default(), |v1| v1.limits);
+    limited_share(task.resources.clone(), |name| limits.get(name).map(|limit| limit.value))
+}
+
+/// `limit`: as `TaskInfo.limits` has it.
+pub(super) fn limited_share(resources: Resources, limit: impl Fn(&str) -> Option<f64>) -> Share {
     let ceiling = |name: &str| {
-        let limit = limits.get(name)?.value;
+        let limit = limit(name)?;
         if limit.is_infinite() {
             return Some(Ceiling::Unlimited);
         }
         api::convert::quantity::from_f64(limit).map(Ceiling::At)
     };
     let (cpus_max, memory_max) = (ceiling("cpus"), ceiling("mem"));
-    Share { resources: task.resources.clone(), cpus_max, memory_max }
+    Share { resources, cpus_max, memory_max }
 }
 
 /// As waitpid(2) tells it.

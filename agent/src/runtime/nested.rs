@@ -7,19 +7,25 @@
 //!                            KILL, a session's connection ---+         REMOVE forgets it
 //! ```
 
+use crate::cgroup::knobs::Limits;
+use crate::containerizer::limits::limits_within;
 use crate::containerizer::nested::{self, Place};
 use crate::containerizer::plan::Plan;
 use crate::containerizer::service::{Remembered, Running};
 use crate::containerizer::streams::Io;
 use crate::http::NestedView;
 use crate::images::Said;
-use crate::runtime::containers::{Container, chain, wait_status};
+use crate::node::input::{OutOfMemory, Termination};
+use crate::node::limitation;
+use crate::runtime::containers::{Container, chain, limited_share, wait_status};
 use crate::runtime::switchboard::Switchboard;
 use crate::runtime::{Agent, increment};
 use crate::sys::pidfd::{Ended, Exit};
+use api::convert::resources::Format;
 use api::refusal::Refusal;
 use api::v1;
 use api::v1::agent::Call;
+use api::v1::agent::response::WaitContainer;
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use tokio::sync::{Notify, oneshot};
@@ -34,10 +40,16 @@ pub(crate) struct Nested {
     board: OnceCell<Rc<Switchboard>>,
     /// How it ended, and everything in it.
     end: OnceCell<Ended>,
+    /// That a limit of its own ended it; set before `end`.
+    limitation: OnceCell<WaitContainer>,
     ended: Notify,
     destroy: Notify,
     was_destroyed: Cell<bool>,
 }
+
+/// Told who names limits (`LAUNCH_CONTAINER`) that nothing would hold. Mesos' agent says nothing of it.
+const SHARES_CGROUPS: &str =
+    "'launch_container.limits' may only be set when 'share_cgroups' is set to 'false'";
 
 /// What LAUNCH comes to.
 pub(crate) enum Launched {
@@ -161,6 +173,7 @@ impl Agent {
             is_session,
             switch_user: self.config.switches_user(),
             has_mounts: self.isolation.filesystem,
+            limits: self.own_limits(call, container.as_ref()).map_err(bad)?,
         });
         Ok(Rc::new(Nested {
             place,
@@ -169,10 +182,31 @@ impl Agent {
             running: OnceCell::new(),
             board: OnceCell::new(),
             end: OnceCell::new(),
+            limitation: OnceCell::new(),
             ended: Notify::new(),
             destroy: Notify::new(),
             was_destroyed: Cell::new(false),
         }))
+    }
+
+    /// Of a container that is to be held by itself; only of such a one may limits be named.
+    fn own_limits(
+        &self,
+        call: &Call,
+        container: Option<&v1::ContainerInfo>,
+    ) -> Result<Option<Limits>, String> {
+        let launch = call.launch_container.as_ref();
+        let names_limits = launch.is_some_and(|launch| !launch.limits.is_empty());
+        match nested::has_own_limits(container) {
+            false if names_limits => Err(SHARES_CGROUPS.to_owned()),
+            false => Ok(None),
+            true => {
+                let resources = launch.map_or(&[][..], |launch| &launch.resources);
+                let resources = api::convert::resources::from_v1(resources).map_err(|error| chain(&error))?;
+                let limit = |name: &str| Some(launch?.limits.get(name)?.value);
+                Ok(Some(limits_within(&limited_share(resources, limit), &self.limit_policy())))
+            }
+        }
     }
 
     /// What the container was made by that something is to be nested in: it has to be there, and to stay.
@@ -281,6 +315,7 @@ impl Agent {
         if ended.exit == Exit::Unknown && nested.was_destroyed.get() {
             ended.exit = Exit::Signal { number: libc::SIGKILL, core_dumped: false };
         }
+        self.note_limitation(nested, running).await;
         self.remove(running).await;
         self.withdraw_root(&nested.plan.container_id).await;
         self.containerizer.settle(&nested.plan.container_id, ended).await;
@@ -289,6 +324,34 @@ impl Agent {
         if let Some(board) = nested.board.get() {
             board.close();
         }
+    }
+
+    /// Whether it was a limit of its own that ended it. Its outermost's limit ends that with all that is nested in it.
+    async fn note_limitation(&self, nested: &Nested, running: &Running) {
+        if nested.plan.limits.is_none() || nested.limitation.get().is_some() {
+            return;
+        }
+        let Some(met) = self.containerizer.memory_met(running).await else { return };
+        if met.limit_met_count == 0 || met.kills_count == 0 {
+            return;
+        }
+        let told = limitation::out_of_memory(&OutOfMemory {
+            limit_met_count: met.limit_met_count,
+            kills_count: met.kills_count,
+            limit_bytes: met.limit_bytes,
+            peak_bytes: met.peak_bytes.or(met.limit_bytes).unwrap_or_default(),
+            // It is not measured by itself.
+            anon_bytes: 0,
+            file_bytes: 0,
+            kernel_bytes: 0,
+        });
+        let told = termination(&told);
+        let container_id = &nested.plan.container_id;
+        let noted = self.containerizer.tell_limitation(container_id, api::protobuf::encode(&told).into());
+        if let Err(error) = noted.await {
+            tracing::warn!(%error, container = %nested.place, "which limit ended a container is not written down");
+        }
+        let _ = nested.limitation.set(told);
     }
 
     fn end_nested(&self, nested: &Nested, ended: Ended) {
@@ -352,12 +415,13 @@ impl Agent {
         }
     }
 
-    /// `None`: there is no such container.
-    pub(crate) async fn wait_place(&self, place: &Place) -> Option<Ended> {
-        match self.find_place(place).await? {
-            Found::Nested(nested) => Some(nested.wait().await),
-            Found::Top(top) => Some(top.running()?.wait().await),
-        }
+    /// How it ended, and for which limit, as WAIT tells it. `None`: there is no such container.
+    pub(crate) async fn wait_place(&self, place: &Place) -> Option<WaitContainer> {
+        let (ended, limitation) = match self.find_place(place).await? {
+            Found::Nested(nested) => (nested.wait().await, nested.limitation.get().cloned()),
+            Found::Top(top) => (top.running()?.wait().await, None),
+        };
+        Some(WaitContainer { exit_status: wait_status(ended.exit), ..limitation.unwrap_or_default() })
     }
 
     /// Forgets a nested container that has ended, with its sandbox and all that were nested in it. One that is not known,
@@ -432,6 +496,10 @@ impl Agent {
             sandbox: nested.plan.sandbox.clone(),
             pid: None,
         };
+        let limitation = self.containerizer.limitation(&nested.plan.container_id).await;
+        if let Some(told) = limitation.and_then(|told| api::protobuf::decode(&told).ok()) {
+            let _ = nested.limitation.set(told);
+        }
         self.nested.borrow_mut().insert(nested.place.clone(), nested.clone());
         let running = match self.containerizer.reattach(&remembered).await {
             Ok(running) => running,
@@ -473,7 +541,14 @@ fn parts(call: &Call) -> Option<(Place, v1::CommandInfo, Option<v1::ContainerInf
     Some((Place::of(id), command.clone().unwrap_or_default(), container.clone()))
 }
 
-/// Of WAIT: in Mesos' form.
-pub(crate) fn termination(ended: Ended) -> v1::agent::response::WaitContainer {
-    v1::agent::response::WaitContainer { exit_status: wait_status(ended.exit), ..Default::default() }
+/// In the form in which WAIT tells it.
+fn termination(told: &Termination) -> WaitContainer {
+    let resources = api::convert::resources::to_v1(&told.limited, Format::PLAIN);
+    WaitContainer {
+        exit_status: None,
+        state: Some(api::convert::status::state_to_v1(told.state).into()),
+        reason: i32::try_from(told.reason.0).ok(),
+        limitation: Some(v1::TaskResourceLimitation { resources }),
+        message: Some(told.message.to_string()),
+    }
 }

@@ -74,10 +74,14 @@ fn limits_are_set_where_they_are_enforced_and_a_reason_is_told_where_not() {
     let enforcement = scene.containerizer.enforcement();
     block_on(async {
         let mut plan = scene.plan("c1", shell("exec sleep 1000"));
-        plan.limits.memory_bytes = 64 << 20;
-        plan.limits.memory_max_bytes = Some(64 << 20);
-        plan.limits.pids_max = Some(50);
-        let more = Limits { cpus_milli: 2000, memory_max_bytes: Some(128 << 20), ..plan.limits };
+        let limits = Limits {
+            memory_bytes: 64 << 20,
+            memory_max_bytes: Some(64 << 20),
+            pids_max: Some(50),
+            ..plan.limits.unwrap()
+        };
+        plan.limits = Some(limits);
+        let more = Limits { cpus_milli: 2000, memory_max_bytes: Some(128 << 20), ..limits };
         let running =
             scene.containerizer.start(scene.containerizer.prepare(plan).await.unwrap()).await.unwrap();
         scene.containerizer.set_limits(&running, more).await.unwrap();

@@ -213,6 +213,7 @@ fn an_executors_own_users_are_those_of_all_in_it() {
         is_session: false,
         switch_user: false,
         has_mounts: true,
+        limits: None,
     });
     block_on(async {
         let prepared = scene.containerizer.prepare(outer).await.unwrap();

@@ -30,8 +30,9 @@ fn scene(test: &str, controllers: &[Controller], extras: Extras) -> Option<Scene
 
 async fn run(scene: &Scene, id: &str, line: &str, limit: impl FnOnce(&mut Limits)) -> Running {
     let mut plan = scene.plan(id, shell(line));
-    plan.limits.memory_max_bytes = None;
-    limit(&mut plan.limits);
+    let limits = plan.limits.as_mut().unwrap();
+    limits.memory_max_bytes = None;
+    limit(limits);
     scene.containerizer.start(scene.containerizer.prepare(plan).await.unwrap()).await.unwrap()
 }
 
@@ -188,7 +189,7 @@ fn limits_that_the_operator_sets_hold_every_container() {
 }
 
 fn plan_limits(scene: &Scene) -> Limits {
-    scene.plan("other", shell("true")).limits
+    scene.plan("other", shell("true")).limits.unwrap()
 }
 
 /// Who runs on what is lent runs when nobody else does, and is an ordinary one as soon as CPUs are promised.

@@ -29,6 +29,13 @@ impl Need {
     }
 }
 
+/// How many times longer than elsewhere things may take here: an emulated machine says so (`cargo xtask vm`). What multiplies
+/// deadlines, and nothing else: no test may pass by it that does not pass without.
+pub fn slowdown() -> u32 {
+    let said = std::env::var("INGOT_TEST_SLOWDOWN").ok();
+    said.map_or(1, |times| times.parse().expect("INGOT_TEST_SLOWDOWN is a number"))
+}
+
 /// Where that program is, if it is on the PATH.
 pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -3,19 +3,28 @@
 use crate::groups::Group;
 use crate::http::Answer;
 use crate::master::{Master, Session};
+use crate::needs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long anything may take that is waited for.
+pub fn patience() -> Duration {
+    Duration::from_secs(30) * needs::slowdown()
+}
+
+/// Between two looks at what is waited for: who looks without end takes the CPU from those who are to bring it about.
+pub fn pause() {
+    std::thread::park_timeout(Duration::from_millis(2));
+}
 
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     while !holds() {
         assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::yield_now();
+        pause();
     }
 }
 
@@ -125,6 +134,7 @@ impl Place {
         command
             .arg(format!("--port={}", self.port))
             .arg(format!("--cgroups-root={}", self.group.name))
+            .args(self.patient())
             .arg(format!("--master={}", master.address()))
             .arg(format!("--work-dir={}", self.work_dir().display()))
             .args(&self.flags)
@@ -132,6 +142,18 @@ impl Place {
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         command
+    }
+}
+
+/// The default, in which executors on a slow machine may not get as far as to subscribe again; and the most there is.
+const REREGISTRATION_S: [u32; 2] = [2, 15];
+
+impl Place {
+    fn patient(&self) -> Option<String> {
+        let name = "--executor-reregistration-timeout";
+        let is_set = self.flags.iter().any(|flag| flag.starts_with(name));
+        let [usual, most] = REREGISTRATION_S;
+        (!is_set).then(|| format!("{name}={}secs", (usual * needs::slowdown()).min(most)))
     }
 }
 
@@ -146,13 +168,13 @@ impl Agent {
 
     /// Waits until it has ended, and says how.
     pub fn wait(&mut self) -> std::process::ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         loop {
             if let Some(status) = self.process.try_wait().unwrap() {
                 return status;
             }
             assert!(Instant::now() < deadline, "the agent does not end");
-            std::thread::yield_now();
+            pause();
         }
     }
 
@@ -213,12 +235,12 @@ impl Drop for Agent {
         }
         // Its executors go with it: a failed test must not leave any behind.
         _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), nix::sys::signal::Signal::SIGUSR1);
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(10) * needs::slowdown();
         while Instant::now() < deadline {
             if self.process.try_wait().ok().flatten().is_some() {
                 return;
             }
-            std::thread::yield_now();
+            pause();
         }
         _ = self.process.kill();
         _ = self.process.wait();

@@ -124,7 +124,7 @@ fn a_container_that_was_made_and_not_registered_is_cleared_away() {
     let is_populated =
         || std::fs::read_to_string(cgroup.join("cgroup.events")).unwrap().contains("populated 1");
     while is_populated() {
-        std::thread::yield_now();
+        crate::agent::pause();
     }
     let process = place.process_info(container_id.as_str());
     std::fs::remove_file(process).unwrap();

@@ -18,7 +18,7 @@ impl Answer {
 
 pub fn call(at: SocketAddr, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
     let mut stream = TcpStream::connect(at).unwrap();
-    stream.set_read_timeout(Some(crate::agent::PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(crate::agent::patience())).unwrap();
     let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n");
     for header in headers {
         request.push_str(&format!("{header}\r\n"));
@@ -45,7 +45,7 @@ pub struct Lasting {
 impl Lasting {
     pub fn open(at: SocketAddr, path: &str, headers: &[&str], body: &str) -> Self {
         let mut stream = TcpStream::connect(at).unwrap();
-        stream.set_read_timeout(Some(crate::agent::PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(crate::agent::patience())).unwrap();
         let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
         let length = body.len();
         let request =
@@ -105,7 +105,7 @@ pub struct Sending {
 impl Sending {
     pub fn open(at: SocketAddr, path: &str, headers: &[&str]) -> Self {
         let mut stream = TcpStream::connect(at).unwrap();
-        stream.set_read_timeout(Some(crate::agent::PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(crate::agent::patience())).unwrap();
         let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
         let request =
             format!("POST {path} HTTP/1.1\r\nHost: {at}\r\n{headers}Transfer-Encoding: chunked\r\n\r\n");

@@ -3,7 +3,7 @@
 //!
 //! `INGOT_TEST_KILLS=200` kills it more often; `INGOT_TEST_SEED=7` at other moments.
 
-use crate::agent::{PATIENCE, Place};
+use crate::agent::{Place, patience};
 use crate::master::{Heard, Introduction, Master, Session, command, framework};
 use model::id::{FrameworkId, TaskId, UpdateId};
 use model::task::{TaskState, TaskStatus};
@@ -64,7 +64,7 @@ impl Memory {
     }
 
     fn listen_until_over(&mut self, session: &mut Session) {
-        let deadline = Instant::now() + 2 * PATIENCE;
+        let deadline = Instant::now() + 2 * patience();
         while let Some((id, told)) = self.tasks.iter().find(|(_, told)| !told.is_over()) {
             assert!(Instant::now() < deadline, "{id} has no end: {:?}", told.updates);
             self.listen(session, Instant::now() + Duration::from_millis(50));
@@ -118,7 +118,7 @@ fn an_agent_may_be_killed_at_any_moment() {
         memory.listen(&mut session, Instant::now() + life);
         agent.kill();
         // What it has sent it has sent.
-        memory.listen(&mut session, Instant::now() + PATIENCE);
+        memory.listen(&mut session, Instant::now() + patience());
         std::fs::write(folder.path().join(format!("go-{waiting}")), "").unwrap();
         (agent, session) = place.start(&master);
         memory.admit(&mut session);

@@ -30,6 +30,7 @@ mod life;
 mod limits;
 mod logger;
 mod nested;
+mod own_limits;
 mod restart;
 mod sessions;
 mod survival;

@@ -1,6 +1,6 @@
 //! A master that says what the test wants it to say.
 
-use crate::agent::PATIENCE;
+use crate::agent::patience;
 use ::api::v1;
 use model::framework::FrameworkInfo;
 use model::id::{AgentId, FrameworkId, MasterId, TaskId, UpdateId};
@@ -59,7 +59,7 @@ impl Master {
     /// The next agent's connection, and what it says of itself. It awaits an answer then.
     pub fn accept(&self) -> Session {
         let (mut stream, _) = self.listener.accept().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(patience())).unwrap();
         stream.set_nodelay(true).unwrap();
         let mut preamble = [0; 8];
         stream.read_exact(&mut preamble).unwrap();
@@ -112,7 +112,7 @@ impl Session {
             }
             self.stream.set_read_timeout(Some(left)).unwrap();
             let read = self.stream.read(self.reader.space());
-            self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            self.stream.set_read_timeout(Some(patience())).unwrap();
             match read {
                 Ok(count) if count > 0 => self.reader.filled(count),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
@@ -176,7 +176,7 @@ impl Session {
 
     /// Waits for a usage line.
     pub fn usage_until(&mut self, wanted: impl Fn(&UsageLine) -> bool) -> UsageLine {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience();
         loop {
             if let Some(line) = self.usage.iter().find(|line| wanted(line)) {
                 return line.clone();

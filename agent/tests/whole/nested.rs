@@ -253,10 +253,6 @@ fn calls_that_make_no_sense_are_refused_by_name() {
     expect(&launch(scene.id("s"), json!({"value": "sleep 1000"})), 200, "");
     let signal = scene.post("KILL_CONTAINER", json!({"container_id": scene.id("s"), "signal": 1000}));
     assert_eq!(signal.status, 400, "{}", signal.body);
-    let own_limits = json!({"container_id": scene.id("l"), "command": {"value": "true"},
-        "container": {"type": "MESOS", "linux_info": {"share_cgroups": false}}});
-    let own_limits = scene.post("LAUNCH_NESTED_CONTAINER", own_limits);
-    expect(&own_limits, 400, "container.linux_info.share_cgroups false is not supported");
 }
 
 /// What an executor's containers share lies in the executor's sandbox, and links in it lead nowhere else.

@@ -1,6 +1,6 @@
 //! Agents and masters that go and come back.
 
-use crate::agent::{PATIENCE, Place, cpu_stat_ns};
+use crate::agent::{Place, cpu_stat_ns, patience};
 use crate::master::{Introduction, Master, command, framework};
 use crate::needs::{self, Need};
 use model::task::TaskState;
@@ -148,10 +148,10 @@ fn without_checkpoints_a_task_goes_with_its_agent() {
     let (_agent, session) = place.start(&master);
     let Introduction::Again(known) = &session.introduction else { panic!("it forgot its id") };
     assert!(known.tasks.is_empty());
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience();
     while is_alive(pid) {
         assert!(Instant::now() < deadline, "its executor lives on");
-        std::thread::yield_now();
+        crate::agent::pause();
     }
 }
 
@@ -183,8 +183,8 @@ fn figures_outlive_the_agent(flags: &[&str]) {
 
     let (killed, begun) = (cpu_stat_ns(&cgroup), Instant::now());
     while cpu_stat_ns(&cgroup) < killed + 300_000_000 {
-        assert!(begun.elapsed() < PATIENCE, "the task stands still without its agent");
-        std::thread::yield_now();
+        assert!(begun.elapsed() < patience(), "the task stands still without its agent");
+        crate::agent::pause();
     }
     let meanwhile = cpu_stat_ns(&cgroup);
 

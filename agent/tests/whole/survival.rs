@@ -3,6 +3,7 @@
 
 use crate::agent::{Place, until};
 use crate::master::{Introduction, Master, command, framework};
+use crate::needs;
 use ::api::v1;
 use model::task::{Reason, TaskInfo, TaskState};
 use nix::sys::signal::Signal;
@@ -53,7 +54,7 @@ fn executors_that_come_back_at_once_find_room() {
     let (agent, mut session) = place.start(&master);
     session.register();
     agent.signal(Signal::SIGSTOP);
-    let at_once = Duration::from_millis(500);
+    let at_once = Duration::from_millis(500) * needs::slowdown();
     let connect = |_| TcpStream::connect_timeout(&agent.address, at_once);
     let waiting: Result<Vec<_>, _> = (0..500).map(connect).collect();
     agent.signal(Signal::SIGCONT);
@@ -99,8 +100,9 @@ fn how_an_executor_ended_is_known_though_no_agent_was_there() {
 
 #[test]
 fn an_executor_that_never_subscribes_is_ended() {
-    let flags = ["--executor-registration-timeout=3secs"];
-    let (place, master) = (Place::new(&flags), Master::start());
+    // It has to get as far as its trap.
+    let timeout = format!("--executor-registration-timeout={}secs", 3 * needs::slowdown());
+    let (place, master) = (Place::new(&[&timeout]), Master::start());
     let (_agent, mut session) = place.start(&master);
     session.register();
     let ready = place.work_dir().join("ready");
@@ -160,7 +162,7 @@ fn an_executor_that_does_not_end_is_ended() {
     let pid = read().trim().parse().unwrap();
     let body = r#"{"type":"SUBSCRIBE","framework_id":{"value":"F"},"executor_id":{"value":"t-executor"},"subscribe":{}}"#;
     let mut stream = std::net::TcpStream::connect(agent.address).unwrap();
-    stream.set_read_timeout(Some(crate::agent::PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(crate::agent::patience())).unwrap();
     let head = "POST /slave(1)/api/v1/executor HTTP/1.1\r\nHost: a\r\nContent-Type: application/json";
     write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
     let mut heard = Vec::new();

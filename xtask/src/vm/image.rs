@@ -25,6 +25,10 @@ pub(super) struct Content<'a> {
     pub(super) args: &'a [String],
 }
 
+/// Emulated, a machine is about ten times slower than the one that it runs on, which may have others to serve. Tests
+/// multiply their deadlines by it.
+const SLOWDOWN: u32 = 10;
+
 /// How the line begins that tells how the tests ended.
 pub(super) const EXIT_MARK: &str = "ingot-vm: exit ";
 
@@ -37,6 +41,9 @@ const FOLDERS: &[&str] =
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/sh\n";
 const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";
+/// What images get of the machine.
+const HOSTS: &str = "127.0.0.1 localhost\n";
+const RESOLV: &str = "nameserver 127.0.0.1\n";
 
 /// The first part of init. The second serial port is for the tests alone, so that nothing of the kernel's gets between.
 const INIT: &str = "#!/bin/busybox sh
@@ -76,6 +83,8 @@ fn fill(archive: &mut Archive<impl Write>, content: &Content<'_>, scratch: &Path
     archive.console()?;
     archive.file(Path::new("etc/passwd"), 0o644, PASSWD.as_bytes())?;
     archive.file(Path::new("etc/group"), 0o644, GROUP.as_bytes())?;
+    archive.file(Path::new("etc/hosts"), 0o644, HOSTS.as_bytes())?;
+    archive.file(Path::new("etc/resolv.conf"), 0o644, RESOLV.as_bytes())?;
     for name in FROM_HERE {
         archive.program(&on_path(name)?, None)?;
     }
@@ -118,7 +127,8 @@ fn init(content: &Content<'_>) -> String {
         let Some(test) = &program.test else { continue };
         let path = quoted(&program.path.to_string_lossy());
         text += &format!("echo '--- {test}'\n");
-        text += &format!("REQUIRE=all INGOT_TEST_VM=1 {path} {} || code=$?\n", args.join(" "));
+        let says = format!("REQUIRE=all INGOT_TEST_VM=1 INGOT_TEST_SLOWDOWN={SLOWDOWN}");
+        text += &format!("{says} {path} {} || code=$?\n", args.join(" "));
     }
     text += &format!("echo '{EXIT_MARK}'$code\npoweroff -f\n");
     text

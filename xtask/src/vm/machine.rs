@@ -26,6 +26,9 @@ pub(super) struct Machine<'a> {
     pub(super) timeout: Duration,
 }
 
+/// Of 2 MiB, set apart at the boot, for tests of who may have some.
+const HUGE_PAGES: u32 = 8;
+
 /// Lines of the kernel's messages that are shown when a machine ends without saying how.
 const TAIL: usize = 30;
 
@@ -69,7 +72,10 @@ fn start(machine: &Machine<'_>) -> Result<Child> {
         .arg(machine.kernel)
         .arg("-initrd")
         .arg(machine.image)
-        .args(["-append", "console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off"])
+        .args([
+            "-append",
+            &format!("console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off hugepages={HUGE_PAGES}"),
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
