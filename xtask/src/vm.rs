@@ -65,11 +65,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     needs::provide_machines()?;
     let kernels = kernels(args.kernel)?;
     let programs = build(&args.tests)?;
-    boot_each(args, &kernels, &programs)
+    boot_each(args, &kernels, &programs, &|_| args.rest.clone())
 }
 
-/// The part that CI runs, on every kernel: faults, and what needs controllers that CI's own machine may lack. Where there can be no machine this is said, and is an error
-/// with `REQUIRE=all`.
+/// The part that CI runs, on every kernel: faults, and what needs controllers that CI's own machine may lack. Where there can be
+/// no machine this is said, and is an error with `REQUIRE=all`.
 pub(crate) fn check() -> Result<()> {
     let kernels = needs::provide_machines().and_then(|()| kernels(Kernels::All));
     let kernels = match kernels {
@@ -84,18 +84,25 @@ pub(crate) fn check() -> Result<()> {
     };
     let args = Args {
         kernel: Kernels::All,
-        tests: vec![TESTS.to_owned()],
+        tests: CHECKED.iter().map(|(test, _)| (*test).to_owned()).collect(),
         cpus: CPUS,
         memory: MEMORY_MIB,
         timeout: CHECK_S_MAX,
-        rest: CHECKED.iter().map(|it| (*it).to_owned()).collect(),
+        rest: Vec::new(),
     };
     let programs = build(&args.tests)?;
-    boot_each(&args, &kernels, &programs)
+    let parts = |test: &str| {
+        let (_, parts) = CHECKED.iter().find(|(name, _)| *name == test).expect("nothing else was built");
+        parts.iter().map(|it| (*it).to_owned()).collect()
+    };
+    boot_each(&args, &kernels, &programs, &parts)
 }
 
-/// By parts of their names.
-const CHECKED: &[&str] = &["faults", "limit", "oom_kill", "delegated", "--skip", "page_faults"];
+/// Test targets, and their tests by parts of their names.
+const CHECKED: &[(&str, &[&str])] = &[
+    (TESTS, &["faults", "limit", "oom_kill", "delegated", "--skip", "page_faults"]),
+    ("whole", &["limits::", "users::", "images::a_nested_container_runs", "nested::nested_containers_nest"]),
+];
 /// Several times what they take on each kernel.
 const CHECK_S_MAX: u64 = 600;
 
@@ -119,12 +126,14 @@ fn boot_each(
     args: &Args,
     kernels: &[(&'static Series, kernel::Kernel)],
     programs: &[image::Program],
+    rest: &dyn Fn(&str) -> Vec<String>,
 ) -> Result<()> {
     let folder = folder()?;
     let mut failed = Vec::new();
     for (series, kernel) in kernels {
         let image = folder.join(format!("image-{}.cpio", series.name));
-        let content = image::Content { programs, modules: &kernel.modules, args: &arguments(args) };
+        let content =
+            image::Content { programs, modules: &kernel.modules, args: &|test| arguments(rest(test)) };
         image::write(&image, &content)?;
         sh::say(&format!("--- Linux {}, {} CPUs", kernel.version, args.cpus));
         let started = Instant::now();
@@ -166,8 +175,8 @@ pub(crate) fn missing_tools() -> Vec<&'static str> {
 }
 
 /// Tests that are ignored elsewhere are so because they need such a machine.
-fn arguments(args: &Args) -> Vec<String> {
-    std::iter::once("--include-ignored".to_owned()).chain(args.rest.iter().cloned()).collect()
+fn arguments(rest: Vec<String>) -> Vec<String> {
+    std::iter::once("--include-ignored".to_owned()).chain(rest).collect()
 }
 
 /// Builds the tests, and the agent that some of them start. Of the whole workspace: with one package's features alone,

@@ -189,7 +189,7 @@ fn a_nested_container_runs_on_its_image() {
     };
     let launch = json!({"type": "LAUNCH_NESTED_CONTAINER", "launch_nested_container": {
         "container_id": id,
-        "command": {"value": "cat /etc/new; pwd; until [ -e go ]; do sleep 0.05; done; exit 3"},
+        "command": {"value": "cat /etc/new; pwd; until [ -e go ]; do sleep 0.05; done; cat /etc/new; exit 3"},
         "container": {"type": "MESOS", "mesos": {"image": image}},
     }});
     let answer = post(&agent, launch);
@@ -198,14 +198,20 @@ fn a_nested_container_runs_on_its_image() {
     crate::agent::until("it runs on its image", || {
         std::fs::read_to_string(sandbox.join("stdout")).unwrap() == "new/mnt/mesos/sandbox\n"
     });
-    // Its root stays as long as it lives, whatever becomes of the agent.
+    // Its root stays as long as it lives, whatever becomes of the agent: the next one deletes only those of nobody.
     agent.kill();
+    let root_of = |name: &str| scene.place.work_dir().join("provisioner").join(name);
+    let left = ["gone", "gone.a"].map(root_of);
+    left.iter().for_each(|left| std::fs::create_dir(left).unwrap());
     let (agent, mut session) = scene.place.start(&scene.master);
     session.register();
-    assert_eq!(scene.roots().len(), 1);
+    crate::agent::until("what nobody has is deleted", || !left.iter().any(|left| left.exists()));
+    assert_eq!(scene.roots(), [root_of(&format!("{root}.a"))]);
     std::fs::write(sandbox.join("go"), "").unwrap();
     let wait = json!({"type": "WAIT_NESTED_CONTAINER", "wait_nested_container": {"container_id": id}});
     assert_eq!(post(&agent, wait).json()["wait_nested_container"]["exit_status"], 3 << 8);
+    let stdout = std::fs::read_to_string(sandbox.join("stdout")).unwrap();
+    assert_eq!(stdout, "new/mnt/mesos/sandbox\nnew", "it sees its image to the end");
     scene.check_nothing_left();
     session.kill("t", None);
     session.follow("t", TaskState::Killed);

@@ -21,8 +21,8 @@ pub(super) struct Program {
 pub(super) struct Content<'a> {
     pub(super) programs: &'a [Program],
     pub(super) modules: &'a [PathBuf],
-    /// For each test program.
-    pub(super) args: &'a [String],
+    /// Of each test target.
+    pub(super) args: &'a dyn Fn(&str) -> Vec<String>,
 }
 
 /// Emulated, a machine is about ten times slower than the one that it runs on, which may have others to serve. Tests
@@ -122,10 +122,10 @@ fn init(content: &Content<'_>) -> String {
         text += &format!("insmod /modules/{name}{arguments}\n");
     }
     text += "exec > /dev/ttyS1 2>&1\ncode=0\n";
-    let args: Vec<String> = content.args.iter().map(|it| quoted(it)).collect();
     for program in content.programs {
         let Some(test) = &program.test else { continue };
         let path = quoted(&program.path.to_string_lossy());
+        let args: Vec<String> = (content.args)(test).iter().map(|it| quoted(it)).collect();
         text += &format!("echo '--- {test}'\n");
         let says = format!("REQUIRE=all INGOT_TEST_VM=1 INGOT_TEST_SLOWDOWN={SLOWDOWN}");
         text += &format!("{says} {path} {} || code=$?\n", args.join(" "));
