@@ -244,8 +244,8 @@ fn a_task_on_a_terminal_outlives_its_agent_and_can_be_attached_to_by_many() {
     output.until("over\r\n");
     scene.session.follow("t", TaskState::Finished);
     let stdout = std::fs::read_to_string(scene.agent.sandbox(&scene.root).join("stdout")).unwrap();
-    assert!(stdout.starts_with("/dev/pts/"), "{stdout:?}");
-    for heard in ["heard one\r\n", "heard two\r\n", "heard three\r\n", "over\r\n"] {
+    // What was typed before the task got as far is echoed before it.
+    for heard in ["/dev/pts/", "heard one\r\n", "heard two\r\n", "heard three\r\n", "over\r\n"] {
         assert!(stdout.contains(heard), "{stdout:?}");
     }
 }
