@@ -312,10 +312,12 @@ impl Agent {
         for it in within {
             it.wait().await;
         }
-        if ended.exit == Exit::Unknown && nested.was_destroyed.get() {
+        self.note_limitation(nested, running).await;
+        // Its limit ends all of it, and init, who would tell, with it.
+        let was_killed = nested.was_destroyed.get() || nested.limitation.get().is_some();
+        if ended.exit == Exit::Unknown && was_killed {
             ended.exit = Exit::Signal { number: libc::SIGKILL, core_dumped: false };
         }
-        self.note_limitation(nested, running).await;
         self.remove(running).await;
         self.withdraw_root(&nested.plan.container_id).await;
         self.containerizer.settle(&nested.plan.container_id, ended).await;
