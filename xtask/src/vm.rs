@@ -122,38 +122,60 @@ fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// All at once: each machine's CPUs take turns on one thread of ours.
 fn boot_each(
     args: &Args,
     kernels: &[(&'static Series, kernel::Kernel)],
     programs: &[image::Program],
+    rest: &(dyn Fn(&str) -> Vec<String> + Sync),
+) -> Result<()> {
+    let is_one = kernels.len() == 1;
+    let failed: Vec<String> = std::thread::scope(|scope| {
+        let boot = |series: &'static Series, kernel| {
+            let mark = if is_one { String::new() } else { format!("{}| ", series.name) };
+            scope.spawn(move || boot(args, series, kernel, programs, rest, &mark))
+        };
+        let machines: Vec<_> = kernels.iter().map(|(series, kernel)| boot(series, kernel)).collect();
+        let ends = machines.into_iter().zip(kernels).map(|(machine, (_, kernel))| {
+            let ended = machine.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            ended.err().map(|why| format!("Linux {}: {why:#}", kernel.version))
+        });
+        ends.flatten().collect()
+    });
+    if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("; ")) }
+}
+
+/// `mark`: stands before all that the machine prints.
+fn boot(
+    args: &Args,
+    series: &Series,
+    kernel: &kernel::Kernel,
+    programs: &[image::Program],
     rest: &dyn Fn(&str) -> Vec<String>,
+    mark: &str,
 ) -> Result<()> {
     let folder = folder()?;
-    let mut failed = Vec::new();
-    for (series, kernel) in kernels {
-        let image = folder.join(format!("image-{}.cpio", series.name));
-        let content =
-            image::Content { programs, modules: &kernel.modules, args: &|test| arguments(rest(test)) };
-        image::write(&image, &content)?;
-        sh::say(&format!("--- Linux {}, {} CPUs", kernel.version, args.cpus));
-        let started = Instant::now();
-        let machine = machine::Machine {
-            kernel: &kernel.image,
-            image: &image,
-            cpus: args.cpus,
-            memory_mib: args.memory,
-            console: &folder.join(format!("console-{}.log", series.name)),
-            timeout: std::time::Duration::from_secs(args.timeout),
-        };
-        let ended = machine::run(&machine);
-        let seconds = started.elapsed().as_secs();
-        match ended {
-            Ok(0) => sh::say(&format!("--- Linux {}: ok, {seconds} s", kernel.version)),
-            Ok(code) => failed.push(format!("Linux {}: exit {code}, {seconds} s", kernel.version)),
-            Err(error) => failed.push(format!("Linux {}: {error:#}", kernel.version)),
-        }
+    let image = folder.join(format!("image-{}.cpio", series.name));
+    let content = image::Content { programs, modules: &kernel.modules, args: &|test| arguments(rest(test)) };
+    image::write(&image, &content)?;
+    sh::say(&format!("{mark}--- Linux {}, {} CPUs", kernel.version, args.cpus));
+    let started = Instant::now();
+    let machine = machine::Machine {
+        kernel: &kernel.image,
+        image: &image,
+        cpus: args.cpus,
+        memory_mib: args.memory,
+        console: &folder.join(format!("console-{}.log", series.name)),
+        timeout: std::time::Duration::from_secs(args.timeout),
+        mark,
+    };
+    let ended = machine::run(&machine)?;
+    let (seconds, cpu_s) = (started.elapsed().as_secs(), ended.cpu_s);
+    if ended.code != 0 {
+        bail!("exit {}, {seconds} s, {cpu_s} s of a CPU", ended.code);
     }
-    if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("; ")) }
+    sh::say(&format!("{mark}--- Linux {}: ok, {seconds} s, {cpu_s} s of a CPU", kernel.version));
+    Ok(())
 }
 
 /// What a machine is made of, on Debian.

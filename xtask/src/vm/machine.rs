@@ -24,6 +24,16 @@ pub(super) struct Machine<'a> {
     /// Where the kernel's messages go.
     pub(super) console: &'a Path,
     pub(super) timeout: Duration,
+    /// Stands before each line that it prints.
+    pub(super) mark: &'a str,
+}
+
+/// How it ended that did.
+pub(super) struct Ended {
+    /// The tests' own.
+    pub(super) code: i32,
+    /// What it took of our CPUs: what it would have taken of time, had it had one for itself.
+    pub(super) cpu_s: u64,
 }
 
 /// Of 2 MiB, set apart at the boot, for tests of who may have some.
@@ -32,8 +42,8 @@ const HUGE_PAGES: u32 = 8;
 /// Lines of the kernel's messages that are shown when a machine ends without saying how.
 const TAIL: usize = 30;
 
-/// Runs it to its end and passes on what the tests print. Their exit code.
-pub(super) fn run(machine: &Machine<'_>) -> Result<i32> {
+/// Runs it to its end and passes on what the tests print.
+pub(super) fn run(machine: &Machine<'_>) -> Result<Ended> {
     let mut child = start(machine)?;
     let output = child.stdout.take().expect("asked for");
     let child = Arc::new(Mutex::new(child));
@@ -46,19 +56,28 @@ pub(super) fn run(machine: &Machine<'_>) -> Result<i32> {
         let line = line.trim_end_matches('\r');
         match line.strip_prefix(EXIT_MARK) {
             Some(number) => code = number.trim().parse().ok(),
-            None => println!("{line}"),
+            None => println!("{}{line}", machine.mark),
         }
     }
     over.store(true, Ordering::Release);
     watch.thread().unpark();
     let _ = watch.join();
-    let status = child.lock().expect("nobody panics with it").wait().context("cannot wait for qemu")?;
+    let mut child = child.lock().expect("nobody panics with it");
+    let cpu_s = cpu_s(child.id());
+    let status = child.wait().context("cannot wait for qemu")?;
     match code {
-        Some(code) => Ok(code),
+        Some(code) => Ok(Ended { code, cpu_s }),
         None => {
             bail!("it ended ({status}) without an exit code; its last messages:\n{}", tail(machine.console))
         }
     }
+}
+
+/// Of a process that nobody has waited for yet. (proc(5), `stat`: the 14th and the 15th field, in hundredths.)
+fn cpu_s(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
+    fields.skip(11).take(2).filter_map(|it| it.parse::<u64>().ok()).sum::<u64>() / 100
 }
 
 fn start(machine: &Machine<'_>) -> Result<Child> {
