@@ -7,6 +7,7 @@ use std::time::Instant;
 use agent::cgroup::Enforced;
 use agent::cgroup::extras::{CpuSet, Extras, IoMax};
 use agent::cgroup::knobs::{Controller, Limits};
+use agent::containerizer::nested::{self, Nested, Place};
 use agent::containerizer::service::Running;
 use agent::sys::pidfd::Exit;
 
@@ -226,5 +227,48 @@ fn limits_of_lent_cpus_give_way_to_promised_ones() {
         assert_eq!(idle(), "1\n");
         scene.end(&lent).await;
         scene.end(&firm).await;
+    });
+}
+
+/// Children of who has not been moved yet are born in the group that is to become empty.
+#[test]
+fn a_storm_of_forks_moves_aside_for_limits_of_somebody_nested() {
+    if !needs::met("a_storm_of_forks_moves_aside_for_limits_of_somebody_nested", &[Need::Root, Need::Cgroup2])
+    {
+        return;
+    }
+    let scene = Scene::with_cgroup();
+    let storm = "for i in 1 2 3 4 5 6 7 8; do while :; do (:); done & done; wait";
+    let outer = scene.plan("c1", shell(storm));
+    let place = Place::top(&"c1".into()).with("a").unwrap();
+    let nested = nested::plan(&Nested {
+        place: &place,
+        parent: &outer,
+        command: &shell("exit 3"),
+        container: None,
+        image: None,
+        is_session: false,
+        switch_user: false,
+        has_mounts: true,
+        limits: Some(Limits { memory_max_bytes: Some(64 << 20), ..outer.limits.unwrap() }),
+    });
+    block_on(async {
+        let prepared = scene.containerizer.prepare(outer).await.unwrap();
+        let running = scene.containerizer.start(prepared).await.unwrap();
+        let group = running.cgroup_path().unwrap().to_owned();
+        let count =
+            |group: &Path| std::fs::read_to_string(group.join("cgroup.procs")).unwrap().lines().count();
+        until("it storms", || count(&group) > 8);
+        let prepared = scene.containerizer.prepare(nested.unwrap()).await.unwrap();
+        assert_eq!(count(&group), 0);
+        assert!(count(&group.join("executor.own")) > 8);
+        if scene.containerizer.enforcement().memory.is_yes() {
+            assert_eq!(number(&group.join("a"), "memory.max"), 64 << 20);
+        }
+        let inner = scene.containerizer.start_in(prepared, Some(&running)).await.unwrap();
+        assert_eq!(within(inner.wait()).await.exit, Exit::Code(3));
+        scene.end(&inner).await;
+        scene.end(&running).await;
+        assert!(!group.exists());
     });
 }
