@@ -14,6 +14,7 @@ use model::time::UnixTime;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -98,6 +99,10 @@ struct Flags {
     /// In which order frameworks of one role are served: drf, random or priority.
     #[arg(long, default_value = "drf")]
     framework_policy: Kind,
+    /// Threads that decide who is offered what, each about its share of the agents. One decides about a million offers a
+    /// second, more than a master delivers; with several, whose turn it is may be late by 10 ms.
+    #[arg(long, default_value = "1", value_parser = number(NonZeroUsize::MIN, WORKERS_MAX))]
+    allocator_workers: NonZeroUsize,
     /// What is logged to standard error: error, warn, info, debug or trace, or a filter such as master::net=debug.
     #[arg(long, default_value = "info")]
     log: String,
@@ -111,6 +116,9 @@ pub enum RegistryKind {
     Redb,
     Zookeeper,
 }
+
+/// More would tell each other more than they decide.
+const WORKERS_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
 
 /// As much history as one may ask to be kept.
 const KEPT_MAX: usize = 10_000_000;
@@ -223,6 +231,7 @@ impl Config {
             allocation: Options {
                 role_policy: flags.role_policy,
                 framework_policy: flags.framework_policy,
+                workers: flags.allocator_workers,
                 ..flags.min_allocatable_resources
             },
             weights: flags.weights.as_deref().cloned().unwrap_or_default(),
@@ -269,6 +278,7 @@ impl Flags {
                     .map(|rate| format!("{}/{}", rate.count, shown_ms(rate.interval_ms))),
             ),
             ("agent_reregister_timeout", Some(shown_ms(self.agent_reregister_timeout))),
+            ("allocator_workers", Some(self.allocator_workers.to_string())),
             ("cluster", self.cluster.clone()),
             ("framework_policy", Some(self.framework_policy.to_string())),
             ("hostname", self.hostname.clone()),

@@ -115,14 +115,15 @@ pub(crate) const CORES: &[&str] = &[
 /// The threads, and what they hand each other things by, in folders that are cores otherwise.
 pub(crate) const SHELLS_IN_CORES: &[&str] = &[
     "master/src/allocator/bell.rs",
+    "master/src/allocator/crew.rs",
     "master/src/allocator/handle.rs",
     "master/src/allocator/ring.rs",
     "master/src/allocator/sync.rs",
     "master/src/allocator/worker.rs",
 ];
 
-/// Shells that a core may name all the same: tables of atomics, which neither block it nor show it the world.
-pub(crate) const CORES_MAY_NAME: &[&str] = &["master/src/usage"];
+/// Shells that a core may name all the same: atomics, which neither block it nor show it the world.
+pub(crate) const CORES_MAY_NAME: &[&str] = &["master/src/usage", "master/src/allocator/sync.rs"];
 
 /// What a core may name of other crates: vocabulary and pure helpers. A generator of random numbers is handed down with
 /// its seed; so are the bits of a uuid.

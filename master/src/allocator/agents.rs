@@ -27,7 +27,7 @@ impl Core {
         for (framework, resources) in used {
             for_each_role(resources, |role, parcel| {
                 let id = self.claimant_in(framework, role);
-                self.tree.charge(id, &parcel);
+                self.tree.charge_used(id, &parcel);
                 let holding = (Arc::new(parcel), Resources::EMPTY);
                 self.slots.hold(key.index, &mut self.tree.claimants, id, holding);
             });

@@ -12,6 +12,14 @@ use model::framework::Capabilities;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct ClaimantId(pub(super) u32);
 
+/// What a claimant has of one worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Holding {
+    pub(super) allocated: Quantities,
+    /// How many allocations it was given there.
+    pub(super) count: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct Claimant {
     pub(super) framework: FrameworkKey,
@@ -19,9 +27,12 @@ pub(super) struct Claimant {
     pub(super) capabilities: Capabilities,
     /// Breaks ties in the order in which frameworks came.
     pub(super) sequence: u64,
+    /// Of all workers, as far as is known here.
     pub(super) allocated: Quantities,
     /// How many allocations it was ever given.
     pub(super) count: u64,
+    /// What it has of which other worker, as that told; empty where none did.
+    pub(super) elsewhere: Vec<Holding>,
     /// Its place in its role's queue; `Some` while it is eager, that is, wants offers and may have them.
     pub(super) rank: Option<Rank>,
     /// Its seat in that queue, while it is eager.
@@ -43,7 +54,21 @@ impl Claimant {
 
     /// Nothing is left to remember it for.
     pub(super) fn is_idle(&self) -> bool {
-        !self.is_subscribed && self.agents.is_empty()
+        !self.is_subscribed && self.agents.is_empty() && !self.has_elsewhere()
+    }
+
+    fn has_elsewhere(&self) -> bool {
+        self.elsewhere.iter().any(|there| !there.allocated.is_zero())
+    }
+
+    /// What it has of this worker.
+    pub(super) fn here(&self) -> Holding {
+        let mut here = Holding { allocated: self.allocated.clone(), count: self.count };
+        for there in &self.elsewhere {
+            here.allocated.subtract(&there.allocated);
+            here.count = here.count.saturating_sub(there.count);
+        }
+        here
     }
 }
 
@@ -64,6 +89,7 @@ impl Claimants {
             sequence,
             allocated: Quantities::default(),
             count: 0,
+            elsewhere: Vec::new(),
             rank: None,
             seat: 0,
             is_subscribed: false,

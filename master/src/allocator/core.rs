@@ -8,6 +8,7 @@
 //! [`Core::handle`] is [`Core::apply`] and [`Core::settle`]; a shell that has many events at hand applies them all and
 //! settles once, so that an agent on which ten tasks ended makes one offer and not ten.
 
+use super::account::Account;
 use super::bits::Bits;
 use super::claimant::ClaimantId;
 use super::column::Columns;
@@ -15,6 +16,7 @@ use super::cycle::{self, Among, House};
 use super::event::{Allocation, Event};
 use super::frameworks::Frameworks;
 use super::key::AgentKey;
+use super::mates::Mates;
 use super::options::Options;
 use super::parcel::{Names, Stock};
 use super::quantities::Quantities;
@@ -50,12 +52,13 @@ pub struct Core {
     pub(super) touched: Vec<u32>,
     /// Claimants to be tried on every ready agent.
     pub(super) newly_eager: Vec<ClaimantId>,
-    /// What is free on all active agents; kept while there are quotas.
+    /// What is free on all active agents, those of other workers included as they last told; kept while there are quotas.
     pub(super) available: Quantities,
     /// Something was not offered because of quota since everybody was last asked.
     pub(super) withheld: Cell<bool>,
     /// Something has happened by which more may be allowed.
     pub(super) quota_moved: bool,
+    pub(super) mates: Mates,
     /// When to ask everybody about everything, since quota may allow more by now.
     pub(super) quota_due: Option<Time>,
     /// Not before then.
@@ -114,6 +117,7 @@ impl Core {
     pub fn apply(&mut self, now: Time, event: Event) {
         self.stats.event_count += 1;
         self.quota_moved = true;
+        self.count_if_for_all(&event);
         match event {
             Event::AddAgent { agent, total, used } => self.add_agent(agent, total, used),
             Event::UpdateAgent { agent, total } => self.update_agent(agent, total),
@@ -133,8 +137,19 @@ impl Core {
             Event::Suppress { framework, roles } => self.suppress(framework, &roles),
             Event::Revive { framework, roles } => self.revive(framework, &roles),
             Event::SetWeight { role, weight } => self.tree.set_weight(&role, weight),
-            Event::SetQuota { role, quota } => self.set_quota(&role, quota),
+            Event::SetQuota { role, quota } => {
+                let account = Arc::new(Account::new(&quota, 1));
+                self.set_quota(&role, &quota, account);
+            }
         }
+    }
+
+    /// [`Event::SetQuota`] where there are several workers: they share the account.
+    pub(super) fn apply_quota(&mut self, role: &Role, quota: &Quota, account: Arc<Account>) {
+        self.stats.event_count += 1;
+        self.quota_moved = true;
+        self.mates.note_told();
+        self.set_quota(role, quota, account);
     }
 
     /// Decides all that is open.
@@ -277,6 +292,10 @@ impl Core {
             let found = cycle::next_taker(&self.house(), &self.slots[agent], among, now);
             let Some((id, take)) = found else { break };
             let is_all = take == Take::All;
+            if !self.try_charge(agent, id, &take) {
+                // Another worker was faster: what is left is decided anew.
+                continue;
+            }
             out.push(self.allocate(agent, id, take));
             if is_all {
                 break;
@@ -287,6 +306,21 @@ impl Core {
             self.slots[agent].refusals.nobody_left(&self.columns, now);
             self.rearm(agent);
         }
+    }
+
+    /// Whether quota still allows what was decided; it counts as given then.
+    fn try_charge(&mut self, agent: u32, id: ClaimantId, take: &Take) -> bool {
+        if !self.tree.has_quota() {
+            return true;
+        }
+        let amounts = match take {
+            Take::All => self.slots[agent].free().quotable(),
+            Take::Part(part) => part.quotable(),
+        };
+        let is_charged = self.tree.try_charge(self.tree.claimants[id].role, &amounts);
+        // For a moment something may have counted as given that was not, and kept others from it.
+        self.mates.has_stirred |= !is_charged;
+        is_charged
     }
 
     fn allocate(&mut self, agent: u32, id: ClaimantId, take: Take) -> Allocation {
@@ -313,18 +347,19 @@ impl Core {
         House { tree, columns, options, available, withheld }
     }
 
-    fn set_quota(&mut self, role: &Role, quota: Quota) {
+    fn set_quota(&mut self, role: &Role, quota: &Quota, account: Arc<Account>) {
         let had = self.tree.has_quota();
-        self.tree.set_quota(role, quota);
+        self.tree.set_quota(role, quota, account);
         if had != self.tree.has_quota() {
-            self.available = Quantities::default();
+            self.available = self.elsewhere().available().clone();
             for agent in 0..self.slots.len() as u32 {
                 self.slots.get_mut(agent).into_iter().for_each(|slot| slot.counted = None);
                 self.count_in(agent);
             }
         }
-        // Less may be held back for others than was before.
+        // Less may be held back for others than was before; and other workers may have waited for this one.
         self.withheld.set(true);
+        self.mates.has_stirred = true;
     }
 
     /// Counts what is free on the agent as available.
@@ -353,6 +388,9 @@ impl Core {
             self.quota_due = Some(self.quota_next.max(now));
         }
         if self.quota_due.is_some_and(|due| due <= now) {
+            if self.tree.is_shared {
+                self.tree.restate_all();
+            }
             self.quota_due = None;
             self.quota_next = now.plus_ns(QUOTA_PACE_NS);
             self.withheld.set(false);

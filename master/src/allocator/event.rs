@@ -95,6 +95,34 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The agent that it is about; what is about none concerns all workers.
+    pub(super) fn agent(&self) -> Option<AgentKey> {
+        match self {
+            Self::AddAgent { agent, .. }
+            | Self::UpdateAgent { agent, .. }
+            | Self::RemoveAgent { agent }
+            | Self::ActivateAgent { agent }
+            | Self::DeactivateAgent { agent }
+            | Self::Release { agent, .. } => Some(*agent),
+            _ => None,
+        }
+    }
+
+    /// Likewise, to give it another name.
+    pub(super) fn agent_mut(&mut self) -> Option<&mut AgentKey> {
+        match self {
+            Self::AddAgent { agent, .. }
+            | Self::UpdateAgent { agent, .. }
+            | Self::RemoveAgent { agent }
+            | Self::ActivateAgent { agent }
+            | Self::DeactivateAgent { agent }
+            | Self::Release { agent, .. } => Some(agent),
+            _ => None,
+        }
+    }
+}
+
 /// What a framework is entitled to be offered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {

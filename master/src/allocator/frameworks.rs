@@ -89,6 +89,7 @@ impl Core {
                 self.refresh_ready(agent);
                 self.touch(agent);
             }
+            self.forget_elsewhere(id);
             self.leave_role(key, id);
         }
         self.frameworks.all[key.index as usize] = None;
@@ -140,6 +141,7 @@ impl Core {
     /// Forgets a claimant that has left its role and now holds nothing.
     pub(super) fn drop_if_idle(&mut self, key: FrameworkKey, id: ClaimantId) {
         if self.tree.claimants[id].is_idle() {
+            self.note_departed(id);
             self.tree.remove_claimant(id);
             let framework = self.frameworks.get_mut(key).expect("a claimant goes before its framework");
             framework.claimants.retain(|other| *other != id);

@@ -1,13 +1,14 @@
-//! The cluster core's end of the allocator: events in, allocations out, no waiting.
+//! The cluster core's end of the allocator: events in, allocations out, no waiting. Each worker is told of its own agents,
+//! and all of them of everything else.
 
-use super::bell::Bell;
 use super::core::Stats;
+use super::crew::{Message, Shards, Told, crew};
 use super::event::{Allocation, Event};
 use super::options::Options;
 use super::ring::{Consumer, Producer, ring};
-use super::worker::{Alarm, Counts, Shared, Worker};
+use super::worker::{Alarm, Shared, Worker};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 /// Events on their way. When so many are, [`Allocator::send`] yields until the worker has taken some: it takes them
@@ -16,88 +17,123 @@ const EVENTS_MAX: usize = 1 << 14;
 /// Allocations on their way; the worker keeps more for later.
 const ALLOCATIONS_MAX: usize = 1 << 14;
 
-/// A running allocator. Dropping it ends its thread. Its methods never wait for more than room in a ring.
+/// A running allocator. Dropping it ends its threads. Its methods never wait for more than room in a ring.
 pub struct Allocator {
-    events: Producer<Event>,
+    shards: Shards,
+    lanes: Vec<Lane>,
+}
+
+/// To one worker.
+struct Lane {
+    events: Producer<Message>,
     allocations: Consumer<Allocation>,
     shared: Arc<Shared>,
     /// `None` only while being dropped.
-    worker: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
-/// The allocator's thread could not be started.
+/// A thread of the allocator could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start the allocator's thread")]
 pub struct StartError(#[source] std::io::Error);
 
 impl Allocator {
-    /// `waker` is called on the allocator's thread whenever there are new allocations to poll; it must not block.
+    /// With as many workers as `options` say. `waker` is called on their threads whenever there are new allocations to
+    /// poll; it must not block.
     pub fn start(options: Options, waker: Box<dyn Fn() + Send + Sync>) -> Result<Self, StartError> {
-        let (events, worker_events) = ring(EVENTS_MAX);
-        let (worker_allocations, allocations) = ring(ALLOCATIONS_MAX);
-        let shared = Arc::new(Shared {
-            bell: Bell::new(),
-            is_stopping: AtomicBool::new(false),
-            has_panicked: AtomicBool::new(false),
-            counts: Counts::default(),
-        });
+        let worker_count = options.workers.get();
         let waker: Arc<dyn Fn() + Send + Sync> = Arc::from(waker);
-        let ends = (worker_events, worker_allocations);
-        let worker_shared = shared.clone();
-        let run = move || {
-            let _alarm = Alarm { shared: worker_shared.clone(), waker: waker.clone() };
-            Worker::new(options, ends, worker_shared, waker).run();
-        };
-        let worker = std::thread::Builder::new().name("allocator".into()).spawn(run).map_err(StartError)?;
-        Ok(Self { events, allocations, shared, worker: Some(worker) })
+        let all: Vec<_> = (0..worker_count).map(|_| Arc::new(Shared::new())).collect();
+        let mut allocator = Self { shards: Shards::new(worker_count), lanes: Vec::new() };
+        for (at, member) in crew(options, worker_count).into_iter().enumerate() {
+            let (events, worker_events) = ring(EVENTS_MAX);
+            let (worker_allocations, allocations) = ring(ALLOCATIONS_MAX);
+            let (shared, waker) = (all[at].clone(), waker.clone());
+            let mates = all.iter().enumerate().filter(|(other, _)| *other != at);
+            let mates = mates.map(|(_, mate)| mate.clone()).collect();
+            let run = move || {
+                let _alarm = Alarm { shared: shared.clone(), waker: waker.clone() };
+                Worker::new(member, mates, (worker_events, worker_allocations), shared, waker).run();
+            };
+            let name = if worker_count == 1 { "allocator".into() } else { format!("allocator-{at}") };
+            let thread = std::thread::Builder::new().name(name).spawn(run).map_err(StartError)?;
+            let shared = all[at].clone();
+            allocator.lanes.push(Lane { events, allocations, shared, thread: Some(thread) });
+        }
+        Ok(allocator)
     }
 
-    /// Events are taken in the order they are sent.
+    /// Events are taken in the order they are sent, by each worker whom they concern.
     ///
     /// # Panics
-    /// When the allocator's thread has panicked: the master cannot go on without it, and its agents and frameworks are
+    /// When a thread of the allocator has panicked: the master cannot go on without it, and its agents and frameworks are
     /// safe with the next.
     pub fn send(&mut self, event: Event) {
-        let mut event = event;
-        while let Err(back) = self.events.push(event) {
-            event = back;
-            self.ring();
-            std::thread::yield_now();
+        match self.shards.told(event) {
+            Told::One(worker, message) => self.lanes[worker].send(message),
+            Told::All(message) => {
+                for lane in &mut self.lanes[1..] {
+                    lane.send(message.clone());
+                }
+                self.lanes[0].send(message);
+            }
         }
-        self.ring();
     }
 
-    /// Adds all allocations made since the last call to `out`, oldest first.
+    /// Adds all allocations made since the last call to `out`, each worker's oldest first.
     ///
     /// # Panics
     /// As [`Self::send`].
     pub fn poll_offers(&mut self, out: &mut Vec<Allocation>) {
-        while let Some(allocation) = self.allocations.pop() {
-            out.push(allocation);
+        for (worker, lane) in self.lanes.iter_mut().enumerate() {
+            while let Some(allocation) = lane.allocations.pop() {
+                out.push(self.shards.allocation(worker, allocation));
+            }
+            // The worker may hold more that did not fit.
+            lane.wake();
         }
-        // The worker may hold more that did not fit.
-        self.ring();
     }
 
-    /// Counts since the start, and the refusals in force; as of the last batch of events.
+    /// Counts since the start, and the refusals in force; as of the last batch of events, of all workers together.
     pub fn stats(&self) -> (Stats, u64) {
-        self.shared.counts.read()
+        let mut sum = (Stats::default(), 0);
+        for lane in &self.lanes {
+            let (stats, refusal_count) = lane.shared.counts.read();
+            sum.0.event_count += stats.event_count;
+            sum.0.decision_count += stats.decision_count;
+            sum.0.allocation_count += stats.allocation_count;
+            sum.1 += refusal_count;
+        }
+        sum
+    }
+}
+
+impl Lane {
+    fn send(&mut self, message: Message) {
+        let mut message = message;
+        while let Err(back) = self.events.push(message) {
+            message = back;
+            self.wake();
+            std::thread::yield_now();
+        }
+        self.wake();
     }
 
-    fn ring(&self) {
+    fn wake(&self) {
         assert!(!self.shared.has_panicked.load(Ordering::Acquire), "the allocator's thread has panicked");
-        let worker = self.worker.as_ref().expect("it is there until dropped");
-        self.shared.bell.ring(worker.thread());
+        self.shared.wake();
     }
 }
 
 impl Drop for Allocator {
     fn drop(&mut self) {
-        self.shared.is_stopping.store(true, Ordering::Release);
-        if let Some(worker) = self.worker.take() {
-            self.shared.bell.ring(worker.thread());
-            // A panic of the worker has been reported by its thread; dropping must not panic again.
-            drop(worker.join());
+        self.lanes.iter().for_each(|lane| lane.shared.is_stopping.store(true, Ordering::Release));
+        for lane in &mut self.lanes {
+            lane.shared.wake();
+            if let Some(thread) = lane.thread.take() {
+                // A panic of the worker has been reported by its thread; dropping must not panic again.
+                drop(thread.join());
+            }
         }
     }
 }

@@ -54,6 +54,7 @@ impl Core {
             let mut free = Quantities::default();
             let active = self.slots.iter().filter(|(_, slot)| slot.is_active);
             active.for_each(|(_, slot)| free.add(&slot.free().quotable()));
+            free.add(self.elsewhere().available());
             assert_eq!(self.available, free);
         }
     }
@@ -82,7 +83,7 @@ impl Core {
                 let here = self.slots[agent].held().filter(|held| held.claimant == id);
                 here.for_each(|one| held.add(&one.parcel.quantities()));
             }
-            assert_eq!(claimant.allocated, held);
+            assert_eq!(claimant.here().allocated, held);
         }
         self.tree.invariant_charges();
     }
@@ -91,6 +92,7 @@ impl Core {
     pub fn invariant_shares(&self) {
         let mut total = Quantities::default();
         self.slots.iter().for_each(|(_, slot)| total.add(&slot.total().quantities()));
+        total.add(self.elsewhere().totals());
         self.tree.invariant_totals(&total);
     }
 
@@ -123,6 +125,34 @@ impl Core {
                 let taker = cycle::next_taker(&house, slot, Among::Everybody, now);
                 assert_eq!(taker, None, "on agent {agent}");
             }
+        }
+    }
+}
+
+/// What must hold of several workers once they have told each other everything (law 5: stale shares are allowed, wrong
+/// totals are not): all count the same, which is what they have together.
+pub(super) fn invariants_together(cores: &[&Core]) {
+    let mut held = BTreeMap::<_, Quantities>::new();
+    let mut used = BTreeMap::<&Role, Quantities>::new();
+    let mut totals = Quantities::default();
+    for core in cores {
+        for (_, claimant) in core.tree.claimants.live() {
+            let whose = (claimant.framework, core.tree.role(claimant.role));
+            held.entry(whose).or_default().add(&claimant.here().allocated);
+        }
+        for (role, node) in core.tree.roles() {
+            used.entry(role).or_default().add(&core.tree.node_ref(node).books.consumed_here());
+        }
+        core.slots.iter().for_each(|(_, slot)| totals.add(&slot.total().quantities()));
+    }
+    for core in cores {
+        assert_eq!(*core.tree.totals(), totals);
+        for (&(framework, role), held) in &held {
+            let known = core.find_claimant(framework, role).map(|id| &core.tree.claimants[id].allocated);
+            assert_eq!(known.unwrap_or(&Quantities::default()), held, "{framework:?} in {role}");
+        }
+        for (role, node) in core.tree.roles() {
+            core.tree.node_ref(node).books.invariant_used(&used[role]);
         }
     }
 }

@@ -1,13 +1,16 @@
-//! Who is offered what. One thread decides (`core.rs`); the cluster core hands it events and takes its allocations
-//! through lock-free rings (`handle.rs`). No Mutex, RwLock or Condvar in this folder; nothing here knows sockets or
+//! Who is offered what. Workers decide, each about agents of its own (`core.rs`, `worker.rs`), and share the accounts of
+//! roles with quotas (`account.rs`) and news of what they gave (`mates.rs`); the cluster core hands them events and takes
+//! their allocations through lock-free rings (`handle.rs`). No Mutex, RwLock or Condvar in this folder; nothing here knows sockets or
 //! encodings.
 
 pub mod core;
+pub mod crew;
 pub mod event;
 pub mod handle;
 pub mod key;
 pub mod options;
 
+mod account;
 mod agents;
 mod bell;
 mod bits;
@@ -17,6 +20,7 @@ mod cycle;
 mod filter;
 mod frameworks;
 mod invariant;
+mod mates;
 mod order;
 mod parcel;
 pub mod policy;
@@ -28,4 +32,5 @@ mod shapes;
 mod share;
 mod slot;
 mod sync;
+mod tree_invariant;
 mod worker;

@@ -2,6 +2,7 @@
 
 use super::policy::Kind;
 use model::quantity::Quantity;
+use std::num::NonZeroUsize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -13,6 +14,8 @@ pub struct Options {
     pub role_policy: Kind,
     /// In which order the frameworks of one role are served.
     pub framework_policy: Kind,
+    /// Threads that decide, each about agents of its own.
+    pub workers: NonZeroUsize,
 }
 
 /// As Mesos: 0.01 CPUs or 32 MiB (`src/master/constants.hpp`).
@@ -23,6 +26,7 @@ impl Default for Options {
             mem_min: Quantity::from_units(32),
             role_policy: Kind::Drf,
             framework_policy: Kind::Drf,
+            workers: NonZeroUsize::MIN,
         }
     }
 }

@@ -25,6 +25,10 @@ pub(super) enum Scalar<'a> {
 }
 
 impl<'a> Scalar<'a> {
+    pub(super) fn of(name: &'a str) -> Self {
+        column(name).map_or(Self::Named(name), Self::Column)
+    }
+
     pub(super) fn name(self) -> &'a str {
         match self {
             Self::Column(column) => COLUMNS[column],

@@ -8,22 +8,26 @@
 //! its children do together, or what it lacks itself, whichever is more. So much of what is free is offered only to those
 //! whom it brings nearer to a guarantee. (Mesos: `requiredHeadroom` and `availableHeadroom`.)
 
+use super::account::Account;
 use super::parcel::Parcel;
 use super::quantities::{Quantities, Scalar};
 use super::role_tree::{NodeId, ROOT, RoleTree};
+use super::sync::{Seed, is_seeded};
 use model::quantity::Quantity;
 use model::quota::{Amounts, Quota};
 use model::resources::{Resource, Value};
 use model::role::Role;
+use std::sync::Arc;
 
 /// What a role has by its quota; empty and costing nothing where there is none.
 #[derive(Debug, Default)]
 pub(super) struct Books {
-    /// Given to claimants at and below; neither reserved nor revocable.
+    /// Given to claimants at and below, on this worker's agents; neither reserved nor revocable.
     pub(super) charged: Quantities,
-    /// Reserved on agents for this role and those below it.
+    /// Reserved on this worker's agents for this role and those below it.
     reserved: Quantities,
-    quota: Option<Box<Quota>>,
+    /// The same of all workers, and its limits; where there is a quota.
+    account: Option<Arc<Account>>,
     guarantees: Quantities,
     /// What must stay free for this role and those below it.
     required: Quantities,
@@ -34,18 +38,64 @@ pub(super) struct Books {
 impl Books {
     /// Whether the role is to be remembered though nobody is in it.
     pub(super) fn is_pinned(&self) -> bool {
-        self.quota.is_some() || !self.reserved.is_zero()
+        self.account.is_some() || !self.reserved.is_zero()
     }
 
+    /// Somebody was given so much, or gave it back.
+    pub(super) fn change(&mut self, amounts: &Quantities, change: Change) {
+        match change {
+            Change::Given | Change::Used => self.charged.add(amounts),
+            Change::GivenBack => self.charged.subtract(amounts),
+        }
+        let Some(account) = &self.account else { return };
+        match change {
+            Change::Given => {}
+            Change::Used => account.charge(amounts),
+            Change::GivenBack => account.discharge(amounts),
+        }
+    }
+
+    /// On this worker's agents.
+    pub(super) fn consumed_here(&self) -> Quantities {
+        let mut consumed = self.charged.clone();
+        consumed.add(&self.reserved);
+        consumed
+    }
+
+    /// What must hold between events: that is what is counted for the quota, if there is one.
+    pub(super) fn invariant_used(&self, consumed: &Quantities) {
+        self.account.iter().for_each(|account| account.invariant_used(consumed));
+    }
+
+    /// By all workers; of what a quota speaks of.
     fn consumed(&self, scalar: Scalar<'_>) -> Quantity {
-        self.charged.amount(scalar) + self.reserved.amount(scalar)
+        self.account.as_ref().map_or(Quantity::ZERO, |account| account.amount(scalar))
     }
 
     /// How much more of it the role may have.
     fn room(&self, scalar: Scalar<'_>) -> Quantity {
-        let limit = self.quota.as_ref().and_then(|quota| quota.limits.get(scalar.name()));
-        limit.map_or(UNLIMITED, |limit| limit.saturating_sub(self.consumed(scalar)))
+        self.account.as_ref().map_or(UNLIMITED, |account| account.room(scalar))
     }
+
+    /// What is missing of what the role is guaranteed.
+    fn lacking(&self) -> Quantities {
+        match &self.account {
+            Some(account) if !self.guarantees.is_zero() => {
+                self.guarantees.combine(&account.used(), Quantity::saturating_sub)
+            }
+            _ => Quantities::default(),
+        }
+    }
+}
+
+/// What becomes of resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Given to somebody, and counted in the accounts before.
+    Given,
+    /// Somebody has them, as an agent says.
+    Used,
+    GivenBack,
 }
 
 const UNLIMITED: Quantity = Quantity::from_milli(u64::MAX);
@@ -62,13 +112,14 @@ impl RoleTree {
         self.quota_count > 0
     }
 
-    /// Gives the role another quota; a default one is none.
-    pub(super) fn set_quota(&mut self, role: &Role, quota: Quota) {
+    /// Gives the role another quota, with an account that is shared with the other workers; a default one is none.
+    pub(super) fn set_quota(&mut self, role: &Role, quota: &Quota, account: Arc<Account>) {
         let node = self.node(role);
         let books = &mut self.node_mut(node).books;
-        let (had, has) = (books.quota.is_some(), !quota.is_default());
+        let (had, has) = (books.account.is_some(), !quota.is_default());
         books.guarantees = quantities(&quota.guarantees);
-        books.quota = has.then(|| Box::new(quota));
+        account.join(&books.consumed_here());
+        books.account = has.then_some(account);
         self.quota_count = self.quota_count + usize::from(has) - usize::from(had);
         self.restate(node);
         self.drop_if_bare(node);
@@ -79,11 +130,13 @@ impl RoleTree {
         let node = self.node(role);
         let mut at = Some(node);
         while let Some(here) = at {
-            let reserved = &mut self.node_mut(here).books.reserved;
+            let books = &mut self.node_mut(here).books;
             if is_come {
-                reserved.add(amounts)
+                books.reserved.add(amounts);
+                books.account.iter().for_each(|account| account.charge(amounts));
             } else {
-                reserved.subtract(amounts)
+                books.reserved.subtract(amounts);
+                books.account.iter().for_each(|account| account.discharge(amounts));
             }
             at = self.parent(here);
         }
@@ -99,15 +152,45 @@ impl RoleTree {
         let mut at = node;
         while let Some(parent) = self.parent(at) {
             let books = &mut self.node_mut(at).books;
-            let mut consumed = books.charged.clone();
-            consumed.add(&books.reserved);
-            let lacking = books.guarantees.combine(&consumed, Quantity::saturating_sub);
+            let lacking = books.lacking();
             let required = books.required_below.combine(&lacking, Quantity::max);
             let before = std::mem::replace(&mut books.required, required.clone());
             let below = &mut self.node_mut(parent).books.required_below;
             below.subtract(&before);
             below.add(&required);
             at = parent;
+        }
+    }
+
+    /// Likewise for every role, since other workers have given or got something back.
+    pub(super) fn restate_all(&mut self) {
+        let guaranteed = self.roles().filter(|(_, node)| !self.node_ref(*node).books.guarantees.is_zero());
+        guaranteed.map(|(_, node)| node).collect::<Vec<_>>().into_iter().for_each(|node| self.restate(node));
+    }
+
+    /// Counts so much as given to the role, by its quota and that of every role above, if all have room for it; else
+    /// nothing. [`Self::charge`] must follow.
+    pub(super) fn try_charge(&self, node: NodeId, amounts: &Quantities) -> bool {
+        let mut at = Some(node);
+        while let Some(here) = at {
+            if self.node_ref(here).books.account.as_ref().is_some_and(|account| !account.try_charge(amounts))
+            {
+                if !is_seeded(Seed::NoRollback) {
+                    self.undo_charge(node, here, amounts);
+                }
+                return false;
+            }
+            at = self.parent(here);
+        }
+        true
+    }
+
+    /// Takes back what was counted from the role up to below `end`.
+    fn undo_charge(&self, node: NodeId, end: NodeId, amounts: &Quantities) {
+        let mut at = node;
+        while at != end {
+            self.node_ref(at).books.account.iter().for_each(|account| account.discharge(amounts));
+            at = self.parent(at).expect("the end is above");
         }
     }
 
@@ -176,6 +259,7 @@ impl RoleTree {
         charged: &impl Fn(&Role) -> Quantities,
         reserved: &impl Fn(&Role) -> Quantities,
     ) {
+        let is_alone = !self.is_shared;
         let mut top = Quantities::default();
         for (role, node) in self.roles() {
             let books = &self.node_ref(node).books;
@@ -186,16 +270,16 @@ impl RoleTree {
                 below.add(&self.node_ref(child).books.required);
             }
             assert_eq!(books.required_below, below, "{role}");
-            let mut consumed = books.charged.clone();
-            consumed.add(&books.reserved);
-            let lacking = books.guarantees.combine(&consumed, Quantity::saturating_sub);
-            assert_eq!(books.required, below.combine(&lacking, Quantity::max), "{role}");
+            if is_alone {
+                books.invariant_used(&books.consumed_here());
+                assert_eq!(books.required, below.combine(&books.lacking(), Quantity::max), "{role}");
+            }
             if self.parent(node) == Some(ROOT) {
                 top.add(&books.required);
             }
         }
         assert_eq!(self.node_ref(ROOT).books.required_below, top);
-        let quotas = self.roles().filter(|(_, node)| self.node_ref(*node).books.quota.is_some()).count();
+        let quotas = self.roles().filter(|(_, node)| self.node_ref(*node).books.account.is_some()).count();
         assert_eq!(self.quota_count, quotas);
     }
 }

@@ -5,7 +5,7 @@
     reason = "slots are written and read without a lock; head and tail say whose they are"
 )]
 
-use super::sync::{Arc, AtomicUsize, Ordering, UnsafeCell};
+use super::sync::{Arc, AtomicUsize, Ordering, Seed, UnsafeCell, is_seeded};
 use std::mem::MaybeUninit;
 
 /// Makes a ring of so many places; a power of two.
@@ -77,6 +77,9 @@ impl<T> Producer<T> {
             if self.tail.wrapping_sub(self.head_seen) == capacity {
                 return Err(value);
             }
+        }
+        if is_seeded(Seed::EarlyTail) {
+            self.shared.tail.0.store(self.tail.wrapping_add(1), Ordering::Release);
         }
         // SAFETY: tail - head < capacity, so the place is empty and the producer's, and we are the one producer.
         self.shared.place(self.tail).with_mut(|place| unsafe {

@@ -6,15 +6,17 @@
 //!
 //! **Stale shares.** Ranks are shares of the totals of when they were made. They are made anew, all of them, when some
 //! total has moved by more than a part in [`DRIFT_PARTS`]: a cluster that grows by one agent does not sort every role again.
+//! What other workers have given counts as they last told it (`mates.rs`).
 
-use super::claimant::{Claimant, ClaimantId, Claimants};
+use super::bits::Bits;
+use super::claimant::{Claimant, ClaimantId, Claimants, Holding};
 use super::key::FrameworkKey;
 use super::options::Options;
 use super::order::Order;
 use super::parcel::{Parcel, Stock};
-use super::policy::{Candidate, Policy, Rank, Why, assert_rank};
+use super::policy::{Candidate, Policy, Rank, Why};
 use super::quantities::Quantities;
-use super::quota::Books;
+use super::quota::{Books, Change};
 use model::quantity::Quantity;
 use model::resources::Resources;
 use model::role::Role;
@@ -27,44 +29,44 @@ pub(super) const DRIFT_PARTS: u64 = 32;
 
 /// An index into the tree's nodes; used again when its role is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct NodeId(u32);
+pub(super) struct NodeId(pub(super) u32);
 
 pub(super) const ROOT: NodeId = NodeId(0);
-const ONE: Quantity = Quantity::from_units(1);
+pub(super) const ONE: Quantity = Quantity::from_units(1);
 
 #[derive(Debug, Default)]
-struct Standing {
-    allocated: Quantities,
-    count: u64,
+pub(super) struct Standing {
+    pub(super) allocated: Quantities,
+    pub(super) count: u64,
     /// Eager claimants counted here.
-    eager_count: u32,
+    pub(super) eager_count: u32,
     /// Its rank in the queue it stands in, if it stands in one, and its seat there.
-    rank: Option<Rank>,
-    seat: u32,
+    pub(super) rank: Option<Rank>,
+    pub(super) seat: u32,
 }
 
 #[derive(Debug)]
 pub(super) struct Node {
-    role: Role,
-    parent: Option<NodeId>,
-    weight: Quantity,
+    pub(super) role: Role,
+    pub(super) parent: Option<NodeId>,
+    pub(super) weight: Quantity,
     /// Of everything at and below this node; stands in the parent's `children`.
-    whole: Standing,
+    pub(super) whole: Standing,
     /// Of the node's own claimants; stands in this node's `children` when there are child roles.
-    own: Standing,
-    child_count: u32,
+    pub(super) own: Standing,
+    pub(super) child_count: u32,
     /// Claimants, eager or not.
-    claimant_count: u32,
+    pub(super) claimant_count: u32,
     /// Claimants at and below.
-    population: u32,
+    pub(super) population: u32,
     pub(super) books: Books,
     /// The node's own claimants as one (`None`), and its child roles.
-    children: Order<Option<Role>>,
+    pub(super) children: Order<Option<Role>>,
     /// By when their frameworks came.
-    claimants: Order<u64>,
-    depth: u32,
+    pub(super) claimants: Order<u64>,
+    pub(super) depth: u32,
     /// What agents of some makes have, as it is shown to this role; the latest first.
-    forms: Vec<(Stock, Resources)>,
+    pub(super) forms: Vec<(Stock, Resources)>,
 }
 
 /// Makes of agents for which a role remembers how they are shown to it.
@@ -73,24 +75,28 @@ const FORMS_MAX: usize = 4;
 /// Roles, claimants, and their order.
 #[derive(Debug)]
 pub(super) struct RoleTree {
-    nodes: Vec<Node>,
-    free: Vec<NodeId>,
-    by_role: BTreeMap<Role, NodeId>,
-    weights: BTreeMap<Role, Quantity>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) free: Vec<NodeId>,
+    pub(super) by_role: BTreeMap<Role, NodeId>,
+    pub(super) weights: BTreeMap<Role, Quantity>,
     pub(super) claimants: Claimants,
     /// Of all agents, exact.
-    totals: Quantities,
+    pub(super) totals: Quantities,
     /// The totals that ranks are shares of.
-    ranked_by: Quantities,
+    pub(super) ranked_by: Quantities,
     /// Roles that have a quota.
     pub(super) quota_count: usize,
-    policies: Policies,
+    /// Whether there are other workers.
+    pub(super) is_shared: bool,
+    /// Claimants of which they have to be told; none are noted while there are none.
+    pub(super) changed: Bits,
+    pub(super) policies: Policies,
 }
 
 #[derive(Debug)]
-struct Policies {
-    role: Box<dyn Policy>,
-    framework: Box<dyn Policy>,
+pub(super) struct Policies {
+    pub(super) role: Box<dyn Policy>,
+    pub(super) framework: Box<dyn Policy>,
 }
 
 impl Default for RoleTree {
@@ -110,6 +116,8 @@ impl RoleTree {
             totals: Quantities::default(),
             ranked_by: Quantities::default(),
             quota_count: 0,
+            is_shared: false,
+            changed: Bits::default(),
             policies: Policies {
                 role: options.role_policy.policy(),
                 framework: options.framework_policy.policy(),
@@ -278,41 +286,68 @@ impl RoleTree {
         }
     }
 
-    /// The claimant was given that much.
+    /// The claimant was given that much, and its role's quota knows ([`Self::try_charge`]).
     pub(super) fn charge(&mut self, id: ClaimantId, parcel: &Parcel) {
-        self.change(id, parcel, true);
+        self.change(id, parcel, Change::Given);
+    }
+
+    /// The claimant has that much, whatever quota says.
+    pub(super) fn charge_used(&mut self, id: ClaimantId, parcel: &Parcel) {
+        self.change(id, parcel, Change::Used);
     }
 
     /// The claimant gave that much back.
     pub(super) fn discharge(&mut self, id: ClaimantId, parcel: &Parcel) {
-        self.change(id, parcel, false);
+        self.change(id, parcel, Change::GivenBack);
     }
 
-    fn change(&mut self, id: ClaimantId, parcel: &Parcel, is_charge: bool) {
+    fn change(&mut self, id: ClaimantId, parcel: &Parcel, change: Change) {
         let (all, quotable) = (parcel.quantities(), parcel.quotable());
-        let apply = |sum: &mut Quantities, amounts: &Quantities| {
-            if is_charge { sum.add(amounts) } else { sum.subtract(amounts) }
+        let is_charge = change != Change::GivenBack;
+        let apply = |sum: &mut Quantities| if is_charge { sum.add(&all) } else { sum.subtract(&all) };
+        self.shift(id, (u64::from(is_charge), is_charge), apply, |books| books.change(&quotable, change));
+        self.restate(self.claimants[id].role);
+        if self.is_shared {
+            self.changed.add(id.0);
+        }
+    }
+
+    /// Another worker says that the claimant has so much of it, where it had `before`.
+    pub(super) fn change_elsewhere(&mut self, id: ClaimantId, before: &Holding, now: &Holding) {
+        let apply = |sum: &mut Quantities| {
+            sum.add(&now.allocated);
+            sum.subtract(&before.allocated);
         };
-        let count = u64::from(is_charge);
+        self.shift(id, (now.count.saturating_sub(before.count), false), apply, |_| ());
+    }
+
+    /// Changes what is allocated to the claimant and to all above it, and ranks them anew; `served`: how many
+    /// allocations that is, and whether they are made now.
+    fn shift(
+        &mut self,
+        id: ClaimantId,
+        (count, is_served): (u64, bool),
+        apply: impl Fn(&mut Quantities),
+        book: impl Fn(&mut Books),
+    ) {
         let claimant = &mut self.claimants[id];
-        apply(&mut claimant.allocated, &all);
+        apply(&mut claimant.allocated);
         claimant.count += count;
         let (node, is_eager) = (claimant.role, claimant.is_eager());
-        self.seat_claimant(id, is_eager, is_charge);
+        self.seat_claimant(id, is_eager, is_served);
         let own = &mut self.nodes[node.0 as usize].own;
-        apply(&mut own.allocated, &all);
+        apply(&mut own.allocated);
         own.count += count;
-        self.seat_own(node, is_charge);
+        self.seat_own(node, is_served);
         let mut at = Some(node);
         while let Some(node) = at {
             let here = &mut self.nodes[node.0 as usize];
-            apply(&mut here.whole.allocated, &all);
-            apply(&mut here.books.charged, &quotable);
+            apply(&mut here.whole.allocated);
+            book(&mut here.books);
             here.whole.count += count;
             at = here.parent;
-            self.seat_whole(node, is_charge);
+            self.seat_whole(node, is_served);
         }
-        self.restate(node);
     }
 
     pub(super) fn set_weight(&mut self, role: &Role, weight: Quantity) {
@@ -321,6 +356,11 @@ impl RoleTree {
             self.nodes[node.0 as usize].weight = weight;
             self.seat_whole(node, false);
         }
+    }
+
+    /// Of all agents, as far as is known here.
+    pub(super) fn totals(&self) -> &Quantities {
+        &self.totals
     }
 
     /// Agents came, went, or have more or less than before.
@@ -460,13 +500,13 @@ impl RoleTree {
 }
 
 impl Standing {
-    fn candidate<'a>(&'a self, totals: &'a Quantities, weight: Quantity) -> Candidate<'a> {
+    pub(super) fn candidate<'a>(&'a self, totals: &'a Quantities, weight: Quantity) -> Candidate<'a> {
         Candidate { allocated: &self.allocated, totals, weight, count: self.count, sequence: 0 }
     }
 }
 
 impl Claimant {
-    fn candidate<'a>(&'a self, totals: &'a Quantities) -> Candidate<'a> {
+    pub(super) fn candidate<'a>(&'a self, totals: &'a Quantities) -> Candidate<'a> {
         Candidate {
             allocated: &self.allocated,
             totals,
@@ -485,82 +525,7 @@ fn why(rank: Option<Rank>, is_served: bool) -> Why {
     }
 }
 
-/// What must hold between events; slow, for tests and the simulator.
-impl RoleTree {
-    /// Totals are exact, and ranks not staler than is allowed.
-    pub(super) fn invariant_totals(&self, sum: &Quantities) {
-        assert_eq!(self.totals, *sum, "the totals are those of the agents");
-        assert!(!has_drifted(&self.totals, &self.ranked_by), "ranks are of totals close to the true ones");
-    }
-
-    /// A role's charge is the sum of those below it; everybody eager stands in every queue on the way to the root, and
-    /// nobody else does, under the rank that the charge gives.
-    pub(super) fn invariant_charges(&self) {
-        let live = self.claimants.live().filter(|(_, claimant)| claimant.is_eager()).count();
-        let (_, eager_count) = self.invariant_below(ROOT);
-        assert_eq!(eager_count as usize, live);
-    }
-
-    fn invariant_below(&self, id: NodeId) -> (Quantities, u32) {
-        let node = &self.nodes[id.0 as usize];
-        let (mut sum, mut eager_count) = self.invariant_own(id);
-        let mut in_queue = usize::from(node.own.rank.is_some());
-        let mut child_count = 0;
-        for (role, &child) in &self.by_role {
-            let below = &self.nodes[child.0 as usize];
-            if below.parent != Some(id) {
-                continue;
-            }
-            assert_eq!(below.role, *role);
-            child_count += 1;
-            let (allocated, eager) = self.invariant_below(child);
-            assert_eq!(below.whole.rank.is_some(), eager > 0);
-            if let Some(rank) = below.whole.rank {
-                in_queue += 1;
-                let due = below.whole.candidate(&self.ranked_by, below.weight);
-                assert_eq!(below.whole.allocated, allocated);
-                assert_rank(&*self.policies.role, rank, &due);
-                assert_eq!(
-                    node.children.seated(below.whole.seat),
-                    Some((rank, &Some(role.clone()), child.0))
-                );
-            }
-            sum.add(&allocated);
-            eager_count += eager;
-        }
-        assert_eq!((node.child_count, node.children.len()), (child_count, in_queue));
-        assert_eq!((&node.whole.allocated, node.whole.eager_count), (&sum, eager_count));
-        (sum, eager_count)
-    }
-
-    fn invariant_own(&self, id: NodeId) -> (Quantities, u32) {
-        let node = &self.nodes[id.0 as usize];
-        let (mut sum, mut eager_count, mut count) = (Quantities::default(), 0, 0);
-        for (claimant_id, claimant) in self.claimants.live().filter(|(_, claimant)| claimant.role == id) {
-            count += 1;
-            sum.add(&claimant.allocated);
-            if let Some(rank) = claimant.rank {
-                eager_count += 1;
-                assert_rank(&*self.policies.framework, rank, &claimant.candidate(&self.ranked_by));
-                assert_eq!(
-                    node.claimants.seated(claimant.seat),
-                    Some((rank, &claimant.sequence, claimant_id.0))
-                );
-            }
-        }
-        assert_eq!((node.claimant_count, node.claimants.len()), (count, eager_count as usize));
-        assert_eq!((&node.own.allocated, node.own.eager_count), (&sum, eager_count));
-        let is_in_queue = node.child_count > 0 && eager_count > 0;
-        assert_eq!(node.own.rank.is_some(), is_in_queue);
-        if let Some(rank) = node.own.rank {
-            assert_rank(&*self.policies.role, rank, &node.own.candidate(&self.ranked_by, ONE));
-            assert_eq!(node.children.seated(node.own.seat), Some((rank, &None, id.0)));
-        }
-        (sum, eager_count)
-    }
-}
-
-fn has_drifted(now: &Quantities, then: &Quantities) -> bool {
+pub(super) fn has_drifted(now: &Quantities, then: &Quantities) -> bool {
     let mut has_drifted = false;
     now.each_beside(then, |now, then| {
         let moved = now.milli().abs_diff(then.milli());

@@ -2,7 +2,7 @@
 //! modules against loom's.
 
 pub(super) use std::sync::Arc;
-pub(super) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 pub(super) use std::thread::Thread;
 
 /// As [`std::cell::UnsafeCell`], with loom's way to get at the pointer, so that loom sees each access begin and end.
@@ -17,6 +17,28 @@ impl<T> UnsafeCell<T> {
     pub(super) fn with_mut<R>(&self, access: impl FnOnce(*mut T) -> R) -> R {
         access(self.0.get())
     }
+}
+
+/// Bugs that the tests under loom seed, to show that they would be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seed {
+    /// A limit is checked, and what is given is added afterwards.
+    CheckThenAdd,
+    /// What was charged before an ancestor refused stays charged.
+    NoRollback,
+    /// A quota is held against what some workers have given, before all have said.
+    OpenAtOnce,
+    /// Others are believed before everything is heard that they had heard.
+    BelieveAtOnce,
+    /// What comes back is given to another worker than the agent's.
+    WrongWorker,
+    /// What is put into a ring is shown before it is there.
+    EarlyTail,
+}
+
+/// None is, but where a test under loom says so.
+pub(super) const fn is_seeded(_: Seed) -> bool {
+    false
 }
 
 #[cfg(test)]
