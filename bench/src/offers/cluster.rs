@@ -1,9 +1,10 @@
 //! A cluster as the allocator's core sees it, and what is held in it.
 
 use super::{Roles, TOTAL};
-use ingot_master::allocator::core::Core;
+use ingot_master::allocator::crew::{Member, crew};
 use ingot_master::allocator::event::{Allocation, Claims, Event, Refusal};
 use ingot_master::allocator::key::{AgentKey, FrameworkKey, KeyPool};
+use ingot_master::allocator::options::Options;
 use model::framework::Capabilities;
 use model::resources::Resources;
 use model::role::Role;
@@ -15,7 +16,7 @@ const USED: &str = "cpus:16;mem:2730;disk:2730;ports:[31000-31015, 31050-31060, 
     31600-31610, 31650-31660, 31700-31710, 31750-31760]";
 
 pub(crate) struct Cluster {
-    core: Core,
+    member: Member,
     roles: Roles,
     now: Time,
     agents: KeyPool<AgentKey>,
@@ -31,8 +32,13 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn new(roles: Roles) -> Self {
+        Self::of(crew(Options::default(), 1).pop().expect("one"), roles)
+    }
+
+    /// Of one worker of several.
+    pub(crate) fn of(member: Member, roles: Roles) -> Self {
         Self {
-            core: Core::default(),
+            member,
             roles,
             now: Time(1),
             agents: KeyPool::default(),
@@ -47,7 +53,15 @@ impl Cluster {
 
     pub(crate) fn handle(&mut self, event: Event) {
         self.now = self.now.plus_ns(1000);
-        self.core.handle(self.now, event, &mut self.held);
+        self.member.core.handle(self.now, event, &mut self.held);
+    }
+
+    /// Tells the other workers what was given, and hears what they gave.
+    pub(crate) fn exchange(&mut self) {
+        if self.member.hear() {
+            self.member.core.settle(self.now, &mut self.held);
+        }
+        self.member.tell();
     }
 
     pub(crate) fn add_agent(&mut self) {
@@ -79,22 +93,22 @@ impl Cluster {
     /// All at once, decided together: a full cycle.
     pub(crate) fn revive_all(&mut self) {
         for (framework, _) in &self.frameworks {
-            self.core.apply(self.now, Event::Revive { framework: *framework, roles: Vec::new() });
+            self.member.core.apply(self.now, Event::Revive { framework: *framework, roles: Vec::new() });
         }
-        self.core.settle(self.now, &mut self.held);
+        self.member.core.settle(self.now, &mut self.held);
     }
 
     /// Everything held comes back at once, decided together.
     pub(crate) fn release_all(&mut self, refusal: Refusal) {
         for Allocation { framework, agent, resources, .. } in std::mem::take(&mut self.held) {
-            self.core.apply(self.now, Event::Release { framework, agent, resources, refusal });
+            self.member.core.apply(self.now, Event::Release { framework, agent, resources, refusal });
         }
-        self.core.settle(self.now, &mut self.held);
+        self.member.core.settle(self.now, &mut self.held);
     }
 
     /// Has everybody asked about every agent that has something free.
     pub(crate) fn cycle(&mut self) {
-        self.core.cycle(self.now, &mut self.held);
+        self.member.core.cycle(self.now, &mut self.held);
     }
 
     /// All that is held.
@@ -104,7 +118,7 @@ impl Cluster {
 
     /// Refusals in force.
     pub(crate) fn refusal_count(&self) -> usize {
-        self.core.refusal_count()
+        self.member.core.refusal_count()
     }
 
     /// Takes one of what is held, at random.

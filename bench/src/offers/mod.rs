@@ -7,6 +7,7 @@
 
 mod cluster;
 mod paced;
+mod workers;
 
 use crate::clock::{self, Times};
 use crate::report::{Better, Report};
@@ -33,6 +34,9 @@ pub(crate) struct Arguments {
     /// Length of the paced phase, seconds; 0 leaves it out.
     #[arg(long, default_value_t = 3)]
     paced_s: u32,
+    /// Threads that decide: in the paced phase, and against one in a phase of their own.
+    #[arg(long, default_value_t = 1, value_parser = workers)]
+    workers: usize,
     /// Events in the churn phase.
     #[arg(long, default_value_t = 500_000)]
     churn: u32,
@@ -72,6 +76,11 @@ impl std::fmt::Display for Roles {
     }
 }
 
+fn workers(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=64).contains(count));
+    count.ok_or_else(|| "allowed is a whole number from 1 to 64".to_owned())
+}
+
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     let mut report = Report::new("offers");
     report.detail("agents", arguments.agents);
@@ -86,6 +95,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     drop(cluster);
     partly_used(arguments, &mut report);
     all_filtered(arguments, &mut report);
+    if arguments.workers > 1 {
+        workers::run(arguments, &mut report);
+    }
     if arguments.paced_s > 0 {
         paced::run(arguments, &mut report)?;
     }

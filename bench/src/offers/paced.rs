@@ -11,11 +11,13 @@ use ingot_master::allocator::key::{AgentKey, FrameworkKey, KeyPool};
 use ingot_master::allocator::options::Options;
 use model::resources::Resources;
 use std::collections::VecDeque;
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 pub(crate) fn run(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
     // The bench polls; nobody has to be woken.
-    let mut allocator = Allocator::start(Options::default(), Box::new(|| ()))?;
+    let workers = NonZeroUsize::new(arguments.workers).expect("one at least");
+    let mut allocator = Allocator::start(Options { workers, ..Options::default() }, Box::new(|| ()))?;
     let mut held = fill(arguments, &mut allocator);
     let count = u64::from(arguments.frees_per_s) * u64::from(arguments.paced_s);
     let period = Duration::from_secs(1) / arguments.frees_per_s;
