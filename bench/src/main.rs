@@ -9,6 +9,7 @@ mod launch;
 mod logger;
 mod loopback;
 mod offers;
+mod recovery;
 mod report;
 mod workload;
 
@@ -38,6 +39,8 @@ enum Scenario {
     Sessions(loopback::SessionsArguments),
     /// Tasks that end, until their resources are offered again; offers a second to many frameworks.
     Delivery(loopback::DeliveryArguments),
+    /// What a master's death costs: the registry, agents' return, the first offer. Needs ZooKeeper, root and file descriptors.
+    Recovery(recovery::Arguments),
     /// What runs inside the measured containers.
     #[command(subcommand, hide = true)]
     Workload(workload::Workload),
@@ -63,6 +66,7 @@ fn main() -> anyhow::Result<()> {
         Scenario::Logger(arguments) => logger::run(&arguments)?,
         Scenario::Sessions(arguments) => loopback::sessions(&arguments)?,
         Scenario::Delivery(arguments) => loopback::delivery(&arguments)?,
+        Scenario::Recovery(arguments) => recovery::run(&arguments)?,
         Scenario::Workload(_) | Scenario::Janitor => unreachable!("both returned above"),
     };
     if arguments.json {

@@ -45,6 +45,8 @@ pub(crate) struct Picture {
     pub(crate) snapshot: Arc<Snapshot>,
     /// What the allocator has done so far.
     pub(crate) allocations: Stats,
+    /// What the registrar does.
+    pub(crate) registrar: Arc<registrar::Figures>,
 }
 
 /// What the other threads have to say.
@@ -344,7 +346,11 @@ impl Driver {
         if self.readers.is_empty() || now.time < self.snapshot_due {
             return;
         }
-        let picture = Picture { snapshot: self.cluster.snapshot(now), allocations: self.allocator.stats().0 };
+        let picture = Picture {
+            snapshot: self.cluster.snapshot(now),
+            allocations: self.allocator.stats().0,
+            registrar: self.registrar.figures(),
+        };
         let cost_ns = self.clock.now().time.since_ns(now.time);
         self.snapshot_due = now.time.plus_ns(cost_ns * u64::from(SNAPSHOT_SHARE));
         for reader in self.readers.drain(..) {

@@ -61,6 +61,8 @@ async fn lead(
         _ = &mut resigned => return None,
     };
     tracing::info!(term = contender.term(), "elected");
+    // Who led before does not any more, and this one not yet.
+    standing.send_replace(Standing::Standby(None));
     let (kind, work_dir) = (config.registry, config.work_dir.clone());
     let (client, runtime, url, term) = (contender.client(), Handle::current(), url.clone(), contender.term());
     let lease = contender.lease();

@@ -135,7 +135,8 @@ impl Master {
         let first = if alone.is_some() { Standing::Leading } else { Standing::Standby(None) };
         let (standing, stands) = standing::standing(first);
         let (http, connections) = unbounded_channel();
-        let http_thread = http::start(connections, post.clone(), Arc::new(info.clone()), stands.clone())
+        let master = Arc::new(info.clone());
+        let http_thread = http::start(connections, post.clone(), master, stands.clone(), Arc::clone(&table))
             .map_err(failed("http"))?;
         let (outbox, net_thread) = net::start(listener, http, post.clone(), writer, stands)?;
         let settings = config.settings.clone();
@@ -206,7 +207,7 @@ fn storage_of(kind: RegistryKind, work_dir: Option<&Path>) -> Result<Box<dyn Sto
 
 /// The wall clock in the model's form.
 #[expect(clippy::disallowed_methods, reason = "the moment a master starts is read where it starts")]
-fn unix_now() -> UnixTime {
+pub(crate) fn unix_now() -> UnixTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixTime(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }

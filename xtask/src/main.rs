@@ -8,6 +8,7 @@ use clap::Parser;
 mod ci;
 mod codegen;
 mod ebpf;
+mod failover;
 mod needs;
 mod sh;
 mod test;
@@ -29,6 +30,8 @@ enum Chore {
     Codegen(codegen::Args),
     /// Build the BPF programs into agent-ebpf/object.
     Ebpf(ebpf::Args),
+    /// Kill masters, many times, and look what becomes of agents, tasks and the registry.
+    Failover(failover::Args),
     /// Run the agent's privileged tests on Debian's 6.1 and 6.12 kernels, under emulation.
     Vm(vm::Args),
     /// Everything that CI runs.
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Chore::Tidy => tidy::run(),
         Chore::Codegen(args) => codegen::run(&args),
         Chore::Ebpf(args) => ebpf::run(&args),
+        Chore::Failover(args) => failover::run(&args),
         Chore::Vm(args) => vm::run(&args),
         Chore::Ci(args) => ci::run(&args),
     };

@@ -24,13 +24,13 @@ const CONNECT_AT_ONCE: usize = 100;
 /// What one read takes.
 const READ_BYTES: usize = 256 << 10;
 
-pub(super) struct Agents {
+pub(crate) struct Agents {
     agents: Vec<Agent>,
     /// Where all of them read.
     buffer: Vec<u8>,
 }
 
-pub(super) struct Agent {
+pub(crate) struct Agent {
     stream: TcpStream,
     /// Of a frame that is not whole; empty as a rule.
     partial: Vec<u8>,
@@ -45,12 +45,25 @@ impl Agents {
         resources: &str,
         turns: &mut Turns,
     ) -> anyhow::Result<Self> {
+        let register =
+            |number: usize, local| Ok(ToMaster::Register { info: info(local, number, resources)? });
+        Self::introduce(count, master, turns, &register)
+    }
+
+    /// Opens `count` sessions, and says on each what `introduction` makes of its number and its own address. Until all are
+    /// registered.
+    pub(crate) fn introduce(
+        count: usize,
+        master: SocketAddrV4,
+        turns: &mut Turns,
+        introduction: &impl Fn(usize, SocketAddr) -> anyhow::Result<ToMaster>,
+    ) -> anyhow::Result<Self> {
         let mut agents = Self { agents: Vec::with_capacity(count), buffer: vec![0; READ_BYTES] };
         let (mut ready, mut registered) = (Vec::new(), 0);
         let end = clock::now() + REGISTER_MAX;
         while registered < count {
             for _ in 0..CONNECT_AT_ONCE.min(count - agents.agents.len()) {
-                agents.open(master, resources, turns)?;
+                agents.open(master, introduction, turns)?;
             }
             let due = (agents.agents.len() < count).then(clock::now);
             turns.next(due, &mut ready)?;
@@ -67,12 +80,16 @@ impl Agents {
         Ok(agents)
     }
 
-    fn open(&mut self, master: SocketAddrV4, resources: &str, turns: &Turns) -> anyhow::Result<()> {
+    fn open(
+        &mut self,
+        master: SocketAddrV4,
+        introduction: &impl Fn(usize, SocketAddr) -> anyhow::Result<ToMaster>,
+        turns: &Turns,
+    ) -> anyhow::Result<()> {
         let number = self.agents.len();
         let mut stream = files::connect(number, master)?;
-        let info = ToMaster::Register { info: info(stream.local_addr()?, number, resources)? };
         let mut hello = wire::PREAMBLE.to_vec();
-        hello.extend(wire::encode_to_master(&info)?);
+        hello.extend(wire::encode_to_master(&introduction(number, stream.local_addr()?)?)?);
         stream.write_all(&hello)?;
         stream.set_nonblocking(true)?;
         turns.add(&stream, number as u64)?;
@@ -80,7 +97,7 @@ impl Agents {
         Ok(())
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.agents.len()
     }
 

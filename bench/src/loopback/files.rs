@@ -14,7 +14,7 @@ const FILES_BESIDES: u64 = 2_048;
 const PORTS: usize = 1_000;
 
 /// Lets this process, and those that it starts, have so many connections each. Above the hard limit only root may go.
-pub(super) fn make_room(connections: usize) -> anyhow::Result<()> {
+pub(crate) fn make_room(connections: usize) -> anyhow::Result<()> {
     let wanted = connections as u64 + FILES_BESIDES;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft >= wanted {
@@ -30,13 +30,13 @@ pub(super) fn make_room(connections: usize) -> anyhow::Result<()> {
 }
 
 /// The source address of the connection of that number, a thousand each: 127.1.0.1 and on.
-pub(super) fn source(number: usize) -> Ipv4Addr {
+pub(crate) fn source(number: usize) -> Ipv4Addr {
     let at = u32::try_from(number / PORTS).expect("fewer than 2^32 sources") + 1;
     Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 0).to_bits() + at)
 }
 
 /// Connects from there. The port is chosen when it connects, not when it binds, so that sources do not share ports.
-pub(super) fn connect(number: usize, to: SocketAddrV4) -> anyhow::Result<TcpStream> {
+pub(crate) fn connect(number: usize, to: SocketAddrV4) -> anyhow::Result<TcpStream> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let socket = socket::socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
     socket::setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;

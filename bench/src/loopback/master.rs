@@ -1,6 +1,7 @@
 //! The master under test: a process of its own, measured from outside.
 
 use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,19 +10,28 @@ use sim::processes::{Cluster, Options, Ports};
 
 use crate::{clock, daemons};
 
-pub(super) struct Master {
+pub(crate) struct Master {
     runtime: tokio::runtime::Runtime,
     cluster: Cluster,
-    pub(super) address: SocketAddrV4,
+    pub(crate) address: SocketAddrV4,
     pid: u32,
 }
 
 impl Master {
     /// Starts it and waits until it answers.
-    pub(super) fn start(flags: &[&str]) -> anyhow::Result<Self> {
+    pub(crate) fn start(flags: &[&str]) -> anyhow::Result<Self> {
+        Self::start_with(None, flags)
+    }
+
+    /// The same in a folder that may have the registry of an earlier one, below `master`.
+    pub(crate) fn start_in(folder: &Path, flags: &[&str]) -> anyhow::Result<Self> {
+        Self::start_with(Some(folder.to_owned()), flags)
+    }
+
+    fn start_with(folder: Option<PathBuf>, flags: &[&str]) -> anyhow::Result<Self> {
         let options = Options {
             programs: daemons::programs_with(&["ingot-master"])?,
-            folder: None,
+            folder,
             ports: Ports::Free,
             agents: 0,
             resources: String::new(),
@@ -37,26 +47,26 @@ impl Master {
     }
 
     /// By its own clock: all its threads.
-    pub(super) fn cpu(&self) -> anyhow::Result<Duration> {
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
         Ok(clock::cpu_of_process(self.pid)?)
     }
 
     /// In RAM, bytes.
-    pub(super) fn resident_bytes(&self) -> anyhow::Result<u64> {
+    pub(crate) fn resident_bytes(&self) -> anyhow::Result<u64> {
         clock::bytes_in(&format!("/proc/{}/status", self.pid), "VmRSS")
     }
 
     /// Runs a client of it to its end.
-    pub(super) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
     }
 
-    pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
+    pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {
         self.runtime.block_on(self.cluster.get(path))
     }
 
     /// CPU time of each of its threads, seconds, by name; those that used none are left out.
-    pub(super) fn threads(&self) -> anyhow::Result<Vec<(String, f64)>> {
+    pub(crate) fn threads(&self) -> anyhow::Result<Vec<(String, f64)>> {
         let mut threads = Vec::new();
         for thread in std::fs::read_dir(format!("/proc/{}/task", self.pid))? {
             // A thread may end while it is looked at.
@@ -72,13 +82,13 @@ impl Master {
     }
 
     /// An error, with the end of its log, if it does not run any more.
-    pub(super) fn check(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         self.cluster.check()
     }
 }
 
 /// What each thread used since `before`, seconds, as one object.
-pub(super) fn threads_since(before: &[(String, f64)], now: &[(String, f64)]) -> Value {
+pub(crate) fn threads_since(before: &[(String, f64)], now: &[(String, f64)]) -> Value {
     let used = |name: &str, list: &[(String, f64)]| {
         list.iter().filter(|(other, _)| other == name).map(|(_, seconds)| seconds).sum::<f64>()
     };

@@ -2,14 +2,14 @@
 //! `wire` crate, and frameworks over HTTP. [`hold`] has many sessions that report; [`deliver`] has tasks that end and offers
 //! that leave. All of the bench's side runs in one thread on epoll, so that what is measured has the other cores.
 
-mod agents;
+pub(crate) mod agents;
 mod cycle;
 mod deliver;
-mod files;
+pub(crate) mod files;
 mod hold;
-mod master;
+pub(crate) mod master;
 mod subscriber;
-mod turns;
+pub(crate) mod turns;
 
 pub(crate) use deliver::{Arguments as DeliveryArguments, run as delivery};
 pub(crate) use hold::{Arguments as SessionsArguments, run as sessions};

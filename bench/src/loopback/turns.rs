@@ -17,7 +17,7 @@ const EVENTS_MAX: usize = 1_024;
 /// While nothing is due, the longest wait.
 const WAIT_MS: u16 = 100;
 
-pub(super) struct Turns {
+pub(crate) struct Turns {
     epoll: Epoll,
     /// Wakes to the microsecond; the epoll's own time-out only does to the millisecond.
     timer: TimerFd,
@@ -25,7 +25,7 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    pub(super) fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
@@ -34,12 +34,12 @@ impl Turns {
     }
 
     /// From now on `stream` is told under that number whenever it can be read.
-    pub(super) fn add(&self, stream: impl AsFd, number: u64) -> anyhow::Result<()> {
+    pub(crate) fn add(&self, stream: impl AsFd, number: u64) -> anyhow::Result<()> {
         Ok(self.epoll.add(stream, EpollEvent::new(EpollFlags::EPOLLIN, number))?)
     }
 
     /// Waits for what can be read, or until `due`. Tells the numbers.
-    pub(super) fn next(&mut self, due: Option<Instant>, ready: &mut Vec<u64>) -> anyhow::Result<()> {
+    pub(crate) fn next(&mut self, due: Option<Instant>, ready: &mut Vec<u64>) -> anyhow::Result<()> {
         ready.clear();
         let wait = due.map(|due| due.saturating_duration_since(clock::now()));
         let timeout = match wait {

@@ -13,6 +13,7 @@ use super::agents::Removal;
 use super::durable::Then;
 use super::input::{OperatorCall, SessionId, Ticket};
 use super::note::Note;
+use super::shares::{quotas_change, weights_change};
 use super::{Cluster, Turn};
 use crate::allocator::event::{self, Refusal as Release};
 use crate::cluster::effect::Done;
@@ -88,18 +89,13 @@ impl Cluster {
     pub(super) fn operator_call(&mut self, ticket: Ticket, call: OperatorCall, turn: &mut Turn<'_>) {
         match self.change_for(&call, turn.now.unix) {
             Ok(Some(change)) => self.persist(change, Then::Operator { ticket, call }, turn),
-            Ok(None)
-                if matches!(call, OperatorCall::UpdateWeights { .. } | OperatorCall::UpdateQuota { .. }) =>
-            {
-                self.operator_call_durable(ticket, call, turn);
-            }
             Ok(None) => turn.answer(ticket, Ok(Done::Ok)),
             Err(refusal) => turn.answer(ticket, Err(refusal)),
         }
     }
 
-    /// What is to be kept of a call that is not refused; `None` when it is so already, or is not kept.
-    fn change_for(&self, call: &OperatorCall, since: UnixTime) -> Result<Option<Change>, Refusal> {
+    /// What is to be kept of a call that is not refused; `None` when it is so already.
+    fn change_for(&mut self, call: &OperatorCall, since: UnixTime) -> Result<Option<Change>, Refusal> {
         let withdraw = |agent_id: &AgentId, withdrawal| {
             Ok(Some(Change::Withdraw { agent_id: agent_id.clone(), withdrawal }))
         };
@@ -118,8 +114,11 @@ impl Cluster {
                 self.may_reactivate(agent_id)?;
                 withdraw(agent_id, WithdrawalRecord::default())
             }
-            // The registry has no place for these yet: they end with the master.
-            OperatorCall::UpdateWeights { .. } | OperatorCall::UpdateQuota { .. } => Ok(None),
+            OperatorCall::UpdateWeights { weights } => Ok(Some(weights_change(weights))),
+            OperatorCall::UpdateQuota { quotas, is_forced } => {
+                self.promise_quotas(quotas, *is_forced)?;
+                Ok(Some(quotas_change(quotas)))
+            }
             OperatorCall::MarkGone { agent_id } if self.withdrawn.is_gone(agent_id) => Ok(None),
             OperatorCall::MarkGone { agent_id } => {
                 let unknown = |_| Refusal::AgentNotFound { agent_id: agent_id.to_string() };
@@ -150,7 +149,10 @@ impl Cluster {
                 self.update_weights(weights, turn);
                 Ok(())
             }
-            OperatorCall::UpdateQuota { quotas, is_forced } => self.update_quota(quotas, is_forced, turn),
+            OperatorCall::UpdateQuota { quotas, .. } => {
+                self.update_quota(quotas, turn);
+                Ok(())
+            }
         };
         turn.answer(ticket, answer.map(|()| Done::Ok));
     }

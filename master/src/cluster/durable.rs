@@ -11,6 +11,8 @@ use super::{Cluster, Turn};
 use crate::registrar::change::Change;
 use model::agent_info::AgentInfo;
 use model::id::AgentId;
+use model::quota::Quota;
+use model::role::Role;
 use model::time::UnixTime;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -57,6 +59,8 @@ pub(super) struct Pending {
     admitting: BTreeMap<AgentId, usize>,
     /// Agents that are about to be given up, or gone.
     pub(super) leaving: BTreeSet<AgentId>,
+    /// Roles' quotas as they are when all that was asked for is durable.
+    pub(super) quotas: BTreeMap<Role, Quota>,
 }
 
 impl Pending {

@@ -1,9 +1,12 @@
 //! What operators say of roles: weights and quotas. They are values in what the master says of itself, and the allocator is
-//! told of each; a registry is to keep them (until there is one, they end with the master).
+//! told of each, when the registry has them; the next master takes them over from there.
+//!
+//! A quota is checked when it is asked for, against what those asked for before it will make of all: what is durable holds.
 
 use super::agents::Agent;
 use super::{Cluster, Turn};
 use crate::allocator::event::{Event as ToAllocator, Refusal as Filter};
+use crate::registrar::change::Change;
 use api::refusal::Refusal;
 use model::id::OfferId;
 use model::quantity::Quantity;
@@ -13,6 +16,7 @@ use model::role::Role;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
+use wire::registry::QuotaRecord;
 
 impl Cluster {
     /// UPDATE_WEIGHTS. From here on; what is allocated stays.
@@ -23,31 +27,33 @@ impl Cluster {
         }
     }
 
-    /// UPDATE_QUOTA: all or none. Offers that stand against it are taken back; tasks are not.
-    pub(super) fn update_quota(
+    /// Whether UPDATE_QUOTA may be done, all of it or none. From here on it counts for those that are asked for later.
+    pub(super) fn promise_quotas(
         &mut self,
-        quotas: Vec<(Role, Quota)>,
+        quotas: &[(Role, Quota)],
         is_forced: bool,
-        turn: &mut Turn<'_>,
     ) -> Result<(), Refusal> {
-        let mut all = self.master.quotas.clone();
-        for (role, quota) in &quotas {
+        let mut all = self.pending.quotas.clone();
+        for (role, quota) in quotas {
             check_limits(role, quota)?;
             if !is_forced {
                 self.check_consumption(role, quota)?;
             }
-            if quota.is_default() {
-                all.remove(role)
-            } else {
-                all.insert(role.clone(), quota.clone())
-            };
+            put(&mut all, role, quota);
         }
         check_tree(&all)?;
         if !is_forced {
             self.check_capacity(&all)?;
         }
-        let before = std::mem::replace(&mut Arc::make_mut(&mut self.master).quotas, all);
+        self.pending.quotas = all;
+        Ok(())
+    }
+
+    /// The registry has it. Offers that stand against it are taken back; tasks are not.
+    pub(super) fn update_quota(&mut self, quotas: Vec<(Role, Quota)>, turn: &mut Turn<'_>) {
+        let before = self.master.quotas.clone();
         for (role, quota) in &quotas {
+            put(&mut Arc::make_mut(&mut self.master).quotas, role, quota);
             turn.allocator(ToAllocator::SetQuota { role: role.clone(), quota: quota.clone() });
         }
         for (role, quota) in quotas {
@@ -65,7 +71,20 @@ impl Cluster {
                 .collect();
             meant.iter().for_each(|id| self.rescind(id, Filter::None, turn));
         }
-        Ok(())
+    }
+
+    /// As the masters before this one have left them. A weight that was set goes before one of the flags.
+    pub(super) fn take_over_shares(
+        &mut self,
+        quotas: BTreeMap<Role, QuotaRecord>,
+        weights: BTreeMap<Role, Quantity>,
+        turn: &mut Turn<'_>,
+    ) {
+        self.update_weights(weights.into_iter().collect(), turn);
+        let quota = |it: QuotaRecord| Quota { guarantees: it.guarantees, limits: it.limits };
+        let quotas: Vec<_> = quotas.into_iter().map(|(role, record)| (role, quota(record))).collect();
+        quotas.iter().for_each(|(role, quota)| put(&mut self.pending.quotas, role, quota));
+        self.update_quota(quotas, turn);
     }
 
     /// What the role has must be within its limits: used by its tasks, and reserved for it.
@@ -120,6 +139,29 @@ impl Cluster {
                 has(name)
             ))),
         }
+    }
+}
+
+/// What is to be kept of UPDATE_WEIGHTS.
+pub(super) fn weights_change(weights: &[(Role, Quantity)]) -> Change {
+    Change::Weights { weights: weights.iter().map(|(role, weight)| (role.clone(), Some(*weight))).collect() }
+}
+
+/// What is to be kept of UPDATE_QUOTA.
+pub(super) fn quotas_change(quotas: &[(Role, Quota)]) -> Change {
+    let record = |quota: &Quota| {
+        let Quota { guarantees, limits } = quota.clone();
+        (!quota.is_default()).then_some(QuotaRecord { guarantees, limits })
+    };
+    Change::Quotas { quotas: quotas.iter().map(|(role, quota)| (role.clone(), record(quota))).collect() }
+}
+
+/// A default quota takes the role's away.
+fn put(all: &mut BTreeMap<Role, Quota>, role: &Role, quota: &Quota) {
+    if quota.is_default() {
+        all.remove(role);
+    } else {
+        all.insert(role.clone(), quota.clone());
     }
 }
 

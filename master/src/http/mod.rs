@@ -6,6 +6,7 @@ pub mod system;
 mod calls;
 mod events;
 mod operator;
+mod registrar;
 mod scheduler;
 mod serve;
 mod standby;

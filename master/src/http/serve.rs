@@ -1,10 +1,11 @@
 //! Connections and routes.
 
 use super::legacy::{self, Query, Reply};
-use super::{operator, scheduler, standby, system};
+use super::{operator, registrar, scheduler, standby, system};
 use crate::cluster::snapshot::MasterInfo;
 use crate::driver::{Command, Picture, Post};
 use crate::standing::Stands;
+use crate::usage;
 use api::media::Encoding;
 use api::refusal::Refusal;
 use axum::Router;
@@ -28,6 +29,8 @@ pub(super) struct App {
     pub(super) post: Post,
     pub(super) master: Arc<MasterInfo>,
     pub(super) stands: Stands,
+    /// Empty while this master does not lead.
+    pub(super) usage: Arc<usage::Table>,
 }
 
 impl App {
@@ -49,9 +52,10 @@ pub(crate) fn start(
     post: Post,
     master: Arc<MasterInfo>,
     stands: Stands,
+    usage: Arc<usage::Table>,
 ) -> std::io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let app = Router::new().fallback(route).with_state(App { post, master, stands });
+    let app = Router::new().fallback(route).with_state(App { post, master, stands, usage });
     let run = move || {
         runtime.block_on(async {
             while let Some(connection) = connections.recv().await {
@@ -86,7 +90,7 @@ async fn serve(connection: TcpStream, app: Router) {
 /// front: `/api/v1/operator`, `/tasks/` and `/master/frameworks/` are in use.
 async fn route(State(app): State<App>, request: Request) -> Response {
     if !app.stands.leads() {
-        return standby::answer(&app.stands, app.master.version, &request);
+        return standby::answer(&app, &request);
     }
     match place(request.uri().path()) {
         Place::Scheduler => scheduler::answer(&app, request).await,
@@ -117,7 +121,11 @@ fn place(path: &str) -> Place {
 
 async fn metrics(app: &App, request: Request) -> Response {
     write(app, request, |_, query, picture| {
-        let around = legacy::Around { allocations: picture.allocations, process: system::process() };
+        let around = legacy::Around {
+            allocations: picture.allocations,
+            registrar: Some(Arc::clone(&picture.registrar)),
+            process: system::process(),
+        };
         Some(legacy::page(&picture.snapshot, &around, query))
     })
     .await
@@ -149,7 +157,7 @@ async fn write(
     }
 }
 
-/// Figures that the snapshot does not know: the machine's and the allocator's.
+/// Figures that the snapshot does not know: the machine's, the allocator's and the registrar's.
 pub(super) fn gauges(picture: &Picture) -> Vec<legacy::Gauge> {
     let mut gauges = system::gauges();
     let counts = &picture.allocations;
@@ -159,6 +167,7 @@ pub(super) fn gauges(picture: &Picture) -> Vec<legacy::Gauge> {
     ] {
         gauges.push((name.into(), count as f64));
     }
+    gauges.extend(registrar::gauges(&picture.registrar));
     gauges
 }
 

@@ -1,33 +1,73 @@
 //! What a master answers that does not lead: who does. As in Mesos, everything goes to the leader by a 307 whose address has
-//! no scheme; only whether this process lives, and what it is, is its own affair.
+//! no scheme; only whether this process lives, what it is, and how it fares is its own affair.
 
-use super::legacy::{self, Query};
-use super::serve::{from_reply, plain};
+use super::legacy::{self, Query, Reply};
+use super::serve::{App, from_reply, plain};
+use super::system;
+use crate::cluster::counters::Counters;
+use crate::cluster::snapshot::Snapshot;
 use crate::standing::Stands;
-use api::legacy::version::Version;
 use axum::extract::Request;
 use axum::response::Response;
 use http::StatusCode;
 use leader::url::Place;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-pub(super) fn answer(stands: &Stands, version: &'static str, request: &Request) -> Response {
-    let uri = request.uri();
-    let path = uri.path().trim_matches('/');
-    let path = path.strip_prefix("master/").unwrap_or(path);
-    match path {
-        "health" => return from_reply(legacy::Reply::empty()),
-        "version" => {
-            let query = Query::parse(uri.query().unwrap_or_default());
-            return from_reply(legacy::Reply::json(&Version::of(version), &query));
-        }
-        _ => {}
+pub(super) fn answer(app: &App, request: &Request) -> Response {
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    match own(app, request.uri().path(), &query) {
+        Some(reply) => from_reply(reply),
+        None => leader(&app.stands, request),
     }
+}
+
+/// What this process itself knows: that it lives, its version, flags and figures.
+fn own(app: &App, path: &str, query: &Query) -> Option<Reply> {
+    let path = path.trim_matches('/');
+    match path.strip_prefix("master/").unwrap_or(path) {
+        "metrics" => {
+            let around = legacy::Around { process: system::process(), ..legacy::Around::default() };
+            Some(legacy::page(&nothing(app), &around, query))
+        }
+        path @ ("health" | "version" | "flags" | "metrics/snapshot" | "system/stats.json") => {
+            let mut gauges = system::gauges();
+            gauges.push(("master/elected".into(), 0.0));
+            legacy::get(path, query, &nothing(app), &gauges)
+        }
+        _ => None,
+    }
+}
+
+/// A cluster of which this master knows nothing.
+fn nothing(app: &App) -> Snapshot {
+    Snapshot {
+        taken: crate::unix_now(),
+        master: Arc::clone(&app.master),
+        frameworks: Vec::new(),
+        completed_frameworks: Vec::new(),
+        agents: Vec::new(),
+        withdrawn: BTreeMap::new(),
+        unreachable_agents: Vec::new(),
+        expected_agents: Vec::new(),
+        counters: Counters::default(),
+        usage: Arc::clone(&app.usage),
+    }
+}
+
+fn leader(stands: &Stands, request: &Request) -> Response {
     let Some(leader) = stands.leader() else {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "No leader elected");
     };
     let at = Place { host: leader.hostname, port: leader.address.port() };
     // What was asked for, unless that is who leads.
-    let asked = if path == "redirect" { "" } else { uri.path_and_query().map_or("", |asked| asked.as_str()) };
+    let uri = request.uri();
+    let path = uri.path().trim_matches('/');
+    let asked = if path.strip_prefix("master/").unwrap_or(path) == "redirect" {
+        ""
+    } else {
+        uri.path_and_query().map_or("", |asked| asked.as_str())
+    };
     from_reply(legacy::Reply::redirect(format!("//{at}{asked}")))
 }
 
@@ -43,16 +83,14 @@ mod tests {
         let (sender, stands) = standing(Standing::Standby(None));
         let ask = |path: &str| {
             let request = Request::builder().uri(path).body(Body::empty()).expect("a request");
-            let response = answer(&stands, "1.11.0", &request);
+            let response = leader(&stands, &request);
             let location = response.headers().get("location").and_then(|it| it.to_str().ok());
             (response.status().as_u16(), location.map(str::to_owned))
         };
         assert_eq!(ask("/redirect"), (503, None));
-        assert_eq!(ask("/master/health"), (200, None));
         let address = "10.0.0.1:5050".parse().expect("an address");
-        let leader = Info { id: "m".into(), hostname: "host".into(), address, version: "1.11.0".into() };
-        sender.send_replace(Standing::Standby(Some(leader)));
-        assert_eq!(ask("/version"), (200, None));
+        let info = Info { id: "m".into(), hostname: "host".into(), address, version: "1.11.0".into() };
+        sender.send_replace(Standing::Standby(Some(info)));
         for (path, to) in [
             ("/redirect", "//host:5050"),
             ("/master/redirect", "//host:5050"),

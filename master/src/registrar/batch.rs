@@ -50,7 +50,7 @@ impl Batch {
             && let Some(change) = self.waiting.pop_front()
         {
             self.in_flight_count += 1;
-            if let Some(write) = self.registry.apply(&change) {
+            for write in self.registry.apply(&change) {
                 bytes += write.bytes();
                 writes.insert(write.key.clone(), write);
             }

@@ -9,7 +9,8 @@ use model::time::UnixTime;
 use std::sync::Arc;
 use wire::registry::{QuotaRecord, WithdrawalRecord};
 
-/// Something to be made durable. Each is about one object, and leaves it as it says whatever it was before.
+/// Something to be made durable. Each is about one object, or about some that change together, and leaves them as it says
+/// whatever they were before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The agent is to be expected by the next master; or one that was admitted describes itself anew.
@@ -22,10 +23,10 @@ pub enum Change {
     Forget { agent_id: AgentId },
     /// An operator has taken the agent out of use, or given it back. Of an agent that is not known nothing is kept.
     Withdraw { agent_id: AgentId, withdrawal: WithdrawalRecord },
-    /// `None`: the role has none any more.
-    Quota { role: Role, quota: Option<QuotaRecord> },
-    /// `None`: what the flags say holds again.
-    Weight { role: Role, weight: Option<Quantity> },
+    /// One call's, an object a role. `None`: the role has none any more.
+    Quotas { quotas: Vec<(Role, Option<QuotaRecord>)> },
+    /// Likewise. `None`: what the flags say holds again.
+    Weights { weights: Vec<(Role, Option<Quantity>)> },
     /// The schedule in its v1 encoding; empty: nothing is planned.
     Maintenance { schedule: Bytes },
 }

@@ -13,9 +13,10 @@ pub mod storage;
 use batch::Batch;
 use change::Change;
 use registry::{ReadError, Registry};
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use storage::{Storage, StorageError};
@@ -39,10 +40,15 @@ pub enum Failure {
 pub struct Figures {
     queued_count: AtomicU64,
     size_bytes: AtomicU64,
+    replica_count: AtomicU64,
     fetch_us: AtomicU64,
-    store_us: AtomicU64,
     store_count: AtomicU64,
+    /// How long the newest batches took, oldest first. Locked for moments only, once a batch and once a reader.
+    stores_us: Mutex<VecDeque<u64>>,
 }
+
+/// Batches whose time is remembered.
+const STORES_MAX: usize = 1_000;
 
 impl Figures {
     /// Changes that wait to be durable.
@@ -55,13 +61,29 @@ impl Figures {
         self.size_bytes.load(Ordering::Relaxed)
     }
 
-    /// How long reading the registry took, and writing the last batch; milliseconds.
+    /// Servers that keep the registry.
+    pub fn replica_count(&self) -> u64 {
+        self.replica_count.load(Ordering::Relaxed)
+    }
+
+    /// How long reading the registry took, milliseconds.
     pub fn fetch_ms(&self) -> f64 {
         self.fetch_us.load(Ordering::Relaxed) as f64 / 1e3
     }
 
-    pub fn store_ms(&self) -> f64 {
-        self.store_us.load(Ordering::Relaxed) as f64 / 1e3
+    /// How long writing the newest batches took, milliseconds, oldest first.
+    pub fn stores_ms(&self) -> Vec<f64> {
+        let stores = self.stores_us.lock().unwrap_or_else(PoisonError::into_inner);
+        stores.iter().map(|us| *us as f64 / 1e3).collect()
+    }
+
+    fn stored(&self, took: Duration) {
+        self.store_count.fetch_add(1, Ordering::Relaxed);
+        let mut stores = self.stores_us.lock().unwrap_or_else(PoisonError::into_inner);
+        if stores.len() == STORES_MAX {
+            stores.pop_front();
+        }
+        stores.push_back(micros(took));
     }
 
     /// Batches written so far.
@@ -88,6 +110,7 @@ impl Registrar {
         let bytes: usize = objects.iter().map(|(key, value)| key.len() + value.len()).sum();
         figures.size_bytes.store(bytes as u64, Ordering::Relaxed);
         figures.fetch_us.store(micros(began.elapsed()), Ordering::Relaxed);
+        figures.replica_count.store(storage.replica_count() as u64, Ordering::Relaxed);
         Ok(Self { storage, batch: Batch::new(registry), figures: Arc::new(figures) })
     }
 
@@ -118,8 +141,7 @@ impl Registrar {
             let bytes: usize = writes.iter().map(change::Write::bytes).sum();
             let figures = &self.figures;
             figures.size_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-            figures.store_us.store(micros(began.elapsed()), Ordering::Relaxed);
-            figures.store_count.fetch_add(1, Ordering::Relaxed);
+            figures.stored(began.elapsed());
         }
         Ok(self.batch.committed())
     }
@@ -131,6 +153,7 @@ impl Registrar {
         failed: impl FnOnce(Failure) + Send + 'static,
     ) -> Result<Handle, Failure> {
         let (changes, inbox) = channel();
+        let figures = self.figures();
         let run = move || {
             if let Err(failure) = self.run(&inbox, &durable) {
                 failed(failure);
@@ -138,7 +161,7 @@ impl Registrar {
         };
         let thread =
             std::thread::Builder::new().name("registrar".into()).spawn(run).map_err(Failure::Thread)?;
-        Ok(Handle { changes: Some(changes), thread: Some(thread) })
+        Ok(Handle { changes: Some(changes), thread: Some(thread), figures })
     }
 
     /// Until nobody can send changes any more; those that were sent are written.
@@ -163,9 +186,14 @@ impl Registrar {
 pub struct Handle {
     changes: Option<Sender<Change>>,
     thread: Option<JoinHandle<()>>,
+    figures: Arc<Figures>,
 }
 
 impl Handle {
+    pub fn figures(&self) -> Arc<Figures> {
+        Arc::clone(&self.figures)
+    }
+
     /// What is sent after the storage has failed is lost, as the master is.
     pub fn send(&self, change: Change) {
         if let Some(changes) = &self.changes {

@@ -56,8 +56,25 @@ impl Registry {
         Some(())
     }
 
-    /// Makes the change, and says what of it is to be kept; `None` where all is as it was.
-    pub fn apply(&mut self, change: &Change) -> Option<Write> {
+    /// Makes the change, and says what of it is to be kept; nothing where all is as it was.
+    pub fn apply(&mut self, change: &Change) -> Vec<Write> {
+        match change {
+            Change::Quotas { quotas } => {
+                let new = quotas.iter().filter(|(role, quota)| set(&mut self.quotas, role, quota.as_ref()));
+                new.map(|(role, quota)| object(format!("quota/{role}"), quota.clone().map(Record::Quota)))
+                    .collect()
+            }
+            Change::Weights { weights } => {
+                let new =
+                    weights.iter().filter(|(role, weight)| set(&mut self.weights, role, weight.as_ref()));
+                new.map(|(role, weight)| object(format!("weight/{role}"), weight.map(Record::Weight)))
+                    .collect()
+            }
+            _ => self.apply_one(change).into_iter().collect(),
+        }
+    }
+
+    fn apply_one(&mut self, change: &Change) -> Option<Write> {
         match change {
             Change::Admit { agent_id, info } => self.stand(agent_id, Standing::Admitted(info.clone())),
             Change::Unreachable { agent_id, since } => self.stand(agent_id, Standing::Unreachable(*since)),
@@ -71,20 +88,13 @@ impl Registry {
                 agent.withdrawal = *withdrawal;
                 Some(kept(agent_key(agent_id), &Record::Agent(agent.clone())))
             }
-            Change::Quota { role, quota } => {
-                let write = object(format!("quota/{role}"), quota.clone().map(Record::Quota));
-                set(&mut self.quotas, role, quota.clone()).then_some(write)
-            }
-            Change::Weight { role, weight } => {
-                let write = object(format!("weight/{role}"), weight.map(Record::Weight));
-                set(&mut self.weights, role, *weight).then_some(write)
-            }
             Change::Maintenance { schedule } => {
                 let is_new = self.maintenance != *schedule;
                 self.maintenance.clone_from(schedule);
                 let record = Some(schedule).filter(|it| !it.is_empty()).cloned().map(Record::Maintenance);
                 is_new.then(|| object("maintenance".into(), record))
             }
+            Change::Quotas { .. } | Change::Weights { .. } => unreachable!("several objects: see `apply`"),
         }
     }
 
@@ -132,12 +142,12 @@ fn object(key: String, record: Option<Record>) -> Write {
 }
 
 /// Whether it was anything else before.
-fn set<V: PartialEq>(map: &mut BTreeMap<Role, V>, role: &Role, value: Option<V>) -> bool {
-    if map.get(role) == value.as_ref() {
+fn set<V: Clone + PartialEq>(map: &mut BTreeMap<Role, V>, role: &Role, value: Option<&V>) -> bool {
+    if map.get(role) == value {
         return false;
     }
     match value {
-        Some(value) => _ = map.insert(role.clone(), value),
+        Some(value) => _ = map.insert(role.clone(), value.clone()),
         None => _ = map.remove(role),
     }
     true
@@ -167,24 +177,45 @@ mod tests {
         let agent_id = AgentId::new("a");
         let id = || agent_id.clone();
         let withdrawal = WithdrawalRecord { is_deactivated: true, drain: None };
-        assert_eq!(registry.apply(&Change::Withdraw { agent_id: id(), withdrawal }), None, "not known");
-        registry.apply(&Change::Admit { agent_id: id(), info: info(1) }).expect("new");
-        assert_eq!(registry.apply(&Change::Admit { agent_id: id(), info: info(1) }), None, "as it was");
-        registry.apply(&Change::Withdraw { agent_id: id(), withdrawal }).expect("a change");
-        registry.apply(&Change::Unreachable { agent_id: id(), since: UnixTime(5) }).expect("a change");
-        registry.apply(&Change::Admit { agent_id: id(), info: info(2) }).expect("back");
+        let writes = |registry: &mut Registry, change: Change| registry.apply(&change).len();
+        let withdraw = || Change::Withdraw { agent_id: id(), withdrawal };
+        let admit = |port| Change::Admit { agent_id: id(), info: info(port) };
+        assert_eq!(writes(&mut registry, withdraw()), 0, "not known");
+        assert_eq!(writes(&mut registry, admit(1)), 1, "new");
+        assert_eq!(writes(&mut registry, admit(1)), 0, "as it was");
+        assert_eq!(writes(&mut registry, withdraw()), 1);
+        assert_eq!(writes(&mut registry, Change::Unreachable { agent_id: id(), since: UnixTime(5) }), 1);
+        assert_eq!(writes(&mut registry, admit(2)), 1, "back");
         assert_eq!(registry.agents[&agent_id].withdrawal, withdrawal);
-        registry.apply(&Change::Gone { agent_id: id(), since: UnixTime(6) }).expect("a change");
-        assert_eq!(registry.apply(&Change::Gone { agent_id: id(), since: UnixTime(7) }), None);
-        assert_eq!(
-            registry.apply(&Change::Admit { agent_id: id(), info: info(3) }),
-            None,
-            "it may not be back"
-        );
+        assert_eq!(writes(&mut registry, Change::Gone { agent_id: id(), since: UnixTime(6) }), 1);
+        assert_eq!(writes(&mut registry, Change::Gone { agent_id: id(), since: UnixTime(7) }), 0);
+        assert_eq!(writes(&mut registry, admit(3)), 0, "it may not be back");
         let gone = &registry.agents[&agent_id];
         assert_eq!((&gone.standing, gone.withdrawal), (&Standing::Gone(UnixTime(6)), Default::default()));
-        registry.apply(&Change::Forget { agent_id: id() }).expect("a change");
+        assert_eq!(writes(&mut registry, Change::Forget { agent_id: id() }), 1);
         assert_eq!(registry, Registry::default());
+    }
+
+    #[test]
+    fn roles_that_change_together_are_an_object_each_and_only_where_they_change() {
+        let mut registry = Registry::default();
+        let role = |name: &str| Role::parse(name).expect("a role");
+        let weights = |list: &[(&str, Option<u64>)]| Change::Weights {
+            weights: list.iter().map(|(name, it)| (role(name), it.map(Quantity::from_units))).collect(),
+        };
+        let keys = |registry: &mut Registry, change: Change| {
+            let writes = registry.apply(&change).into_iter();
+            writes.map(|write| (write.key.to_string(), write.value.is_some())).collect::<Vec<_>>()
+        };
+        let both = keys(&mut registry, weights(&[("eng", Some(2)), ("ops", Some(3))]));
+        assert_eq!(both, [("weight/eng".to_owned(), true), ("weight/ops".to_owned(), true)]);
+        let one = keys(&mut registry, weights(&[("eng", Some(2)), ("ops", None)]));
+        assert_eq!(one, [("weight/ops".to_owned(), false)]);
+        let limits = BTreeMap::from([("cpus".into(), Quantity::from_units(1))]);
+        let quota = QuotaRecord { limits, ..QuotaRecord::default() };
+        let quotas = Change::Quotas { quotas: vec![(role("eng"), Some(quota.clone())), (role("ops"), None)] };
+        assert_eq!(keys(&mut registry, quotas), [("quota/eng".to_owned(), true)]);
+        assert_eq!(registry.quotas, BTreeMap::from([(role("eng"), quota)]));
     }
 
     #[test]

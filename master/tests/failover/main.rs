@@ -6,16 +6,22 @@
 #[path = "../loopback/agent.rs"]
 #[expect(dead_code, reason = "shared with `loopback`, which needs more of it")]
 mod agent;
+mod full_disk;
 mod storage;
 mod zookeeper;
 
 use agent::{Agent, info};
+use master::registrar::Registrar;
+use master::registrar::registry::Registry;
+use master::registrar::storage::redb::Redb;
 use model::id::AgentId;
+use model::role::Role;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use wire::message::{Reregister, ToAgent, ToMaster};
 use zookeeper::Zookeeper;
@@ -36,11 +42,18 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
 struct Master {
     child: Child,
     address: SocketAddr,
+    /// What it has written to stderr since it listens.
+    log: Arc<Mutex<String>>,
 }
 
 impl Master {
     fn start(flags: &[String]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ingot-master"))
+        Self::start_as(Command::new(env!("CARGO_BIN_EXE_ingot-master")), flags)
+    }
+
+    /// By a command that becomes the program.
+    fn start_as(mut command: Command, flags: &[String]) -> Self {
+        let mut child = command
             .args(["--port=0", "--recovery_offer_hold=1secs"])
             .args(flags)
             .stderr(Stdio::piped())
@@ -53,18 +66,35 @@ impl Master {
             assert_ne!(log.read_line(&mut line).expect("a log"), 0, "it ended before it listened");
             address = line.split_once("address=").and_then(|(_, rest)| rest.trim().parse().ok());
         }
-        // Nobody must be held up by a full pipe.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, address: address.expect("found above") }
+        let kept = Arc::new(Mutex::new(String::new()));
+        let keeps = Arc::clone(&kept);
+        // To its end: nobody must be held up by a full pipe.
+        std::thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                let mut kept = keeps.lock().expect("no holder panics");
+                kept.push_str(&line);
+                kept.push('\n');
+            }
+        });
+        Self { child, address: address.expect("found above"), log: kept }
+    }
+
+    /// The whole of what a GET is answered with; nothing where nobody answers.
+    fn text(&self, path: &str) -> String {
+        let ask = || {
+            let mut stream = TcpStream::connect(self.address)?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            std::io::Result::Ok(answer)
+        };
+        ask().unwrap_or_default()
     }
 
     /// Status and `Location` of what a GET is answered with.
     fn get(&self, path: &str) -> Option<(u16, Option<String>)> {
-        let mut stream = TcpStream::connect(self.address).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
+        let answer = self.text(path);
         let status = answer.split(' ').nth(1)?.parse().ok()?;
         let location = answer.lines().find_map(|line| line.strip_prefix("Location: "));
         Some((status, location.map(|it| it.trim().to_owned())))
@@ -141,34 +171,64 @@ fn load(master: SocketAddr, first_port: u16) -> Vec<std::thread::JoinHandle<Vec<
     (0..4).map(|n| std::thread::spawn(move || run(first_port + n * 2_000))).collect()
 }
 
-/// Ids that are in the registry in that folder.
-fn registered(work_dir: &Path) -> BTreeSet<AgentId> {
-    use master::registrar::Registrar;
-    use master::registrar::storage::redb::Redb;
+/// What the registry in that folder says. That it opens is part of the test.
+fn registry(work_dir: &Path) -> Registry {
     let opened = Registrar::open(Box::new(Redb::open(work_dir).expect("it opens"))).expect("it can be read");
-    opened.registry().agents.keys().cloned().collect()
+    opened.registry().clone()
+}
+
+/// An operator who sets a role's weight to ever greater numbers until the master dies; the last that was answered.
+fn weights(master: SocketAddr, from: u64) -> std::thread::JoinHandle<u64> {
+    let set = move |weight: u64| {
+        let infos = serde_json::json!([{ "role": "load", "weight": weight }]);
+        let call =
+            serde_json::json!({ "type": "UPDATE_WEIGHTS", "update_weights": { "weight_infos": infos } });
+        let body = call.to_string();
+        let mut stream = TcpStream::connect(master)?;
+        write!(
+            stream,
+            "POST /api/v1 HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        std::io::Result::Ok(answer.starts_with("HTTP/1.1 200"))
+    };
+    let run = move || (from..).take_while(|weight| set(*weight).unwrap_or(false)).last().unwrap_or(from - 1);
+    std::thread::spawn(run)
+}
+
+/// `cargo xtask failover` wants more of them.
+fn crash_count() -> u16 {
+    std::env::var("INGOT_FAILOVER_CRASHES").map_or(10, |text| text.parse().expect("a number"))
 }
 
 #[test]
-fn a_master_killed_under_load_has_every_agent_that_it_registered() {
+fn a_master_killed_under_load_has_everything_that_it_answered() {
     let folder = tempfile::tempdir().expect("a folder");
     let flags = [format!("--work_dir={}", folder.path().display())];
-    let mut answered = BTreeSet::new();
+    let (mut answered, mut weight) = (BTreeSet::new(), 0);
     let mut rng = fastrand::Rng::with_seed(6);
-    for round in 0..10_u16 {
+    let role = Role::parse("load").expect("a role");
+    for round in 0..crash_count() {
         let mut master = Master::start(&flags);
         let clients = load(master.address, 1 + round % 4 * 8_000);
+        let operator = weights(master.address, weight + 1);
         std::thread::sleep(Duration::from_millis(rng.u64(5..150))); // The moment is what is tried.
         master.kill();
         clients.into_iter().for_each(|it| answered.extend(it.join().expect("it stops when the master does")));
-        // One that was replaced at its address by the next round's is forgotten; the others are all there.
-        let kept = registered(folder.path());
-        let latest = answered.iter().filter(|id| kept.contains(*id)).count();
-        assert!(latest > 0 || answered.is_empty(), "round {round}: {} answered, none kept", answered.len());
-        let lost: Vec<_> = answered.iter().filter(|id| !kept.contains(*id)).collect();
+        weight = operator.join().expect("it stops when the master does");
+        let kept = registry(folder.path());
+        let lost: Vec<_> = answered.iter().filter(|id| !kept.agents.contains_key(*id)).collect();
         assert!(lost.is_empty(), "round {round}: lost {lost:?}");
+        let kept = kept.weights.get(&role).map_or(0, |weight| weight.milli() / 1_000);
+        assert!(kept == weight || kept == weight + 1, "round {round}: {weight} was answered, {kept} is kept");
+        // What was on its way when it died may have come through.
+        weight = kept;
     }
     assert!(answered.len() > 100, "{} agents are no load", answered.len());
+    eprintln!("{} agents and {weight} weights answered and kept, {} crashes", answered.len(), crash_count());
 }
 
 fn three(zookeeper: &Zookeeper, path: &str) -> Vec<Master> {
@@ -199,6 +259,11 @@ fn the_next_master_leads_when_the_leader_dies_and_knows_its_agents() {
             until("it knows who leads", || standby.get("/redirect").is_some_and(|(status, _)| status == 307));
             let to = format!("//localhost:{}", address.port());
             assert_eq!(standby.get("/redirect"), Some((307, Some(to.clone()))));
+            for own in ["/health", "/version", "/flags", "/metrics", "/metrics/snapshot"] {
+                assert_eq!(standby.get(own), Some((200, None)), "{own}");
+            }
+            assert!(standby.text("/metrics/snapshot").contains(r#""master/elected":0.0"#));
+            assert!(standby.text("/flags").contains(r#""zk":"zk://"#));
             assert_eq!(standby.get("/api/v1/scheduler"), Some((307, Some(format!("{to}/api/v1/scheduler")))));
             assert!(Agent::connect(standby.address).try_hear().is_none(), "agents are not heard");
         }

@@ -54,10 +54,11 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (agent(), any::<u32>()).prop_map(|(agent_id, at)| Change::Gone { agent_id, since: UnixTime(at.into()) }),
         1 => agent().prop_map(|agent_id| Change::Forget { agent_id }),
         2 => (agent(), withdrawal).prop_map(|(agent_id, withdrawal)| Change::Withdraw { agent_id, withdrawal }),
-        1 => (role(), proptest::option::of(quota)).prop_map(|(role, quota)| Change::Quota { role, quota }),
-        1 => (role(), proptest::option::of(1_u64..9)).prop_map(|(role, weight)| Change::Weight {
-            role,
-            weight: weight.map(Quantity::from_units),
+        1 => proptest::collection::vec((role(), proptest::option::of(quota)), 1..3)
+            .prop_map(|quotas| Change::Quotas { quotas }),
+        1 => proptest::collection::vec((role(), proptest::option::of(1_u64..9)), 1..3).prop_map(|weights| {
+            let weight = |(role, weight): (Role, Option<u64>)| (role, weight.map(Quantity::from_units));
+            Change::Weights { weights: weights.into_iter().map(weight).collect() }
         }),
         1 => proptest::collection::vec(any::<u8>(), 0..40)
             .prop_map(|schedule| Change::Maintenance { schedule: Bytes::from(schedule) }),

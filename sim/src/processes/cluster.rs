@@ -265,7 +265,7 @@ impl Drop for Cluster {
     }
 }
 
-fn local(port: u16) -> Address {
+pub(super) fn local(port: u16) -> Address {
     Address { host: Ipv4Addr::LOCALHOST.to_string(), port }
 }
 

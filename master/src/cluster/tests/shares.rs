@@ -1,8 +1,9 @@
 //! Weights and quotas that operators set.
 
 use super::world::*;
+use crate::cluster::Settings;
 use crate::cluster::effect::{Done, Event};
-use crate::cluster::input::OperatorCall;
+use crate::cluster::input::{Input, OperatorCall, Ticket};
 use api::refusal::Refusal;
 use model::quantity::Quantity;
 use model::quota::Quota;
@@ -96,4 +97,54 @@ fn weights_are_set_and_shown() {
     assert_eq!(world.operator(OperatorCall::UpdateWeights { weights }), Ok(Done::Ok));
     let snapshot = world.cluster.snapshot(world.now);
     assert_eq!(snapshot.master.weights[&role("eng")], Quantity::from_milli(2500));
+}
+
+/// The call's ticket; the answer may come later.
+fn ask(world: &mut World, call: OperatorCall) -> Ticket {
+    let ticket = Ticket(1_000 + world.now.unix.0);
+    world.give(Input::Operator { ticket, call });
+    ticket
+}
+
+/// Answered when the registry has it, and not done before.
+#[test]
+fn nothing_is_done_before_it_is_durable() {
+    let mut world = World::new();
+    world.agent("cpus:4;mem:100");
+    world.is_storage_slow = true;
+    let quotas = vec![(role("eng"), quota(&[("cpus", 3)], &[]))];
+    let first = ask(&mut world, OperatorCall::UpdateQuota { quotas, is_forced: false });
+    let weights = vec![(role("eng"), Quantity::from_units(2))];
+    let second = ask(&mut world, OperatorCall::UpdateWeights { weights });
+    // What is on its way counts: with it this would be more than there is.
+    let quotas = vec![(role("ops"), quota(&[("cpus", 2)], &[]))];
+    let third = ask(&mut world, OperatorCall::UpdateQuota { quotas, is_forced: false });
+    assert!(why(world.answer(third).expect("refused at once")).contains("exceed cluster capacity"));
+    let shown = world.cluster.snapshot(world.now).master.clone();
+    assert!(shown.quotas.is_empty() && shown.weights.is_empty());
+    assert!(world.answer(first).is_none() && world.answer(second).is_none());
+    world.settle();
+    assert_eq!(world.answer(first), Some(Ok(Done::Ok)));
+    assert_eq!(world.answer(second), Some(Ok(Done::Ok)));
+    let shown = world.cluster.snapshot(world.now).master.clone();
+    assert_eq!((shown.quotas.len(), shown.weights[&role("eng")]), (1, Quantity::from_units(2)));
+}
+
+#[test]
+fn the_next_master_has_quotas_and_weights() {
+    let mut world = World::new();
+    world.agent("cpus:4;mem:100");
+    let eng = quota(&[("cpus", 2)], &[("cpus", 3)]);
+    let both = [("eng", eng.clone()), ("ops", quota(&[], &[("mem", 50)]))];
+    assert_eq!(set(&mut world, &both, false), Ok(Done::Ok));
+    assert_eq!(set(&mut world, &[("ops", quota(&[], &[]))], false), Ok(Done::Ok));
+    let weights = vec![(role("eng"), Quantity::from_milli(2500))];
+    assert_eq!(world.operator(OperatorCall::UpdateWeights { weights }), Ok(Done::Ok));
+    let mut next = World::after(world.registry.clone(), Settings::default());
+    let shown = next.cluster.snapshot(next.now).master.clone();
+    assert_eq!(shown.quotas.iter().collect::<Vec<_>>(), [(&role("eng"), &eng)]);
+    assert_eq!(shown.weights[&role("eng")], Quantity::from_milli(2500));
+    // It counts there as where it was set: a child's guarantee is part of its parent's.
+    let child = [("eng/web", quota(&[("cpus", 3)], &[]))];
+    assert!(why(set(&mut next, &child, true)).contains("Parent role 'eng'"));
 }

@@ -3,7 +3,7 @@
 use super::world::*;
 use crate::cluster::Settings;
 use crate::cluster::effect::{Done, Event};
-use crate::cluster::input::{Call, Input};
+use crate::cluster::input::{Call, Input, OperatorCall};
 use bytes::Bytes;
 use model::framework::FrameworkInfo;
 use model::id::{AgentId, ExecutorId, FrameworkId, TaskId, UpdateId};
@@ -189,6 +189,32 @@ fn reconciliation_tells_what_is_known() {
             ("y".into(), TaskState::Unknown, None),
         ]
     );
+}
+
+/// Each state that only partition-aware frameworks know, asked after; the others hear LOST for all of them.
+#[test]
+fn what_became_of_a_task_depends_on_its_agent_and_on_who_asks() {
+    let mut world = World::new();
+    let (_, there) = world.agent("cpus:1");
+    let (session, unreachable) = world.agent("cpus:1");
+    let (_, gone) = world.agent("cpus:1");
+    world.give(Input::AgentGone { session });
+    world.operator(OperatorCall::MarkGone { agent_id: gone.clone() }).expect("known");
+    world.pass_ms(80_000);
+    let agents = [Some(there), Some(unreachable), Some(gone), Some(AgentId::new("nowhere")), None];
+    let aware = [
+        TaskState::Gone,
+        TaskState::Unreachable,
+        TaskState::GoneByOperator,
+        TaskState::Unknown,
+        TaskState::Unknown,
+    ];
+    for (info, states) in [(partition_aware(), aware), (framework_info(), [TaskState::Lost; 5])] {
+        let scheduler = world.framework(info);
+        let tasks = agents.iter().map(|agent| (TaskId::new("x"), agent.clone())).collect();
+        world.call(&scheduler, Call::Reconcile { tasks }).expect("taken");
+        assert_eq!(world.updates(&scheduler), states.map(|state| ("x".into(), state, None)));
+    }
 }
 
 /// As Mesos of tasks on agents that it has "recovered" but not seen yet.

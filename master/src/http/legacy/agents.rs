@@ -11,6 +11,8 @@ use api::legacy::each::Each;
 use api::legacy::resources::{by_role, in_full, reserved, unreserved};
 use api::legacy::usage::MeasuredNode;
 use api::v1;
+use model::agent_info::AgentInfo;
+use model::id::AgentId;
 use model::resources::Resource;
 use model::role::Role;
 use serde::{Serialize, Serializer};
@@ -97,28 +99,48 @@ pub(super) fn measured(view: &AgentView, table: &Table) -> Option<MeasuredNode> 
     Some(MeasuredNode::of(&figures.usage, time::seconds(figures.timestamp)))
 }
 
+/// An agent of the master before this one that is not back yet, as `/slaves` and `/state` show it.
+#[derive(Serialize)]
+pub(super) struct Recovered<'a> {
+    id: &'a str,
+    hostname: &'a str,
+    port: u16,
+    attributes: Attributes,
+}
+
+impl<'a> Recovered<'a> {
+    pub(super) fn of((id, info): &'a (AgentId, Arc<AgentInfo>)) -> Self {
+        let (port, attributes) = (info.address.port(), Attributes::of(info));
+        Self { id: id.as_str(), hostname: &info.hostname, port, attributes }
+    }
+}
+
 /// `/slaves`; `?slave_id=` narrows it to one.
 pub(super) struct Slaves<'a> {
     agents: Vec<&'a Arc<AgentView>>,
+    recovered: Vec<&'a (AgentId, Arc<AgentInfo>)>,
     snapshot: &'a Snapshot,
 }
 
 impl<'a> Slaves<'a> {
     pub(super) fn of(snapshot: &'a Snapshot, query: &Query) -> Self {
         let admitted = snapshot.agents.iter().filter(|view| query.admits("slave_id", view.id.as_str()));
-        Self { agents: admitted.collect(), snapshot }
+        let expected =
+            snapshot.expected_agents.iter().filter(|(id, _)| query.admits("slave_id", id.as_str()));
+        Self { agents: admitted.collect(), recovered: expected.collect(), snapshot }
     }
 }
 
 impl Serialize for Slaves<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Document<A> {
+        struct Document<A, R> {
             slaves: A,
-            recovered_slaves: [(); 0],
+            recovered_slaves: R,
         }
         let agents = Each(|| self.agents.iter().map(|view| Detailed::of(view, self.snapshot)));
-        Document { slaves: agents, recovered_slaves: [] }.serialize(serializer)
+        let recovered = Each(|| self.recovered.iter().map(|it| Recovered::of(it)));
+        Document { slaves: agents, recovered_slaves: recovered }.serialize(serializer)
     }
 }
 

@@ -10,6 +10,7 @@ use super::roles::{Held, Roles};
 use crate::allocator::core::Stats;
 use crate::cluster::snapshot::{AgentView, FrameworkView, Snapshot};
 use crate::cluster::tasks::Task;
+use crate::registrar;
 use api::convert::quantity::to_f64;
 use api::exposition::figures::{self, Row};
 use api::exposition::process::{self, Texts};
@@ -26,6 +27,8 @@ use std::sync::Arc;
 pub struct Around {
     /// What the allocator has done so far.
     pub allocations: Stats,
+    /// `None`: this master does not lead.
+    pub registrar: Option<Arc<registrar::Figures>>,
     pub process: Texts,
 }
 
@@ -37,6 +40,7 @@ pub fn page(snapshot: &Snapshot, around: &Around, query: &Query) -> Reply {
     let mut page = Page::with_capacity(128 * lines);
     cluster(&mut page, snapshot);
     counters(&mut page, snapshot, around);
+    registry(&mut page, around);
     process::write(&mut page, &around.process, snapshot.master.started);
     frameworks(&mut page, snapshot);
     roles(&mut page, snapshot);
@@ -134,6 +138,28 @@ fn counters(page: &mut Page, snapshot: &Snapshot, around: &Around) {
     }
     let help = "Containers and nodes whose figures found no room in the usage table.";
     page.one("ingot_usage_refused_total", Kind::Counter, help, Value::Whole(snapshot.usage.refused()));
+}
+
+/// Whether it leads, and how fast it writes down what must outlive it.
+fn registry(page: &mut Page, around: &Around) {
+    let leads = around.registrar.is_some();
+    page.one("ingot_master_leads", Kind::Gauge, "Whether this master leads.", leads);
+    let Some(figures) = &around.registrar else { return };
+    for (name, kind, help, count) in [
+        ("ingot_registrar_queued", Kind::Gauge, "Changes that wait to be durable.", figures.queued_count()),
+        ("ingot_registrar_bytes", Kind::Gauge, "Size of the registry, at most.", figures.size_bytes()),
+        (
+            "ingot_registrar_batches_total",
+            Kind::Counter,
+            "Batches of changes written.",
+            figures.store_count(),
+        ),
+    ] {
+        page.one(name, kind, help, Value::Whole(count));
+    }
+    let last = figures.stores_ms().last().copied().unwrap_or_default();
+    let help = "How long the last batch took to be durable.";
+    page.one("ingot_registrar_batch_seconds", Kind::Gauge, help, Value::Float(last / 1e3));
 }
 
 const ALIVE: [TaskState; 5] =

@@ -1,6 +1,6 @@
 //! `/state`: everything.
 
-use super::agents::Agent;
+use super::agents::{Agent, Recovered};
 use super::frameworks::Full;
 use super::version::Flags;
 use crate::cluster::snapshot::Snapshot;
@@ -23,7 +23,7 @@ struct Leader<'a> {
 }
 
 #[derive(Serialize)]
-struct Fields<'a, C, A, F, G> {
+struct Fields<'a, C, A, R, F, G> {
     version: &'static str,
     build_date: String,
     build_time: f64,
@@ -48,7 +48,7 @@ struct Fields<'a, C, A, F, G> {
     external_log_file: Option<&'a str>,
     flags: C,
     slaves: A,
-    recovered_slaves: [(); 0],
+    recovered_slaves: R,
     frameworks: F,
     completed_frameworks: G,
     orphan_tasks: [(); 0],
@@ -86,7 +86,7 @@ impl Serialize for State<'_> {
             external_log_file: flag("external_log_file"),
             flags: Flags::pairs(snapshot),
             slaves: Each(|| snapshot.agents.iter().map(|view| Agent::of(view, snapshot))),
-            recovered_slaves: [],
+            recovered_slaves: Each(|| snapshot.expected_agents.iter().map(Recovered::of)),
             frameworks: Each(|| snapshot.frameworks.iter().map(|view| Full::of(view, &snapshot.usage))),
             completed_frameworks: Each(|| {
                 snapshot.completed_frameworks.iter().map(|view| Full::of(view, &snapshot.usage))

@@ -21,6 +21,11 @@ pub trait Storage: Send {
     fn is_durable(&self) -> bool {
         true
     }
+
+    /// Servers that keep it.
+    fn replica_count(&self) -> usize {
+        1
+    }
 }
 
 /// Keys and what is kept under them.

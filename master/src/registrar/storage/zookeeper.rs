@@ -123,6 +123,7 @@ pub struct Zookeeper {
     runtime: Handle,
     base: String,
     acls: Vec<Acl>,
+    server_count: usize,
     term: i64,
     fence: i32,
     pages: Pages,
@@ -132,7 +133,8 @@ impl Zookeeper {
     /// For the leader of that term, whose session is driven by `runtime` on another thread than this is used on.
     pub fn new(client: Client, runtime: Handle, url: &ZookeeperUrl, term: i64) -> Self {
         let base = format!("{}/log_replicas/registry", url.path);
-        Self { client, runtime, base, acls: acls(url), term, fence: 0, pages: Pages::default() }
+        let server_count = url.servers.len();
+        Self { client, runtime, base, acls: acls(url), server_count, term, fence: 0, pages: Pages::default() }
     }
 
     /// Waits for something that only the session's own thread can do.
@@ -289,7 +291,8 @@ impl Storage for Zookeeper {
     }
 
     fn commit(&mut self, writes: &[Write]) -> Result<(), StorageError> {
-        let mut changed = BTreeSet::new();
+        // What operators say of several roles at once stays together: their pages are in the first transaction.
+        let (mut first, mut rest) = (BTreeSet::new(), BTreeSet::new());
         for write in writes {
             if write.value.as_ref().is_some_and(|value| size(&write.key, value) > OBJECT_BYTES_MAX) {
                 return Err(StorageError::TooLarge {
@@ -297,10 +300,12 @@ impl Storage for Zookeeper {
                     bytes_max: OBJECT_BYTES_MAX,
                 });
             }
+            let changed = if write.key.starts_with("agent/") { &mut rest } else { &mut first };
             changed.extend(self.pages.put(write));
         }
         let (mut together, mut bytes) = (Vec::new(), 0);
-        for number in changed {
+        rest.retain(|number| !first.contains(number));
+        for number in first.into_iter().chain(rest) {
             let more = self.pages.pages[&number].bytes;
             if bytes + more > REQUEST_BYTES && !together.is_empty() {
                 self.write(&std::mem::take(&mut together))?;
@@ -310,6 +315,10 @@ impl Storage for Zookeeper {
             bytes += more;
         }
         if together.is_empty() { Ok(()) } else { self.write(&together) }
+    }
+
+    fn replica_count(&self) -> usize {
+        self.server_count
     }
 }
 
