@@ -35,6 +35,8 @@ pub(crate) struct Framework {
     heard: BTreeSet<Vec<u8>>,
     /// How often it was subscribed.
     pub(crate) subscription_count: usize,
+    /// With whom it is; `None` while the stream is lost.
+    pub(crate) leader: Option<Address>,
     /// Where tasks say that they run, and wait for their end.
     folder: PathBuf,
 }
@@ -45,7 +47,7 @@ impl Framework {
         let mut info = scheduler::framework("failover", "*").unwrap();
         info.checkpoint = Some(true);
         info.failover_timeout = Some(600.0);
-        let (calls, events) = subscribe(&mut leading, &info).await;
+        let (leader, calls, events) = subscribe(&mut leading, &info).await;
         info.id = calls.framework_id();
         Self {
             leading,
@@ -56,6 +58,7 @@ impl Framework {
             tasks: BTreeMap::new(),
             heard: BTreeSet::new(),
             subscription_count: 1,
+            leader: Some(leader),
             folder: folder.to_owned(),
         }
     }
@@ -85,13 +88,21 @@ impl Framework {
         };
         match event {
             Some(Incoming::Event(event)) => self.hear(*event).await,
-            Some(Incoming::Lost(_)) => self.offers.clear(),
-            // With the same one.
-            Some(Incoming::Subscribed(_)) => self.subscription_count += 1,
+            Some(Incoming::Lost(_)) => {
+                self.offers.clear();
+                self.leader = None;
+            }
+            // With the same one as before; its znode will be seen to change if another leads.
+            Some(Incoming::Subscribed(_)) => {
+                self.subscription_count += 1;
+                let info = self.leading.borrow().clone();
+                self.leader = info.map(|it| address(&it));
+            }
             // The stream has ended for good, or another leads.
             None => {
                 self.offers.clear();
-                (self.calls, self.events) = subscribe(&mut self.leading, &self.info).await;
+                let (leader, calls, events) = subscribe(&mut self.leading, &self.info).await;
+                (self.leader, self.calls, self.events) = (Some(leader), calls, events);
                 self.subscription_count += 1;
             }
         }
@@ -184,15 +195,23 @@ impl Framework {
 }
 
 /// With whoever leads, as soon as it can.
-async fn subscribe(leading: &mut watch::Receiver<Option<Info>>, info: &v1::FrameworkInfo) -> (Calls, Events) {
+async fn subscribe(
+    leading: &mut watch::Receiver<Option<Info>>,
+    info: &v1::FrameworkInfo,
+) -> (Address, Calls, Events) {
     loop {
-        let place = leading.wait_for(Option::is_some).await.unwrap().clone().expect("waited for").place();
-        let address = Address { host: place.host, port: place.port };
-        let (calls, mut events) = scheduler::connect(address, info.clone(), Encoding::Protobuf);
+        let leader = leading.wait_for(Option::is_some).await.unwrap().clone().expect("waited for");
+        let address = address(&leader);
+        let (calls, mut events) = scheduler::connect(address.clone(), info.clone(), Encoding::Protobuf);
         match events.next().await {
-            Ok(Incoming::Subscribed(_)) => return (calls, events),
+            Ok(Incoming::Subscribed(_)) => return (address, calls, events),
             // It is dead and its session not over, or it has only just been elected.
             _ => tokio::time::sleep(AGAIN).await,
         }
     }
+}
+
+fn address(leader: &Info) -> Address {
+    let place = leader.place();
+    Address { host: place.host, port: place.port }
 }

@@ -77,6 +77,9 @@ impl World {
         ending.iter().for_each(|name| self.framework.end(name));
         self.framework.listen(Duration::from_millis(self.rng.u64(0..400))).await;
         act(self).await;
+        let leader = self.cluster.until_registered().await.unwrap();
+        let leader = self.cluster.master(leader).clone();
+        self.framework.until("it is with who leads", |it| it.leader.as_ref() == Some(&leader)).await;
         let all = |it: &Framework| ending.iter().all(|name| it.has_finished(name));
         self.framework.until("all that ended was heard of", all).await;
         self.framework.launch(ENDING).await;
