@@ -30,6 +30,8 @@ pub enum Input {
     LinkDown {
         session: Session,
     },
+    /// Another master leads than the one that was known last. At any time.
+    Elected,
     FromMaster {
         session: Session,
         message: Box<ToAgent>,

@@ -108,6 +108,7 @@ impl Node {
                 self.registration.link_down(now.time, session, &mut self.rng);
                 self.pause_if_unregistered();
             }
+            Input::Elected => self.registration.elected(now.time, &mut self.rng),
             Input::FromMaster { session, message } => self.hear_master(now, session, *message, effects),
             Input::Durable { ticket } => {
                 let gate = self.gates.remove(&ticket).expect("the shell answers each ticket once");

@@ -19,6 +19,9 @@ use wire::message::ToAgent;
 /// Longest bound of the random wait before dialling again, milliseconds (Mesos: `REGISTER_RETRY_INTERVAL_MAX`).
 const BACKOFF_MS_MAX: u64 = 60_000;
 
+/// The same when a new leader has just been named, milliseconds: it was waited for, and takes thousands of agents a second.
+const ELECTED_MS_MAX: u64 = 250;
+
 /// A master that has taken our introduction but says nothing for this long is given up, milliseconds. It may have to write
 /// its registry first, and a cluster that starts all at once has thousands of agents in that queue.
 const ANSWER_MS_MAX: u64 = 60_000;
@@ -164,6 +167,17 @@ impl Registration {
         }
     }
 
+    /// Whatever was tried in vain so far was tried with others.
+    pub(super) fn elected(&mut self, now: Time, rng: &mut fastrand::Rng) {
+        self.backoff_ms = self.backoff_first_ms.min(ELECTED_MS_MAX);
+        if let Phase::Waiting { until } = self.phase {
+            self.wait(now, rng);
+            if let Phase::Waiting { until: anew } = &mut self.phase {
+                *anew = until.min(*anew);
+            }
+        }
+    }
+
     /// No more dialling, for good.
     pub(super) fn stop(&mut self) {
         self.phase = Phase::Off;
@@ -180,5 +194,34 @@ impl Registration {
         let bound = self.backoff_ms.min(BACKOFF_MS_MAX);
         self.phase = Phase::Waiting { until: now.plus_ms(rng.u64(0..=bound)) };
         self.backoff_ms = bound.saturating_mul(2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// While a dead leader is still the one that is named, waits grow; they end when another is.
+    #[test]
+    fn a_new_leader_is_not_waited_for_as_long_as_a_dead_one() {
+        let (mut rng, mut effects, mut now) = (fastrand::Rng::with_seed(1), Vec::new(), Time::default());
+        let mut registration = Registration::new(1_000);
+        registration.start(&mut effects);
+        let left_ns = |it: &Registration, now: Time| it.deadline().expect("it waits").since_ns(now);
+        loop {
+            registration.link_down(now, registration.session, &mut rng);
+            if left_ns(&registration, now) > 5_000_000_000 {
+                break;
+            }
+            now = registration.deadline().expect("it waits");
+            registration.expire(now, &mut rng, &mut effects);
+        }
+        registration.elected(now, &mut rng);
+        assert!(left_ns(&registration, now) <= ELECTED_MS_MAX * 1_000_000);
+        now = registration.deadline().expect("it waits");
+        registration.expire(now, &mut rng, &mut effects);
+        // Named before it listens: the next waits are short, too.
+        registration.link_down(now, registration.session, &mut rng);
+        assert!(left_ns(&registration, now) <= 2 * ELECTED_MS_MAX * 1_000_000);
     }
 }

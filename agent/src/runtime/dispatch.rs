@@ -1,6 +1,6 @@
 //! What the node wants, done.
 
-use crate::link::{Link, LinkEvent};
+use crate::link::{Link, LinkEvent, Target};
 use crate::node::effect::{Effect, Ending};
 use crate::node::input::{Input, Session};
 use crate::runtime::Agent;
@@ -61,6 +61,22 @@ impl Agent {
             tracing::warn!(master = %self.config.master, "the master is silent; hanging up");
             *link = None;
         }
+    }
+
+    /// Tells the core of each new leader, as long as the agent lives.
+    pub(super) fn watch_leader(self: &Rc<Self>) {
+        let Target::Watched(mut leading) = self.target.clone() else { return };
+        let agent = Rc::downgrade(self);
+        tokio::task::spawn_local(async move {
+            while leading.wait_for(Option::is_some).await.is_ok() {
+                let Some(agent) = agent.upgrade() else { return };
+                agent.input(Input::Elected);
+                drop(agent);
+                if leading.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
     }
 
     fn link_event(self: &Rc<Self>, session: Session, event: LinkEvent) {

@@ -210,6 +210,7 @@ impl Parts {
         });
         agent.open_store(own, boot_id);
         agent.go(listener, effects).map_err(|source| StartError::Listen { address, source })?;
+        agent.watch_leader();
         tracing::info!(%address, work_dir = %agent.config.work_dir.display(), "agent listens");
         agent.clone().until_the_end(&mut signals).await
     }

@@ -44,12 +44,19 @@ pub(super) fn run(arguments: &Arguments, report: &mut Report) -> anyhow::Result<
         cluster.start_agents().await?;
         measure(&mut cluster, &url.parse()?, arguments.failovers).await
     })?;
-    let ms: Vec<_> = times.iter().map(|it| it.as_secs_f64() * 1e3).collect();
-    report.detail("from the leader's death to the first offer, ms", ms);
-    times.into_iter().max().context("no failover was asked for")
+    let steps = ["until another leads, ms", "until the framework is back, ms", "until the first offer, ms"];
+    for (at, step) in steps.into_iter().enumerate() {
+        let ms: Vec<_> = times.iter().map(|steps| steps[at].as_secs_f64() * 1e3).collect();
+        report.detail(step, ms);
+    }
+    times.into_iter().map(|steps| steps[2]).max().context("no failover was asked for")
 }
 
-async fn measure(cluster: &mut Several, url: &ZookeeperUrl, count: usize) -> anyhow::Result<Vec<Duration>> {
+async fn measure(
+    cluster: &mut Several,
+    url: &ZookeeperUrl,
+    count: usize,
+) -> anyhow::Result<Vec<[Duration; 3]>> {
     let mut leading = detector::watch(url.clone())?;
     let mut info = scheduler::framework("ingot-bench", "*")?;
     let mut times = Vec::new();
@@ -62,13 +69,26 @@ async fn measure(cluster: &mut Several, url: &ZookeeperUrl, count: usize) -> any
         let began = clock::now();
         cluster.kill_master(at);
         // As any framework that finds its master in ZooKeeper: it subscribes with whom is named there next.
+        next_leader(&mut leading, &old).await?;
+        let elected = began.elapsed();
         (calls, events) = subscribe(&mut leading, old, &info).await?;
+        let subscribed = began.elapsed();
         first_offer(&mut events).await?;
-        times.push(began.elapsed());
+        times.push([elected, subscribed, began.elapsed()]);
         drop(calls);
         cluster.start_master(at)?;
     }
     Ok(times)
+}
+
+/// Who leads, if it is another than that.
+async fn next_leader(
+    leading: &mut watch::Receiver<Option<Info>>,
+    but: &Option<Info>,
+) -> anyhow::Result<Info> {
+    let new = leading.wait_for(|now| now.is_some() && now != but);
+    let leader = tokio::time::timeout(OFFER_MAX, new).await.context("no other leads")??.clone();
+    leader.context("waited for")
 }
 
 /// With the leader, if it is another than that.
@@ -77,9 +97,7 @@ async fn subscribe(
     but: Option<Info>,
     info: &api::v1::FrameworkInfo,
 ) -> anyhow::Result<(scheduler::Calls, Events)> {
-    let new = leading.wait_for(|now| now.is_some() && *now != but);
-    let leader = tokio::time::timeout(OFFER_MAX, new).await.context("no other leads")??.clone();
-    let place = leader.context("waited for")?.place();
+    let place = next_leader(leading, &but).await?.place();
     let address = Address { host: place.host, port: place.port };
     let end = clock::now() + OFFER_MAX;
     loop {

@@ -19,6 +19,8 @@ const MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
 const HEAP: &str = "-Xmx512m";
 /// For a server, or an ensemble, to answer. A JVM takes seconds on a busy machine.
 const START_MAX: Duration = Duration::from_secs(60);
+/// ZooKeeper's own choice would be 20 ticks.
+const SESSION_MS_MAX: u32 = 60_000;
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -67,7 +69,7 @@ impl Zookeeper {
         let data = self.folder.path().join(format!("data-{at}"));
         std::fs::create_dir_all(&data)?;
         let mut settings = format!(
-            "tickTime={tick_ms}\ninitLimit=20\nsyncLimit=10\ndataDir={}\nclientPort={client_port}\n\
+            "tickTime={tick_ms}\nmaxSessionTimeout={SESSION_MS_MAX}\ninitLimit=20\nsyncLimit=10\ndataDir={}\nclientPort={client_port}\n\
              clientPortAddress=127.0.0.1\nadmin.enableServer=false\n4lw.commands.whitelist=srvr\n",
             data.display()
         );
