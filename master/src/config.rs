@@ -1,8 +1,9 @@
 //! The master's flags. Each may also be set in the environment, as `INGOT_<FLAG>` or Mesos' `MESOS_<FLAG>`, and be
 //! written with dashes or with underscores, as Mesos writes it. The command line goes before the environment.
 
-use crate::allocator::options::Options;
+use crate::allocator::options::{Minimums, Options};
 use crate::allocator::policy::Kind;
+use crate::allocator::slice::Slice;
 use crate::cluster::snapshot::MasterInfo;
 use crate::cluster::{RemovalRate, Settings};
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
@@ -90,9 +91,15 @@ struct Flags {
     /// Weights of roles, as role=2,other/role=0.5; 1 unless set.
     #[arg(long, value_parser = weights)]
     weights: Option<Weights>,
-    /// Less than this is not offered: alternatives, as cpus:0.01|mem:32.
-    #[arg(long, default_value = "cpus:0.01|mem:32", value_parser = allocatable)]
-    min_allocatable_resources: Options,
+    /// Less than this is not offered: alternatives, each amounts together, as cpus:0.01|mem:32 or cpus:1;mem:64|gpus:1.
+    #[arg(long, default_value = "cpus:0.01|mem:32")]
+    min_allocatable_resources: Minimums,
+    /// More of one agent is not in one offer: a share of what it has, as 0.25, or amounts, as cpus:4;mem:8192; all unless set.
+    #[arg(long)]
+    offer_slice: Option<Slice>,
+    /// Agents with GPUs are offered only to frameworks with the capability GPU_RESOURCES.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    filter_gpu_resources: bool,
     /// In which order roles of one parent are served: drf, random or priority.
     #[arg(long, default_value = "drf")]
     role_policy: Kind,
@@ -229,10 +236,12 @@ impl Config {
             zk_session_timeout_ms: flags.zk_session_timeout,
             work_dir: flags.work_dir.clone(),
             allocation: Options {
+                minimums: flags.min_allocatable_resources.clone(),
+                slice: flags.offer_slice.clone(),
+                filter_gpu_resources: flags.filter_gpu_resources,
                 role_policy: flags.role_policy,
                 framework_policy: flags.framework_policy,
                 workers: flags.allocator_workers,
-                ..flags.min_allocatable_resources
             },
             weights: flags.weights.as_deref().cloned().unwrap_or_default(),
             log: flags.log.clone(),
@@ -263,7 +272,6 @@ impl Flags {
     /// Names as Mesos writes them, in alphabetical order, with the values in force.
     fn shown(&self) -> Vec<(Arc<str>, Arc<str>)> {
         let path = |path: &PathBuf| path.display().to_string();
-        let options = &self.min_allocatable_resources;
         let weights = |weights: &Weights| {
             let pairs: Vec<_> = weights.iter().map(|(role, weight)| format!("{role}={weight}")).collect();
             pairs.join(",")
@@ -280,6 +288,7 @@ impl Flags {
             ("agent_reregister_timeout", Some(shown_ms(self.agent_reregister_timeout))),
             ("allocator_workers", Some(self.allocator_workers.to_string())),
             ("cluster", self.cluster.clone()),
+            ("filter_gpu_resources", Some(self.filter_gpu_resources.to_string())),
             ("framework_policy", Some(self.framework_policy.to_string())),
             ("hostname", self.hostname.clone()),
             ("ip", Some(self.ip.to_string())),
@@ -291,7 +300,8 @@ impl Flags {
                 "max_unreachable_tasks_per_framework",
                 Some(self.max_unreachable_tasks_per_framework.to_string()),
             ),
-            ("min_allocatable_resources", Some(format!("cpus:{}|mem:{}", options.cpus_min, options.mem_min))),
+            ("min_allocatable_resources", Some(self.min_allocatable_resources.to_string())),
+            ("offer_slice", self.offer_slice.as_ref().map(ToString::to_string)),
             ("offer_timeout", self.offer_timeout.map(shown_ms)),
             ("port", Some(self.port.to_string())),
             ("recovery_agent_removal_limit", Some(format!("{}%", self.recovery_agent_removal_limit))),
@@ -407,27 +417,6 @@ fn weights(text: &str) -> Result<Weights, String> {
     Ok(Arc::new(weights))
 }
 
-fn allocatable(text: &str) -> Result<Options, String> {
-    // What is not named does not make an offer worth making: no amount of it is enough.
-    let never = Quantity::from_milli(Quantity::MILLI_MAX);
-    let mut options = Options { cpus_min: never, mem_min: never, ..Options::default() };
-    for alternative in text.split('|').map(str::trim) {
-        let (name, amount) =
-            alternative.split_once(':').ok_or(format!("'{alternative}' is not NAME:AMOUNT"))?;
-        let amount: Quantity = amount.trim().parse().map_err(|error| format!("{error}"))?;
-        match name.trim() {
-            "cpus" => options.cpus_min = amount,
-            "mem" => options.mem_min = amount,
-            other => {
-                return Err(format!(
-                    "'{other}': only cpus and mem can be asked for, one for each alternative"
-                ));
-            }
-        }
-    }
-    Ok(options)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -468,10 +457,12 @@ mod tests {
             (&["--weights=eng=x"], &[], &["--weights", "eng=x", "not a number"]),
             (&["--weights=eng"], &[], &["--weights", "ROLE=WEIGHT"]),
             (
-                &["--min-allocatable-resources=gpus:1"],
+                &["--min-allocatable-resources=gpus:1;gpus:2"],
                 &[],
-                &["--min-allocatable-resources", "gpus", "cpus and mem"],
+                &["--min-allocatable-resources", "gpus", "asked for twice"],
             ),
+            (&["--offer_slice=2"], &[], &["--offer-slice", "from 0.001 to 1"]),
+            (&["--filter_gpu_resources=maybe"], &[], &["--filter-gpu-resources", "maybe"]),
             (&["--agent_removal_rate_limit=1"], &[], &["--agent-removal-rate-limit", "1/10mins"]),
             (&["--recovery_agent_removal_limit=101%"], &[], &["--recovery-agent-removal-limit", "100%"]),
             (&["--registry=redb"], &[], &["--registry=redb", "--work-dir"]),
@@ -488,11 +479,19 @@ mod tests {
 
     #[test]
     fn weights_and_minima_are_read() {
-        let config = parse(&["--weights=eng=2, eng/web=0.5", "--min_allocatable_resources=cpus:0.5"], &[])
-            .expect("good");
+        let args = [
+            "--weights=eng=2, eng/web=0.5",
+            "--min_allocatable_resources=cpus:0.5;gpus:1|licences:1",
+            "--offer_slice=0.25",
+            "--filter_gpu_resources=false",
+        ];
+        let config = parse(&args, &[]).expect("good");
         let eng = Role::parse("eng").expect("a role");
         assert_eq!(config.weights[&eng], Quantity::from_units(2));
-        assert_eq!(config.allocation.cpus_min, Quantity::from_milli(500));
-        assert_eq!(config.allocation.mem_min, Quantity::from_milli(Quantity::MILLI_MAX));
+        assert_eq!(config.allocation.minimums.to_string(), "cpus:0.5;gpus:1|licences:1");
+        assert_eq!(config.allocation.slice, Some(Slice::Share(Quantity::from_milli(250))));
+        assert!(!config.allocation.filter_gpu_resources);
+        let default = parse(&[], &[]).expect("good").allocation;
+        assert_eq!(default, Options::default());
     }
 }

@@ -122,7 +122,7 @@ impl Master {
         let failed = |name| move |source| StartError::Thread { name, source };
         let (waiting, post) = driver::spawn().map_err(failed("cluster"))?;
         let waker = post.clone();
-        let mut allocator = Allocator::start(config.allocation, Box::new(move || waker.wake()))?;
+        let mut allocator = Allocator::start(config.allocation.clone(), Box::new(move || waker.wake()))?;
         for (role, weight) in &config.weights {
             allocator.send(Event::SetWeight { role: role.clone(), weight: *weight });
         }

@@ -54,6 +54,8 @@ mod allocator {
     mod shapes;
     #[path = "../../src/allocator/share.rs"]
     mod share;
+    #[path = "../../src/allocator/slice.rs"]
+    mod slice;
     #[path = "../../src/allocator/slot.rs"]
     mod slot;
     #[path = "../../src/allocator/tree_invariant.rs"]

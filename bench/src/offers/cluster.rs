@@ -121,6 +121,11 @@ impl Cluster {
         self.member.core.refusal_count()
     }
 
+    /// What they take.
+    pub(crate) fn refusal_bytes(&self) -> usize {
+        self.member.core.refusal_bytes()
+    }
+
     /// Takes one of what is held, at random.
     pub(crate) fn pick_release(&mut self, refusal: Refusal) -> Event {
         // xorshift64*: good enough to touch memory in no order.

@@ -1,5 +1,8 @@
 //! A set of small numbers, a bit each.
 
+/// Words a set grows by at least: half a line of the cache.
+const WORDS_AT_ONCE: usize = 4;
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bits {
     words: Vec<u64>,
@@ -18,6 +21,8 @@ impl Bits {
     pub(super) fn add(&mut self, at: u32) {
         let word = at as usize / 64;
         if word >= self.words.len() {
+            // No more than that: there are sets by the hundred thousand, of as many words each as somebody has columns.
+            self.words.reserve_exact((word + 1).next_multiple_of(WORDS_AT_ONCE) - self.words.len());
             self.words.resize(word + 1, 0);
         }
         let bit = 1 << (at % 64);
@@ -47,13 +52,29 @@ impl Bits {
         self.count = self.words.iter().map(|word| word.count_ones()).sum();
     }
 
-    /// Members that are in none of the others.
-    pub(super) fn without<'a>(&'a self, others: &'a [&'a Self]) -> impl Iterator<Item = u32> + 'a {
-        let left = self.words.iter().enumerate().map(|(at, word)| {
-            let theirs = others.iter().fold(0, |all, other| all | other.words.get(at).copied().unwrap_or(0));
-            (at as u32 * 64, word & !theirs)
-        });
-        left.flat_map(|(base, word)| members(word).map(move |bit| base + bit))
+    /// Members for which a word of others has no bit: `others` is asked for 64 of them at once, by the number of the word.
+    pub(super) fn without<'a>(
+        &'a self,
+        others: impl Fn(usize) -> u64 + 'a,
+    ) -> impl Iterator<Item = u32> + 'a {
+        let words = self.words.iter().enumerate();
+        let left = words.map(move |(at, word)| (at as u32 * 64, word & !others(at)));
+        left.filter(|(_, word)| *word != 0).flat_map(|(base, word)| members(word).map(move |bit| base + bit))
+    }
+
+    /// Whether there is any member like that.
+    pub(super) fn exceeds(&self, others: impl Fn(usize) -> u64) -> bool {
+        self.words.iter().enumerate().any(|(at, word)| word & !others(at) != 0)
+    }
+
+    /// The members from `64 at` on, as bits.
+    pub(super) fn word(&self, at: usize) -> u64 {
+        self.words.get(at).copied().unwrap_or(0)
+    }
+
+    /// On the heap.
+    pub(super) fn bytes(&self) -> usize {
+        self.words.capacity() * size_of::<u64>()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -126,7 +147,10 @@ mod tests {
         let mut bits = of(&[1, 2, 64, 130, 300]);
         bits.subtract(&of(&[2, 300, 900]));
         assert_eq!((all(&bits), bits.len()), (vec![1, 64, 130], 3));
-        assert_eq!(bits.without(&[&of(&[64]), &of(&[130, 131])]).collect::<Vec<_>>(), [1]);
-        assert_eq!(bits.without(&[]).collect::<Vec<_>>(), [1, 64, 130]);
+        let others = [of(&[64]), of(&[130, 131])];
+        let left = bits.without(|at| others.iter().fold(0, |all, other| all | other.word(at)));
+        assert_eq!(left.collect::<Vec<_>>(), [1]);
+        assert!(bits.exceeds(|at| of(&[64, 130]).word(at)) && !bits.exceeds(|at| bits.word(at)));
+        assert_eq!(bits.without(|_| 0).collect::<Vec<_>>(), [1, 64, 130]);
     }
 }

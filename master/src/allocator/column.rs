@@ -4,6 +4,7 @@
 
 use super::bits::Bits;
 use super::claimant::{ClaimantId, Claimants};
+use super::filter::Refusing;
 
 /// So many retired columns cause a sweep; as many as there are in use, where that is more.
 const RETIRED_MAX: usize = 64;
@@ -52,10 +53,15 @@ impl Columns {
         }
     }
 
-    /// Who is eager and in none of these sets of columns, in no order.
-    pub(super) fn eager_but<'a>(&'a self, refusing: &'a [&'a Bits]) -> impl Iterator<Item = ClaimantId> + 'a {
-        let others = self.eager.without(refusing).filter_map(|column| self.owner(column));
+    /// Who is eager and does not refuse, in no order.
+    pub(super) fn eager_but<'a>(&'a self, refusing: Refusing<'a>) -> impl Iterator<Item = ClaimantId> + 'a {
+        let others = self.eager.without(move |at| refusing.word(at)).filter_map(|column| self.owner(column));
         self.eager_bare.iter().map(ClaimantId).chain(others)
+    }
+
+    /// Whether there is anybody like that.
+    pub(super) fn has_eager_but(&self, refusing: Refusing<'_>) -> bool {
+        !self.eager_bare.is_empty() || self.eager.exceeds(|at| refusing.word(at))
     }
 
     /// A refusal of the claimant's was noted.
@@ -87,7 +93,7 @@ impl Columns {
 
     /// Whether a refusal among these is in force.
     pub(super) fn has_live(&self, who: &Bits) -> bool {
-        who.without(&[&self.retired]).next().is_some()
+        who.without(|at| self.retired.word(at)).next().is_some()
     }
 
     /// Whose column it is.

@@ -56,6 +56,8 @@ pub struct Core {
     pub(super) available: Quantities,
     /// Something was not offered because of quota since everybody was last asked.
     pub(super) withheld: Cell<bool>,
+    /// The agents of which that is so.
+    withheld_on: Bits,
     /// Something has happened by which more may be allowed.
     pub(super) quota_moved: bool,
     pub(super) mates: Mates,
@@ -80,7 +82,7 @@ pub struct Stats {
 
 impl Core {
     pub fn new(options: Options) -> Self {
-        Self { options, tree: RoleTree::new(&options), ..Self::default() }
+        Self { tree: RoleTree::new(&options), options, ..Self::default() }
     }
 
     pub fn handle(&mut self, now: Time, event: Event, out: &mut Vec<Allocation>) {
@@ -172,18 +174,23 @@ impl Core {
         self.sweep();
     }
 
-    /// A full pass: everybody is asked about every agent that has something free. Only quota needs one, since what comes
-    /// back on one agent may be what a role at its limit waited for to be given of another.
+    /// A full pass: everybody is asked about every agent that has something free. Between events it finds nothing: only
+    /// where quota held something back can anybody be left, and those agents are known ([`Self::follow_quota`]).
     pub fn cycle(&mut self, now: Time, out: &mut Vec<Allocation>) {
         let mut next = self.ready.next(0);
         while let Some(agent) = next {
-            if self.slots[agent].refusals.due().is_some() {
-                self.slots[agent].refusals.put_off_no_more();
-                self.rearm(agent);
-            }
-            self.decide(now, agent, Among::Everybody, out);
+            self.decide_anew(now, agent, out);
             next = self.ready.next(agent + 1);
         }
+    }
+
+    /// Everybody is asked about that agent; nothing is put off any longer.
+    fn decide_anew(&mut self, now: Time, agent: u32, out: &mut Vec<Allocation>) {
+        if self.slots[agent].refusals.due().is_some() {
+            self.slots[agent].refusals.put_off_no_more();
+            self.rearm(agent);
+        }
+        self.decide(now, agent, Among::Everybody, out);
     }
 
     pub fn stats(&self) -> Stats {
@@ -193,6 +200,11 @@ impl Core {
     /// Refusals in force.
     pub fn refusal_count(&self) -> usize {
         self.columns.live_count()
+    }
+
+    /// What all refusals take, void ones included, by what was asked of the heap; slow.
+    pub fn refusal_bytes(&self) -> usize {
+        self.slots.iter().map(|(_, slot)| slot.refusals.bytes()).sum()
     }
 
     /// Has everybody asked about that agent.
@@ -245,7 +257,7 @@ impl Core {
         let is_ready = self
             .slots
             .get(agent)
-            .is_some_and(|slot| slot.is_active && cycle::is_allocatable(slot.free(), &self.options));
+            .is_some_and(|slot| slot.is_active && self.options.minimums.are_met_by(slot.free()));
         self.ready.set(agent, is_ready);
     }
 
@@ -287,6 +299,8 @@ impl Core {
 
     /// Offers what is free on the agent until nobody is left who may have of it and wants it.
     fn decide(&mut self, now: Time, agent: u32, among: Among<'_>, out: &mut Vec<Allocation>) {
+        let was_withheld = self.withheld.replace(false);
+        let before = out.len();
         loop {
             self.stats.decision_count += 1;
             let found = cycle::next_taker(&self.house(), &self.slots[agent], among, now);
@@ -301,7 +315,13 @@ impl Core {
                 break;
             }
         }
-        self.refresh_ready(agent);
+        if self.withheld.get() {
+            self.withheld_on.add(agent);
+        }
+        self.withheld.set(self.withheld.get() || was_withheld);
+        if out.len() > before {
+            self.refresh_ready(agent);
+        }
         if self.ready.has(agent) && !self.slots[agent].refusals.is_empty() {
             self.slots[agent].refusals.nobody_left(&self.columns, now);
             self.rearm(agent);
@@ -359,6 +379,7 @@ impl Core {
         }
         // Less may be held back for others than was before; and other workers may have waited for this one.
         self.withheld.set(true);
+        self.withheld_on = self.ready.clone();
         self.mates.has_stirred = true;
     }
 
@@ -381,7 +402,8 @@ impl Core {
         counted.into_iter().for_each(|amounts| self.available.subtract(&amounts));
     }
 
-    /// Where quota held something back and may do so no longer, everybody is asked; at once, or [`QUOTA_PACE_NS`] after
+    /// Where quota held something back and may do so no longer, everybody is asked about it: what comes back on one agent
+    /// may be what a role at its limit waited for to be given of another. At once, or [`QUOTA_PACE_NS`] after
     /// the last time.
     fn follow_quota(&mut self, now: Time, out: &mut Vec<Allocation>) {
         if std::mem::take(&mut self.quota_moved) && self.withheld.get() && self.quota_due.is_none() {
@@ -394,7 +416,10 @@ impl Core {
             self.quota_due = None;
             self.quota_next = now.plus_ns(QUOTA_PACE_NS);
             self.withheld.set(false);
-            self.cycle(now, out);
+            let withheld_on = std::mem::take(&mut self.withheld_on);
+            for agent in withheld_on.iter().filter(|agent| self.ready.has(*agent)).collect::<Vec<_>>() {
+                self.decide_anew(now, agent, out);
+            }
         }
     }
 

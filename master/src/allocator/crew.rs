@@ -35,7 +35,7 @@ struct Line {
 /// So many workers.
 pub fn crew(options: Options, count: usize) -> Vec<Member> {
     let mut members: Vec<_> =
-        (0..count).map(|_| Member { core: Core::new(options), lines: Vec::new() }).collect();
+        (0..count).map(|_| Member { core: Core::new(options.clone()), lines: Vec::new() }).collect();
     for member in &mut members {
         member.core.set_mates(count - 1);
     }

@@ -3,9 +3,10 @@
 use super::bits::Bits;
 use super::claimant::{Claimant, ClaimantId};
 use super::column::Columns;
+use super::filter::Refusing;
 use super::options::Options;
 use super::parcel::Parcel;
-use super::quantities::{CPUS_COLUMN, MEM_COLUMN, Quantities};
+use super::quantities::Quantities;
 use super::quota::Allowed;
 use super::role_tree::RoleTree;
 use super::slot::{Slot, Take};
@@ -23,13 +24,47 @@ pub(super) enum Among<'a> {
     Some(&'a Bits),
 }
 
-/// Whether so much is worth an offer at all (Mesos: `--min_allocatable_resources`).
-pub(super) fn is_allocatable(parcel: &Parcel, options: &Options) -> bool {
-    parcel.scalar(CPUS_COLUMN) >= options.cpus_min || parcel.scalar(MEM_COLUMN) >= options.mem_min
+/// So few are compared with each other. Of more, who is willing is met in the order of all: after one in so many as
+/// there are for each who is, each met for about the price of ten comparisons.
+const FEW: usize = 64;
+
+/// Those who are left when most refuse.
+struct Few {
+    who: [ClaimantId; FEW],
+    count: usize,
 }
 
-/// So few are compared with each other; more are met in their order.
-const FEW: usize = 16;
+impl Few {
+    /// `None`: they are many.
+    fn of(mut all: impl Iterator<Item = ClaimantId>) -> Option<Self> {
+        let mut few = Self { who: [ClaimantId(0); FEW], count: 0 };
+        for id in all.by_ref().take(FEW) {
+            few.who[few.count] = id;
+            few.count += 1;
+        }
+        all.next().is_none().then_some(few)
+    }
+
+    /// The first in order for whom `accept` has an answer.
+    fn first<T>(
+        mut self,
+        tree: &RoleTree,
+        accept: impl Fn(ClaimantId) -> Option<T>,
+    ) -> Option<(ClaimantId, T)> {
+        while self.count > 0 {
+            let left = &self.who[..self.count];
+            let best = (1..left.len())
+                .fold(0, |best, at| if tree.cmp_in_order(left[at], left[best]).is_lt() { at } else { best });
+            let id = left[best];
+            if let Some(answer) = accept(id) {
+                return Some((id, answer));
+            }
+            self.count -= 1;
+            self.who.swap(best, self.count);
+        }
+        None
+    }
+}
 
 /// What decisions are made by.
 pub(super) struct House<'a> {
@@ -50,27 +85,26 @@ pub(super) fn next_taker(
     now: Time,
 ) -> Option<(ClaimantId, Take)> {
     let House { tree, columns, options, .. } = *house;
-    if !slot.is_active || !is_allocatable(slot.free(), options) {
+    if !slot.is_active || !options.minimums.are_met_by(slot.free()) {
         return None;
     }
     let has_special = slot.free().rest().iter().any(is_special);
-    let mut desk = Desk { house, tree, slot, options, now, has_special, refusing: Vec::new() };
+    let slice = options.slice.as_ref().and_then(|slice| slice.cut(slot.total(), slot.free(), options));
+    let mut desk = Desk { house, tree, slot, options, now, has_special, slice, refusing: Refusing::NOBODY };
     match among {
         Among::One(id) => desk.offer(id).map(|take| (id, take)),
         Among::Some(those) => tree.first(&|role| desk.may_enter(role), &mut |id| {
             if those.has(id.0) { desk.offer(id) } else { None }
         }),
         Among::Everybody => {
-            slot.refusals.refusing(slot.free(), now, &mut desk.refusing);
-            if desk.refusing.is_empty() {
-                return tree.first(&|role| desk.may_enter(role), &mut |id| desk.offer(id));
-            }
-            let mut willing = columns.eager_but(&desk.refusing);
-            let mut few = Vec::new();
-            few.extend(willing.by_ref().take(FEW));
-            if willing.next().is_none() {
-                few.sort_unstable_by(|a, b| tree.cmp_in_order(*a, *b));
-                return few.into_iter().find_map(|id| desk.offer(id).map(|take| (id, take)));
+            desk.refusing = slot.refusals.refusing(desk.at_hand(), now);
+            if !desk.refusing.is_nobody() {
+                if !columns.has_eager_but(desk.refusing) {
+                    return None;
+                }
+                if let Some(few) = Few::of(columns.eager_but(desk.refusing)) {
+                    return few.first(tree, |id| desk.offer(id));
+                }
             }
             tree.first(&|role| desk.may_enter(role), &mut |id| desk.offer(id))
         }
@@ -86,8 +120,10 @@ struct Desk<'a> {
     now: Time,
     /// Whether not everything free is for everybody.
     has_special: bool,
-    /// Who refuses all that is free, by column: known when everybody is asked.
-    refusing: Vec<&'a Bits>,
+    /// What of it goes into one offer, where that is not all.
+    slice: Option<Parcel>,
+    /// Who refuses what is at hand, by column: known when everybody is asked.
+    refusing: Refusing<'a>,
 }
 
 impl Desk<'_> {
@@ -102,11 +138,11 @@ impl Desk<'_> {
 
     fn offer(&self, id: ClaimantId) -> Option<Take> {
         let claimant = &self.tree.claimants[id];
-        let is_refusing = |column| self.refusing.iter().any(|those| those.has(column));
-        if !claimant.is_eager() || claimant.column.is_some_and(is_refusing) {
+        if !claimant.is_eager() || claimant.column.is_some_and(|column| self.refusing.has(column)) {
             return None;
         }
-        if self.slot.has_gpus && !claimant.capabilities.has(Capabilities::GPU_RESOURCES) {
+        let is_filtered = self.slot.has_gpus && self.options.filter_gpu_resources;
+        if is_filtered && !claimant.capabilities.has(Capabilities::GPU_RESOURCES) {
             return None;
         }
         let take = self.allowed(claimant)?;
@@ -134,24 +170,29 @@ impl Desk<'_> {
             allowed => {
                 self.house.withheld.set(true);
                 let Some(Allowed::Part(part)) = allowed else { return None };
-                is_allocatable(&part, self.options).then_some(Take::Part(part))
+                self.options.minimums.are_met_by(&part).then_some(Take::Part(part))
             }
         }
     }
 
     /// Likewise, quota aside.
     fn fitting(&self, claimant: &Claimant) -> Option<Take> {
+        let as_it_is = || self.slice.clone().map_or(Take::All, Take::Part);
         if !self.has_special {
-            return Some(Take::All);
+            return Some(as_it_is());
         }
         let role = self.tree.role(claimant.role);
-        let free = self.slot.free();
         let may_have = |part: &Resource| may_have(part, role, claimant.capabilities);
-        if free.rest().iter().all(may_have) {
-            return Some(Take::All);
+        if self.at_hand().rest().iter().all(may_have) {
+            return Some(as_it_is());
         }
-        let part = free.with_rest(may_have);
-        is_allocatable(&part, self.options).then_some(Take::Part(part))
+        let part = self.at_hand().with_rest(may_have);
+        self.options.minimums.are_met_by(&part).then_some(Take::Part(part))
+    }
+
+    /// What one offer may have of what is free.
+    fn at_hand(&self) -> &Parcel {
+        self.slice.as_ref().unwrap_or(self.slot.free())
     }
 }
 

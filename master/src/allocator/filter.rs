@@ -49,6 +49,45 @@ struct Group {
     who: Bits,
 }
 
+impl Group {
+    /// Whether who is in it refuses that. Mostly it is the very parcel that was refused.
+    fn covers(&self, free: &Parcel, now: Time) -> bool {
+        self.until > now && (std::ptr::eq(&*self.what, free) || self.what.contains(free))
+    }
+}
+
+/// So many groups of an agent are looked at to see who refuses; who is in a later one is found out when they are asked.
+const GROUPS_SEEN: usize = 64;
+
+/// Who refuses what is free on an agent: some groups, a bit each.
+#[derive(Clone, Copy)]
+pub(super) struct Refusing<'a> {
+    groups: &'a [Group],
+    covering: u64,
+}
+
+impl Refusing<'_> {
+    pub(super) const NOBODY: Self = Self { groups: &[], covering: 0 };
+
+    pub(super) fn is_nobody(self) -> bool {
+        self.covering == 0
+    }
+
+    pub(super) fn has(self, column: u32) -> bool {
+        self.word(column as usize / 64) >> (column % 64) & 1 == 1
+    }
+
+    /// Columns from `64 at` on.
+    pub(super) fn word(self, at: usize) -> u64 {
+        let (mut all, mut left) = (0, self.covering);
+        while left != 0 {
+            all |= self.groups[left.trailing_zeros() as usize].who.word(at);
+            left &= left - 1;
+        }
+        all
+    }
+}
+
 /// Of one agent.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
@@ -67,14 +106,16 @@ impl Refusals {
     /// Whether the claimant of that column refuses `free` now.
     pub(super) fn refuse(&self, column: Option<u32>, free: &Parcel, now: Time) -> bool {
         let Some(column) = column else { return false };
-        let covers = |group: &Group| group.who.has(column) && group.until > now && group.what.contains(free);
-        self.groups.iter().any(covers)
+        self.groups.iter().any(|group| group.who.has(column) && group.covers(free, now))
     }
 
-    /// Everybody who refuses `free` now, and anything that contains it; by column, a set a group.
-    pub(super) fn refusing<'a>(&'a self, free: &Parcel, now: Time, show: &mut Vec<&'a Bits>) {
-        let covers = |group: &&Group| group.until > now && group.what.contains(free);
-        show.extend(self.groups.iter().filter(covers).map(|group| &group.who));
+    /// Everybody who refuses `free` now, and anything that contains it.
+    pub(super) fn refusing(&self, free: &Parcel, now: Time) -> Refusing<'_> {
+        let mut covering = 0;
+        for (at, group) in self.groups.iter().enumerate().take(GROUPS_SEEN) {
+            covering |= u64::from(group.covers(free, now)) << at;
+        }
+        Refusing { groups: &self.groups, covering }
     }
 
     /// Notes a refusal, and drops those of the same claimant that say no more than it.
@@ -186,6 +227,12 @@ impl Refusals {
     pub(super) fn wake(&self) -> Option<Time> {
         let ends = self.groups.iter().map(|group| group.until);
         ends.chain(self.round_end).chain(self.due).min()
+    }
+
+    /// On the heap; what was refused is mostly a parcel that others have too, and not counted.
+    pub(super) fn bytes(&self) -> usize {
+        let sets: usize = self.groups.iter().map(|group| group.who.bytes()).sum();
+        size_of::<Self>() + self.groups.capacity() * size_of::<Group>() + sets
     }
 
     /// Refusals, void ones included.

@@ -119,7 +119,7 @@ impl Core {
         let house = House { withheld: &seen, ..self.house() };
         for (agent, slot) in self.slots.iter() {
             assert!(matches!(slot.touch, Touch::Nobody));
-            let is_ready = slot.is_active && cycle::is_allocatable(slot.free(), &self.options);
+            let is_ready = slot.is_active && self.options.minimums.are_met_by(slot.free());
             assert_eq!(self.ready.has(agent), is_ready);
             if slot.refusals.due().is_none() && self.quota_due.is_none() {
                 let taker = cycle::next_taker(&house, slot, Among::Everybody, now);

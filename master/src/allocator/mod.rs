@@ -30,6 +30,7 @@ mod ring;
 mod role_tree;
 mod shapes;
 mod share;
+pub mod slice;
 mod slot;
 mod sync;
 mod tree_invariant;

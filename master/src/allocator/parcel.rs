@@ -86,12 +86,46 @@ impl Parcel {
         Self { plain: self.plain, ports: self.ports.clone(), rest: self.rest.filter(keep) }
     }
 
+    /// No more than that: of the columns, as many ports, the lowest first, and what `cap_rest` leaves of each other part.
+    pub(super) fn at_most(
+        &self,
+        caps: [Quantity; COLUMN_COUNT],
+        port_count: u64,
+        cap_rest: impl Fn(&Resource) -> Resource,
+    ) -> Self {
+        let plain = std::array::from_fn(|column| self.plain[column].min(caps[column]));
+        let mut left = port_count;
+        let mut ports = Vec::new();
+        for &(begin, end) in self.ports.pairs() {
+            if left == 0 {
+                break;
+            }
+            let last = end.min(begin.saturating_add(left - 1));
+            left -= last - begin + 1;
+            ports.push((begin, last));
+        }
+        let rest = self.rest.iter().map(cap_rest).collect();
+        Self { plain, ports: Ranges::new(ports), rest }
+    }
+
+    pub(super) fn ports(&self) -> &Ranges {
+        &self.ports
+    }
+
+    /// The sum of that scalar over all parts, plain or not.
+    pub(super) fn amount(&self, scalar: Scalar<'_>) -> Quantity {
+        match scalar {
+            Scalar::Column(column) => self.scalar(column),
+            Scalar::Named(name) => self.rest.scalar(name),
+        }
+    }
+
     /// Whether the columns hold anything, ports included.
     pub(super) fn has_plain(&self) -> bool {
         self.plain.iter().any(|amount| !amount.is_zero()) || !self.ports.is_empty()
     }
 
-    /// The sum of that scalar over all parts, plain or not.
+    /// Likewise, by column.
     pub(super) fn scalar(&self, at: usize) -> Quantity {
         let name = super::quantities::COLUMNS[at];
         if self.rest.is_empty() { self.plain[at] } else { self.plain[at] + self.rest.scalar(name) }

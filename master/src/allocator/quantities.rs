@@ -57,6 +57,10 @@ impl Quantities {
         }
     }
 
+    pub(super) fn amount_named(&self, name: &str) -> Quantity {
+        self.amount(column(name).map_or(Scalar::Named(name), Scalar::Column))
+    }
+
     /// Shows every scalar of which there is something.
     pub(super) fn each(&self, mut show: impl FnMut(Scalar<'_>, Quantity)) {
         let columns = self.columns.iter().enumerate().filter(|(_, amount)| !amount.is_zero());

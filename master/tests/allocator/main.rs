@@ -2,6 +2,7 @@
 //! law checked after every event. And its promises, one by one.
 #![expect(clippy::unwrap_used, reason = "a test that meets what it did not expect should end there")]
 
+mod pathologies;
 mod promises;
 mod quota;
 mod reference;

@@ -13,16 +13,16 @@ use model::time::Time;
 const MS: u64 = 1_000_000;
 
 #[derive(Default)]
-struct Cluster {
-    now: Time,
-    core: Core,
-    agents: KeyPool<AgentKey>,
-    frameworks: KeyPool<FrameworkKey>,
+pub(crate) struct Cluster {
+    pub(crate) now: Time,
+    pub(crate) core: Core,
+    pub(crate) agents: KeyPool<AgentKey>,
+    pub(crate) frameworks: KeyPool<FrameworkKey>,
 }
 
 impl Cluster {
     /// What is offered because of the event.
-    fn tell(&mut self, event: Event) -> Vec<Allocation> {
+    pub(crate) fn tell(&mut self, event: Event) -> Vec<Allocation> {
         let mut out = Vec::new();
         self.core.handle(self.now, event, &mut out);
         self.core.invariants(self.now);
@@ -30,7 +30,7 @@ impl Cluster {
     }
 
     /// What is offered by then because time passes, and when.
-    fn wait(&mut self, until: Time) -> Vec<(Time, Allocation)> {
+    pub(crate) fn wait(&mut self, until: Time) -> Vec<(Time, Allocation)> {
         let mut all = Vec::new();
         while let Some(deadline) = self.core.deadline().filter(|deadline| *deadline <= until) {
             self.now = deadline;
@@ -43,36 +43,40 @@ impl Cluster {
         all
     }
 
-    fn agent(&mut self, total: &str) -> (AgentKey, Vec<Allocation>) {
+    pub(crate) fn agent(&mut self, total: &str) -> (AgentKey, Vec<Allocation>) {
         self.agent_with(total.parse().unwrap())
     }
 
-    fn agent_with(&mut self, total: Resources) -> (AgentKey, Vec<Allocation>) {
+    pub(crate) fn agent_with(&mut self, total: Resources) -> (AgentKey, Vec<Allocation>) {
         let agent = self.agents.take();
         (agent, self.tell(Event::AddAgent { agent, total, used: Vec::new() }))
     }
 
-    fn framework(&mut self, role: &str) -> (FrameworkKey, Vec<Allocation>) {
+    pub(crate) fn framework(&mut self, role: &str) -> (FrameworkKey, Vec<Allocation>) {
         self.framework_that(role, Capabilities::default())
     }
 
-    fn framework_that(&mut self, role: &str, can: Capabilities) -> (FrameworkKey, Vec<Allocation>) {
+    pub(crate) fn framework_that(
+        &mut self,
+        role: &str,
+        can: Capabilities,
+    ) -> (FrameworkKey, Vec<Allocation>) {
         let framework = self.frameworks.take();
         let info = Claims { roles: vec![Role::parse(role).unwrap()], suppressed: vec![], capabilities: can };
         (framework, self.tell(Event::AddFramework { framework, info, is_active: true }))
     }
 
-    fn release(&mut self, offer: &Allocation, refusal: Refusal) -> Vec<Allocation> {
+    pub(crate) fn release(&mut self, offer: &Allocation, refusal: Refusal) -> Vec<Allocation> {
         let Allocation { framework, agent, resources, .. } = offer.clone();
         self.tell(Event::Release { framework, agent, resources, refusal })
     }
 }
 
-fn whose(offers: &[Allocation]) -> Vec<FrameworkKey> {
+pub(crate) fn whose(offers: &[Allocation]) -> Vec<FrameworkKey> {
     offers.iter().map(|offer| offer.framework).collect()
 }
 
-fn decline(ms: u64) -> Refusal {
+pub(crate) fn decline(ms: u64) -> Refusal {
     Refusal::For { ns: ms * MS }
 }
 
