@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{codegen, ebpf, sh, test, tidy, vm};
+use crate::{codegen, ebpf, instructions, sh, test, tidy, vm};
 
 /// Which part of CI to run.
 #[derive(clap::Args)]
@@ -25,6 +25,7 @@ const STEPS: &[Step] = &[
     ("generated Cap'n Proto code", || codegen::run(&codegen::Args { check: true })),
     ("BPF object", || ebpf::run(&ebpf::Args { check: true })),
     ("clippy", clippy),
+    ("instructions of hot paths", instructions::check),
     ("licenses, sources, bans", deny),
     ("faults and limits on other kernels", vm::check),
 ];

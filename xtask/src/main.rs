@@ -9,6 +9,7 @@ mod ci;
 mod codegen;
 mod ebpf;
 mod failover;
+mod instructions;
 mod needs;
 mod sh;
 mod test;
@@ -34,6 +35,8 @@ enum Chore {
     Failover(failover::Args),
     /// Run the agent's privileged tests on Debian's 6.1 and 6.12 kernels, under emulation.
     Vm(vm::Args),
+    /// Count the instructions of the allocator's hot paths, and hold them against the baseline.
+    Instructions(instructions::Args),
     /// Everything that CI runs.
     Ci(ci::Args),
 }
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Chore::Ebpf(args) => ebpf::run(&args),
         Chore::Failover(args) => failover::run(&args),
         Chore::Vm(args) => vm::run(&args),
+        Chore::Instructions(args) => instructions::run(&args),
         Chore::Ci(args) => ci::run(&args),
     };
     match done {

@@ -51,6 +51,13 @@ const MACHINES: &[Need] = &[Need {
     present: || vm::missing_tools().is_empty(),
 }];
 
+/// Likewise.
+const CALLGRIND: &[Need] = &[Need {
+    what: "valgrind (the counts of instructions)",
+    packages: &["valgrind"],
+    present: || sh::works("valgrind", &["--version"]),
+}];
+
 /// The versions that the end-to-end tests are written against. http-parser's C file is too old for Python 3.11 and
 /// later, so it is made anew from its Cython source.
 const PYMESOS: &str = "pymesos==0.3.15";
@@ -94,6 +101,18 @@ pub(crate) fn provide_machines() -> Result<()> {
             packages.join(" ")
         ),
     }
+}
+
+/// Whether there is valgrind, or could be installed; with `REQUIRE=all` it is an error that there is not.
+pub(crate) fn provide_callgrind() -> Result<bool> {
+    let (missing, packages) = left(CALLGRIND)?;
+    for need in &missing {
+        eprintln!("not here, so left out: {}; sudo apt-get install {}", need.what, packages.join(" "));
+        if sh::everything_required() {
+            bail!("REQUIRE=all, and something is missing");
+        }
+    }
+    Ok(missing.is_empty())
 }
 
 /// What is missing after what can be installed here was, and the packages that were wanted for it.

@@ -24,6 +24,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("examples", &["api", "client"]),
     ("sim", &["model", "api", "wire", "leader", "client", "master", "agent"]),
     ("bench", &["model", "api", "wire", "leader", "client", "master", "agent", "sim"]),
+    ("instructions", &["model"]),
     ("xtask", &[]),
 ];
 
