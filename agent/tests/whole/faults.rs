@@ -107,7 +107,7 @@ fn a_container_that_was_made_and_not_registered_is_cleared_away() {
     let (place, master) = (Place::new(&[]), Master::start());
     let (agent, mut session) = place.start(&master);
     session.register();
-    session.run(&framework(true), command("neighbour", "while :; do (:); sleep 0.01; done"));
+    session.run(&framework(true), command("neighbour", "while :; do (:); sleep 0.1; done"));
     session.follow("neighbour", TaskState::Running);
     let before = session.usage_until(|line| line.usage.forks > 20).usage;
     agent.kill();
