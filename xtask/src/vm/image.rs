@@ -33,8 +33,10 @@ const SLOWDOWN: u32 = 10;
 pub(super) const EXIT_MARK: &str = "ingot-vm: exit ";
 
 /// Taken from this machine as they are, because tests expect their ways: busybox is everything else.
-const FROM_HERE: &[&str] =
-    &["sh", "cat", "cp", "true", "sleep", "setsid", "setpriv", "env", "ip", "tc", "nsenter", "losetup"];
+const FROM_HERE: &[&str] = &[
+    "sh", "cat", "cp", "dd", "seq", "true", "sleep", "setsid", "setpriv", "env", "ip", "tc", "nsenter",
+    "losetup",
+];
 
 const FOLDERS: &[&str] =
     &["dev", "proc", "sys", "tmp", "root", "run", "etc", "var", "var/tmp", "usr", "usr/bin", "usr/sbin"];
