@@ -2,6 +2,7 @@
 //!
 //! - [`v1`]: the messages as plain prost types, compiled from `proto/`.
 //! - [`json`] and [`protobuf`]: the two encodings. Both refuse a message that lacks a required field.
+//! - [`offers`]: OFFERS events, written without making messages.
 //! - [`recordio`]: records in a byte stream. [`media`]: which encoding a request speaks and wants.
 //! - [`validate`]: calls that miss what their type needs.
 //! - [`legacy`]: what the older JSON documents of both daemons share.
@@ -13,6 +14,7 @@ pub mod exposition;
 pub mod json;
 pub mod legacy;
 pub mod media;
+pub mod offers;
 pub mod protobuf;
 pub mod recordio;
 pub mod refusal;

@@ -110,6 +110,9 @@ struct Flags {
     /// second, more than a master delivers; with several, whose turn it is may be late by 10 ms.
     #[arg(long, default_value = "1", value_parser = number(NonZeroUsize::MIN, WORKERS_MAX))]
     allocator_workers: NonZeroUsize,
+    /// Threads that serve HTTP. Each connection stays with one; a second helps where one is busy all the time.
+    #[arg(long, default_value_t = 1, value_parser = number::<usize>(1, HTTP_THREADS_MAX))]
+    http_threads: usize,
     /// What is logged to standard error: error, warn, info, debug or trace, or a filter such as master::net=debug.
     #[arg(long, default_value = "info")]
     log: String,
@@ -126,6 +129,8 @@ pub enum RegistryKind {
 
 /// More would tell each other more than they decide.
 const WORKERS_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
+/// More threads than that wait for the cluster's.
+const HTTP_THREADS_MAX: usize = 64;
 
 /// As much history as one may ask to be kept.
 const KEPT_MAX: usize = 10_000_000;
@@ -152,6 +157,7 @@ pub struct Config {
     pub work_dir: Option<PathBuf>,
     pub allocation: Options,
     pub weights: BTreeMap<Role, Quantity>,
+    pub http_threads: usize,
     /// A filter of `tracing`.
     pub log: String,
     /// Every flag as it is in force, for operators to read.
@@ -244,6 +250,7 @@ impl Config {
                 workers: flags.allocator_workers,
             },
             weights: flags.weights.as_deref().cloned().unwrap_or_default(),
+            http_threads: flags.http_threads,
             log: flags.log.clone(),
             flags: flags.shown(),
         }
@@ -291,6 +298,7 @@ impl Flags {
             ("filter_gpu_resources", Some(self.filter_gpu_resources.to_string())),
             ("framework_policy", Some(self.framework_policy.to_string())),
             ("hostname", self.hostname.clone()),
+            ("http_threads", Some(self.http_threads.to_string())),
             ("ip", Some(self.ip.to_string())),
             ("log", Some(self.log.clone())),
             ("max_agent_ping_timeouts", Some(self.max_agent_ping_timeouts.to_string())),

@@ -11,14 +11,14 @@ use crate::allocator::core::Stats;
 use crate::allocator::event::Allocation;
 use crate::allocator::handle::Allocator;
 use crate::cluster::Cluster;
-use crate::cluster::effect::{Done, Effect, Event};
+use crate::cluster::effect::{Effect, Event};
 use crate::cluster::input::{Call, CallOf, Input, OperatorCall, StreamId, Subscribe, Ticket};
 use crate::cluster::snapshot::Snapshot;
+use crate::http;
 use crate::http::stream::Sink;
 use crate::net::{Outbox, ToNet};
 use crate::notes;
 use crate::registrar;
-use api::refusal::Refusal;
 use leader::lease::Lease;
 use model::id::FrameworkId;
 use model::time::{Now, Time, UnixTime};
@@ -61,11 +61,11 @@ pub(crate) enum Command {
         framework_id: FrameworkId,
         stream: Option<StreamId>,
         call: Call,
-        reply: oneshot::Sender<Result<Done, Refusal>>,
+        caller: http::Caller,
     },
     Operator {
         call: OperatorCall,
-        reply: oneshot::Sender<Result<Done, Refusal>>,
+        caller: http::Caller,
     },
     Snapshot {
         reply: oneshot::Sender<Picture>,
@@ -110,6 +110,7 @@ pub(crate) struct Parts {
     pub(crate) cluster: Cluster,
     pub(crate) allocator: Allocator,
     pub(crate) outbox: Outbox,
+    pub(crate) http: http::Outbox,
     /// Dropped with the driver: what it was sent is durable then.
     pub(crate) registrar: registrar::Handle,
     /// Nothing is done any more when it has ended.
@@ -152,6 +153,7 @@ struct Driver {
     cluster: Cluster,
     allocator: Allocator,
     outbox: Outbox,
+    http: http::Outbox,
     registrar: registrar::Handle,
     lease: Lease,
     aborted: Box<dyn Fn(Arc<str>) + Send>,
@@ -162,7 +164,7 @@ struct Driver {
     effects: Vec<Effect>,
     allocations: Vec<Allocation>,
     streams: BTreeMap<StreamId, Sink>,
-    tickets: BTreeMap<Ticket, oneshot::Sender<Result<Done, Refusal>>>,
+    tickets: BTreeMap<Ticket, http::Caller>,
     next_ticket: u64,
     readers: Vec<oneshot::Sender<Picture>>,
     /// Not before then is the next snapshot taken.
@@ -190,6 +192,7 @@ impl Driver {
             cluster: parts.cluster,
             allocator: parts.allocator,
             outbox: parts.outbox,
+            http: parts.http,
             registrar: parts.registrar,
             lease: parts.lease,
             aborted: parts.aborted,
@@ -256,6 +259,7 @@ impl Driver {
         }
         self.carry_out();
         self.outbox.flush();
+        self.http.flush();
         self.publish();
         (!self.is_aborted).then_some(handled == 0)
     }
@@ -273,16 +277,16 @@ impl Driver {
                 self.streams.insert(subscribe.stream.clone(), sink);
                 Input::Subscribe(subscribe)
             }
-            Command::Call { framework_id, stream, call, reply } => {
+            Command::Call { framework_id, stream, call, caller } => {
                 self.next_ticket += 1;
                 let ticket = Ticket(self.next_ticket);
-                self.tickets.insert(ticket, reply);
+                self.tickets.insert(ticket, caller);
                 Input::Call(CallOf { ticket, framework_id, stream, call })
             }
-            Command::Operator { call, reply } => {
+            Command::Operator { call, caller } => {
                 self.next_ticket += 1;
                 let ticket = Ticket(self.next_ticket);
-                self.tickets.insert(ticket, reply);
+                self.tickets.insert(ticket, caller);
                 Input::Operator { ticket, call }
             }
             Command::Snapshot { reply } => return self.readers.push(reply),
@@ -324,16 +328,15 @@ impl Driver {
             Effect::Allocator(event) => self.allocator.send(event),
             Effect::Note(note) => notes::log(&note),
             Effect::Answer { ticket, answer } => {
-                let reply = self.tickets.remove(&ticket).expect("a call is answered once");
-                // Whoever asked may have gone away meanwhile.
-                drop(reply.send(answer));
+                let caller = self.tickets.remove(&ticket).expect("a call is answered once");
+                self.http.answer(caller, answer);
             }
         }
     }
 
     fn tell(&mut self, stream: StreamId, event: Event) {
         let Some(sink) = self.streams.get(&stream) else { return };
-        if let Err(why) = sink.push(event) {
+        if let Err(why) = sink.push(event, &mut self.http) {
             tracing::warn!(stream = &*stream.0, %why, "scheduler_stream_dropped");
             self.streams.remove(&stream);
             self.cluster.handle(self.clock.now(), Input::StreamGone { stream }, &mut self.effects);

@@ -60,15 +60,13 @@ pub enum End {
     Leadership(#[from] leader::contender::ContendError),
 }
 
-/// Threads that a standby has before that of its leader.
-const STANDBY_THREADS: usize = 2;
-
 /// Everything that a master needs to lead but the leadership.
 struct Beginning {
     waiting: driver::Waiting,
     post: Post,
     allocator: Allocator,
     outbox: net::Outbox,
+    http: http::Outbox,
     settings: cluster::Settings,
     info: MasterInfo,
     table: Arc<usage::Table>,
@@ -83,7 +81,7 @@ impl Beginning {
     }
 
     fn act(self, registrar: Registrar, lease: Lease) -> Result<JoinHandle<()>, registrar::Failure> {
-        let Self { waiting, post, allocator, outbox, settings, info, table, tell } = self;
+        let Self { waiting, post, allocator, outbox, http, settings, info, table, tell } = self;
         let broken = tell.clone();
         let registrar = registrar.start(
             move |count| post.input(Input::Durable { count }),
@@ -91,7 +89,7 @@ impl Beginning {
         )?;
         let cluster = Cluster::new(settings, MasterInfo { elected: unix_now(), ..info }, table);
         let aborted = Box::new(move |why| drop(tell.send(End::Aborted(why))));
-        Ok(waiting.go(Parts { cluster, allocator, outbox, registrar, lease, aborted }))
+        Ok(waiting.go(Parts { cluster, allocator, outbox, http, registrar, lease, aborted }))
     }
 }
 
@@ -109,6 +107,8 @@ pub struct Master {
     ended: UnboundedReceiver<End>,
     resign: Option<oneshot::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
+    /// Of these, those that a standby has before that of its leader.
+    standby_count: usize,
 }
 
 impl Master {
@@ -134,14 +134,15 @@ impl Master {
         };
         let first = if alone.is_some() { Standing::Leading } else { Standing::Standby(None) };
         let (standing, stands) = standing::standing(first);
-        let (http, connections) = unbounded_channel();
-        let master = Arc::new(info.clone());
-        let http_thread = http::start(connections, post.clone(), master, stands.clone(), Arc::clone(&table))
-            .map_err(failed("http"))?;
-        let (outbox, net_thread) = net::start(listener, http, post.clone(), writer, stands)?;
+        let (door, http, mut threads) =
+            http::start(config.http_threads, &post, &Arc::new(info.clone()), &stands, &table)
+                .map_err(failed("http"))?;
+        let (outbox, net_thread) = net::start(listener, door, post.clone(), writer, stands)?;
+        threads.push(net_thread);
+        let standby_count = threads.len();
         let settings = config.settings.clone();
-        let begin = Beginning { waiting, post: post.clone(), allocator, outbox, settings, info, table, tell };
-        let mut threads = vec![net_thread, http_thread];
+        let begin =
+            Beginning { waiting, post: post.clone(), allocator, outbox, http, settings, info, table, tell };
         let resign = match alone {
             Some(registrar) => {
                 threads.push(begin.act(registrar, Lease::forever())?);
@@ -156,7 +157,7 @@ impl Master {
             }
         };
         tracing::info!(%address, "listening");
-        Ok(Self { address, post, ended, resign, threads })
+        Ok(Self { address, post, ended, resign, threads, standby_count })
     }
 
     /// Where it listens; the port is the one it was given by the system when the configuration says 0.
@@ -180,7 +181,7 @@ impl Master {
         if let Some(resign) = self.resign {
             // Stops acting, then leaves. A standby's other threads end with the process.
             _ = resign.send(());
-            for thread in self.threads.into_iter().skip(STANDBY_THREADS) {
+            for thread in self.threads.into_iter().skip(self.standby_count) {
                 drop(thread.join());
             }
             return;

@@ -27,22 +27,6 @@ pub fn to_v1(info: &AgentInfo, id: Option<&AgentId>) -> Result<v1::AgentInfo, Er
     Ok(out)
 }
 
-/// What offers tell of an agent as it says it itself: its attributes and its domain; nothing where its body is damaged.
-pub fn described(info: &AgentInfo) -> (Vec<v1::Attribute>, Option<v1::DomainInfo>) {
-    let info = open::<v1::AgentInfo>(&info.body).unwrap_or_default();
-    (info.attributes, info.domain)
-}
-
-/// Where its HTTP server is, as offers say it.
-pub fn url(info: &AgentInfo) -> v1::Url {
-    v1::Url {
-        scheme: "http".into(),
-        address: address(info.address, &info.hostname),
-        path: Some("/slave(1)".into()),
-        ..v1::Url::default()
-    }
-}
-
 /// What Mesos calls a pid: `slave(1)@127.0.0.1:5051`.
 pub fn pid(info: &AgentInfo) -> String {
     format!("slave(1)@{}", info.address)

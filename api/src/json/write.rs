@@ -44,8 +44,13 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(message: &'static Message, bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(message: &'static Message, bytes: &'a [u8]) -> Self {
         Self { message, bytes }
+    }
+
+    /// Its encoding.
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.bytes
     }
 
     /// The field's value, if it is set: the last one, where a field that is no list stands several times.

@@ -3,14 +3,14 @@
 //! First phase, tasks end at a steady rate: an agent says that its task is over, the framework hears so and acknowledges,
 //! some framework is offered what is free and launches the next task there. Open loop: each end has its due time, and
 //! what is measured is from then until the OFFERS event has been read from the framework's socket, whether or not the bench was
-//! late to send it (no coordinated omission). Second phase, each framework declines what it has been offered, for no time at all, every 100 ms, and all of it
-//! is offered to others.
+//! late to send it (no coordinated omission). Second phase, each framework declines what it has been offered, for no time at
+//! all, every 100 ms, and all of it is offered to others.
 
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use api::media::Encoding;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::cycle::{Answer, Cycle};
 use super::files;
@@ -57,6 +57,9 @@ pub(crate) struct Arguments {
     /// agents are offered once in that time.
     #[arg(long, default_value_t = 100)]
     think_ms: u64,
+    /// Threads of the master that serve HTTP.
+    #[arg(long, default_value_t = 1)]
+    http_threads: usize,
     /// What the subscribers speak; both, one after the other, if left out.
     #[arg(long, value_enum)]
     encoding: Option<Spoken>,
@@ -97,60 +100,109 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     files::make_room(arguments.agents + 2 * arguments.subscribers)?;
     for spoken in [Spoken::Protobuf, Spoken::Json] {
         if arguments.encoding.is_none_or(|only| only == spoken) {
-            measure(arguments, spoken, &mut report)?;
+            let mut run = Run::begin(arguments, spoken)?;
+            run.paced(&mut report)?;
+            run.at_once(&mut report)?;
         }
     }
     Ok(report)
 }
 
-fn measure(arguments: &Arguments, spoken: Spoken, report: &mut Report) -> anyhow::Result<()> {
-    let master = Master::start(&[])?;
-    let mut cycle = Cycle::begin(&master, arguments.agents, arguments.subscribers, spoken.encoding())?;
-    let end = clock::now() + FILL_MAX;
-    while cycle.running() < arguments.agents {
-        cycle.turn(None, Answer::Launch)?;
-        if clock::now() > end {
-            bail!("{} of {} agents run a task", cycle.running(), arguments.agents);
-        }
-    }
-    paced(arguments, spoken, &master, &mut cycle, report)?;
-    at_once(arguments, spoken, &master, &mut cycle, report)
+/// Agents and frameworks that speak one language, at work with a master.
+struct Run<'a> {
+    arguments: &'a Arguments,
+    spoken: Spoken,
+    master: Master,
+    cycle: Cycle,
 }
 
-/// First phase.
-fn paced(
-    arguments: &Arguments,
-    spoken: Spoken,
-    master: &Master,
-    cycle: &mut Cycle,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let period = Duration::from_secs(1) / arguments.ends_per_s;
-    let mut pace = Pace { next: clock::now(), period, late: Times::default() };
-    pace.until(clock::now() + WARM_UP, cycle)?;
-    cycle.times = Times::default();
-    pace.late = Times::default();
-    let (began, cpu, threads) = (clock::now(), master.cpu()?, master.threads()?);
-    let own = clock::thread_cpu();
-    pace.until(began + Duration::from_secs(arguments.seconds), cycle)?;
-    let (took, cpu) = (began.elapsed().as_secs_f64(), (master.cpu()? - cpu).as_secs_f64());
-    let (times, late) = (std::mem::take(&mut cycle.times).sorted(), pace.late.sorted());
-    let name = spoken.name();
-    let ends = times.count() as f64;
-    report.goal(&P50[spoken as usize], at_full(arguments, times.us(500) / 1e3));
-    report.goal(&P99[spoken as usize], at_full(arguments, times.us(990) / 1e3));
-    report.detail(
-        &format!("task ends, {name}"),
-        json!({
-            "latency": times.summary(),
-            "of_which_the_bench_was_late": late.summary(),
-            "ends_per_s": ends / took,
-            "master_cpu_us_an_end": cpu * 1e6 / ends,
-            "master_cpu_s_by_thread": threads_since(&threads, &master.threads()?),
-            "bench_cpu_us_an_end": (clock::thread_cpu() - own).as_secs_f64() * 1e6 / ends,
-        }),
-    );
-    Ok(())
+/// What was used since a moment, by the clocks of those who used it.
+struct Meter {
+    began: Instant,
+    master: Duration,
+    threads: Vec<(String, f64)>,
+    bench: Duration,
+}
+
+impl Meter {
+    fn start(master: &Master) -> anyhow::Result<Self> {
+        let (cpu, threads) = (master.cpu()?, master.threads()?);
+        Ok(Self { began: clock::now(), master: cpu, threads, bench: clock::thread_cpu() })
+    }
+
+    /// Of so many `things`, each "an end" or the like.
+    fn read(&self, master: &Master, count: f64, thing: &str) -> anyhow::Result<Value> {
+        let took = self.began.elapsed().as_secs_f64();
+        let cpu = (master.cpu()? - self.master).as_secs_f64();
+        let bench = (clock::thread_cpu() - self.bench).as_secs_f64();
+        Ok(json!({
+            "a_second": count / took,
+            format!("master_cpu_us_{thing}"): cpu * 1e6 / count,
+            "master_cores": cpu / took,
+            "master_cpu_s_by_thread": threads_since(&self.threads, &master.threads()?),
+            format!("bench_cpu_us_{thing}"): bench * 1e6 / count,
+        }))
+    }
+}
+
+impl<'a> Run<'a> {
+    /// Every agent runs a task.
+    fn begin(arguments: &'a Arguments, spoken: Spoken) -> anyhow::Result<Self> {
+        let threads = format!("--http-threads={}", arguments.http_threads);
+        let master = Master::start(&[&threads])?;
+        let mut cycle = Cycle::begin(&master, arguments.agents, arguments.subscribers, spoken.encoding())?;
+        let end = clock::now() + FILL_MAX;
+        while cycle.running() < arguments.agents {
+            cycle.turn(None, Answer::Launch)?;
+            if clock::now() > end {
+                bail!("{} of {} agents run a task", cycle.running(), arguments.agents);
+            }
+        }
+        Ok(Self { arguments, spoken, master, cycle })
+    }
+
+    /// First phase.
+    fn paced(&mut self, report: &mut Report) -> anyhow::Result<()> {
+        let Self { arguments, spoken, master, cycle } = self;
+        let period = Duration::from_secs(1) / arguments.ends_per_s;
+        let mut pace = Pace { next: clock::now(), period, late: Times::default() };
+        pace.until(clock::now() + WARM_UP, cycle)?;
+        cycle.times = Times::default();
+        pace.late = Times::default();
+        let meter = Meter::start(master)?;
+        pace.until(meter.began + Duration::from_secs(arguments.seconds), cycle)?;
+        let (times, late) = (std::mem::take(&mut cycle.times).sorted(), pace.late.sorted());
+        report.goal(&P50[*spoken as usize], at_full(arguments, times.us(500) / 1e3));
+        report.goal(&P99[*spoken as usize], at_full(arguments, times.us(990) / 1e3));
+        let used = meter.read(master, times.count() as f64, "an_end")?;
+        report.detail(
+            &format!("task ends, {}", spoken.name()),
+            json!({"latency": times.summary(), "of_which_the_bench_was_late": late.summary(), "used": used}),
+        );
+        Ok(())
+    }
+
+    /// Second phase.
+    fn at_once(&mut self, report: &mut Report) -> anyhow::Result<()> {
+        let Self { arguments, spoken, master, cycle } = self;
+        while cycle.end_task(clock::now())? {}
+        let gap = Duration::from_millis(arguments.think_ms) / u32::try_from(cycle.subscribers())?;
+        let mut round = Round { due: clock::now(), gap, turn: 0 };
+        round.until(clock::now() + WARM_UP, cycle)?;
+        let (meter, before) = (Meter::start(master)?, cycle.seen);
+        round.until(meter.began + Duration::from_secs(arguments.seconds), cycle)?;
+        let took = meter.began.elapsed().as_secs_f64();
+        let offers = (cycle.seen.offers - before.offers) as f64;
+        let events = (cycle.seen.events - before.events) as f64;
+        let bytes = (cycle.seen.bytes - before.bytes) as f64;
+        report.goal(&OFFERS[*spoken as usize], at_full(arguments, offers / took));
+        let used = meter.read(master, offers, "an_offer")?;
+        report.detail(
+            &format!("offers, {}", spoken.name()),
+            json!({"offers_an_event": offers / events, "bytes_an_offer": bytes / offers, "used": used}),
+        );
+        Ok(())
+    }
 }
 
 /// Ends tasks when they are due.
@@ -174,50 +226,25 @@ impl Pace {
     }
 }
 
-/// Second phase.
-fn at_once(
-    arguments: &Arguments,
-    spoken: Spoken,
-    master: &Master,
-    cycle: &mut Cycle,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    while cycle.end_task(clock::now())? {}
-    let gap = Duration::from_millis(arguments.think_ms) / u32::try_from(cycle.subscribers())?;
-    let (mut due, mut turn) = (clock::now(), 0);
-    let mut for_a_while = |cycle: &mut Cycle, time: Duration| {
-        let end = clock::now() + time;
-        while due < end {
-            cycle.turn(Some(due), Answer::Keep)?;
-            while due <= clock::now() && due < end {
-                cycle.decline(turn % cycle.subscribers())?;
-                turn += 1;
-                due += gap;
+/// Subscribers decline in turn.
+struct Round {
+    due: Instant,
+    gap: Duration,
+    turn: usize,
+}
+
+impl Round {
+    fn until(&mut self, end: Instant, cycle: &mut Cycle) -> anyhow::Result<()> {
+        while self.due < end {
+            cycle.turn(Some(self.due), Answer::Keep)?;
+            while self.due <= clock::now() && self.due < end {
+                cycle.decline(self.turn % cycle.subscribers())?;
+                self.turn += 1;
+                self.due += self.gap;
             }
         }
-        anyhow::Ok(())
-    };
-    for_a_while(cycle, WARM_UP)?;
-    let before = (clock::now(), master.cpu()?, master.threads()?, cycle.seen, clock::thread_cpu());
-    for_a_while(cycle, Duration::from_secs(arguments.seconds))?;
-    let (took, cpu) = (before.0.elapsed().as_secs_f64(), (master.cpu()? - before.1).as_secs_f64());
-    let offers = (cycle.seen.offers - before.3.offers) as f64;
-    let events = (cycle.seen.events - before.3.events) as f64;
-    let bytes = (cycle.seen.bytes - before.3.bytes) as f64;
-    report.goal(&OFFERS[spoken as usize], at_full(arguments, offers / took));
-    report.detail(
-        &format!("offers, {}", spoken.name()),
-        json!({
-            "offers_per_s": offers / took,
-            "offers_an_event": offers / events,
-            "bytes_an_offer": bytes / offers,
-            "master_cpu_us_an_offer": cpu * 1e6 / offers,
-            "master_cores": cpu / took,
-            "master_cpu_s_by_thread": threads_since(&before.2, &master.threads()?),
-            "bench_cpu_us_an_offer": (clock::thread_cpu() - before.4).as_secs_f64() * 1e6 / offers,
-        }),
-    );
-    Ok(())
+        Ok(())
+    }
 }
 
 /// Bars are for as many as they say.

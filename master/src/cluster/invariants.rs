@@ -43,7 +43,7 @@ impl Cluster {
         for (id, agent) in self.agents.iter() {
             let mut sum = Resources::default();
             for (offer_id, offer) in &agent.offers {
-                assert!(Arc::ptr_eq(offer, &self.offers[offer_id]));
+                assert!(self.offers.get(offer_id).is_some_and(|known| Arc::ptr_eq(offer, known)));
                 let framework =
                     self.frameworks.get(&offer.framework_id).expect("an offer's framework is known");
                 assert!(framework.offers.contains_key(offer_id), "{offer_id} is its framework's");

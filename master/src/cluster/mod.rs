@@ -45,7 +45,7 @@ use effect::{Done, Effect, Event};
 use input::{Call, CallOf, Input, SessionId, StreamId, Ticket};
 use kept::Kept;
 use keys::Keys;
-use model::id::{AgentId, FrameworkId, OfferId};
+use model::id::{AgentId, FrameworkId};
 use model::time::{Now, Time};
 use note::Note;
 use snapshot::{FrameworkView, MasterInfo, Snapshot};
@@ -122,7 +122,7 @@ pub struct Cluster {
     streams: BTreeMap<StreamId, FrameworkId>,
     completed: VecDeque<Arc<FrameworkView>>,
 
-    offers: BTreeMap<OfferId, Arc<offers::Offer>>,
+    offers: offers::Outstanding,
     rows: rows::Rows,
     timers: Timers,
     counters: Counters,
@@ -194,7 +194,7 @@ impl Cluster {
             framework_keys: Keys::default(),
             streams: BTreeMap::new(),
             completed: VecDeque::new(),
-            offers: BTreeMap::new(),
+            offers: offers::Outstanding::default(),
             rows: rows::Rows::default(),
             timers: Timers::default(),
             counters: Counters::default(),

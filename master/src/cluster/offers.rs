@@ -30,6 +30,50 @@ pub struct Offer {
     pub expires: Option<Time>,
 }
 
+/// Outstanding offers, by the numbers that their ids end in. The master gives these out in order, so that those which are
+/// looked up lie beside each other, and no long texts with one beginning are compared.
+#[derive(Debug, Default)]
+pub(super) struct Outstanding {
+    by_number: BTreeMap<u64, Arc<Offer>>,
+}
+
+/// `None` where the id is none that a master gives.
+fn number(id: &OfferId) -> Option<u64> {
+    let (_, digits) = id.as_str().rsplit_once(NUMBERED)?;
+    digits.parse().ok()
+}
+
+/// What stands in an offer's id between the master's and the number.
+const NUMBERED: &str = "-O";
+
+impl Outstanding {
+    pub(super) fn get(&self, id: &OfferId) -> Option<&Arc<Offer>> {
+        // Another master's may have the same number, and a number may be written in more than one way.
+        self.by_number.get(&number(id)?).filter(|offer| offer.id == *id)
+    }
+
+    pub(super) fn contains(&self, id: &OfferId) -> bool {
+        self.get(id).is_some()
+    }
+
+    pub(super) fn remove(&mut self, id: &OfferId) -> Option<Arc<Offer>> {
+        self.get(id)?;
+        self.by_number.remove(&number(id)?)
+    }
+
+    fn insert(&mut self, number: u64, offer: Arc<Offer>) {
+        self.by_number.insert(number, offer);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_number.len()
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &Arc<Offer>> {
+        self.by_number.values()
+    }
+}
+
 impl Cluster {
     /// Makes offers of what the allocator hands over; each framework gets all of its offers in one event.
     pub(super) fn allocations(&mut self, allocations: Vec<Allocation>, turn: &mut Turn<'_>) {
@@ -60,7 +104,8 @@ impl Cluster {
             turn.allocator(ToAllocator::Release { framework, agent, resources, refusal: Refusal::None });
             return None;
         }
-        let id = OfferId::new(format!("{}-O{}", self.master.id, self.next[2]));
+        let number = self.next[2];
+        let id = OfferId::new(format!("{}{NUMBERED}{number}", self.master.id));
         self.next[2] += 1;
         let expires = self.settings.offer_timeout_ms.map(|ms| turn.now.time.plus_ms(ms));
         if let Some(at) = expires {
@@ -79,8 +124,8 @@ impl Cluster {
         });
         from.offered.add(&offer.resources);
         from.offers.insert(id.clone(), Arc::clone(&offer));
-        to.offers.insert(id.clone(), Arc::clone(&offer));
-        self.offers.insert(id, Arc::clone(&offer));
+        to.offers.insert(id, Arc::clone(&offer));
+        self.offers.insert(number, Arc::clone(&offer));
         Some(offer)
     }
 
@@ -189,18 +234,18 @@ impl Cluster {
         if let Some(twice) = offer_ids.iter().find(|offer| !seen.insert(*offer)) {
             return Err(format!("Duplicate offer {twice} in offer list"));
         }
-        let gone = |offer: &&OfferId| !self.offers.contains_key(*offer);
+        let gone = |offer: &&OfferId| !self.offers.contains(offer);
         if let Some(gone) = offer_ids.iter().find(gone) {
             return Err(format!("Offer {gone} is no longer valid"));
         }
-        let offers = || offer_ids.iter().map(|offer| &self.offers[offer]);
+        let offers = || offer_ids.iter().filter_map(|offer| self.offers.get(offer));
         if let Some(offer) = offers().find(|offer| offer.framework_id != *id) {
             let (offer, owner) = (&offer.id, &offer.framework_id);
             return Err(format!(
                 "Offer {offer} has invalid framework {owner} while framework {id} is expected"
             ));
         }
-        let first = &self.offers[&offer_ids[0]];
+        let first = offers().next().expect("there are some, and all stand");
         if let Some(other) = offers().find(|other| other.role != first.role) {
             return Err(format!(
                 "Aggregated offers must be allocated to the same role. Offer {} uses role '{} but another is using \

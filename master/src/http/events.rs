@@ -3,12 +3,13 @@
 use crate::cluster::effect::Event;
 use crate::cluster::offers::Offer;
 use crate::cluster::snapshot::MasterInfo;
-use api::convert::{agent, resources, status};
+use api::convert::resources::Format;
+use api::convert::{agent, status};
 use api::media::{self, Encoding};
+use api::offers;
 use api::v1;
 use api::v1::scheduler::{self, event};
 use bytes::Bytes;
-use model::framework::Capabilities;
 use model::limits::HEARTBEAT_INTERVAL_MS;
 use std::sync::Arc;
 
@@ -22,7 +23,13 @@ pub(crate) struct Writer {
 impl Writer {
     /// One event, as a record.
     pub(crate) fn write(&self, event: &Event) -> Bytes {
-        media::encode_record(self.encoding, &self.to_v1(event))
+        match event {
+            Event::Offers { offers, capabilities } => {
+                let format = Format::for_framework(*capabilities);
+                offers::record(self.encoding, format, offers.iter().map(|offer| told(offer)))
+            }
+            event => media::encode_record(self.encoding, &self.to_v1(event)),
+        }
     }
 
     fn to_v1(&self, event: &Event) -> scheduler::Event {
@@ -43,11 +50,6 @@ impl Writer {
                 });
             }
             Event::Heartbeat => out.set_type(event::Type::Heartbeat),
-            Event::Offers { offers, capabilities } => {
-                out.set_type(event::Type::Offers);
-                let offers = offers.iter().map(|offer| offer_to_v1(offer, *capabilities)).collect();
-                out.offers = Some(event::Offers { offers });
-            }
             Event::Rescind { offer_id } => {
                 out.set_type(event::Type::Rescind);
                 out.rescind = Some(event::Rescind { offer_id: offer_id.into() });
@@ -96,26 +98,18 @@ fn rare_to_v1(event: &Event, out: &mut scheduler::Event) {
             status.set_state(*state);
             out.update_operation_status = Some(event::UpdateOperationStatus { status });
         }
-        _ => unreachable!("written by `to_v1`"),
+        _ => unreachable!("written by `write` and `to_v1`"),
     }
 }
 
-fn offer_to_v1(offer: &Offer, capabilities: Capabilities) -> v1::Offer {
-    let format = resources::Format::for_framework(capabilities);
-    let (attributes, domain) = agent::described(&offer.agent);
-    v1::Offer {
-        id: (&offer.id).into(),
-        framework_id: (&offer.framework_id).into(),
-        agent_id: (&offer.agent_id).into(),
-        hostname: offer.agent.hostname.to_string(),
-        resources: resources::to_v1(&offer.resources, format),
-        executor_ids: offer.executor_ids.iter().map(Into::into).collect(),
-        attributes,
-        url: Some(agent::url(&offer.agent)),
-        unavailability: None,
-        allocation_info: format
-            .has_allocation
-            .then(|| v1::resource::AllocationInfo { role: Some(offer.role.to_string()) }),
-        domain,
+fn told(offer: &Offer) -> offers::Offer<'_> {
+    offers::Offer {
+        id: &offer.id,
+        framework_id: &offer.framework_id,
+        agent_id: &offer.agent_id,
+        agent: &offer.agent,
+        role: &offer.role,
+        resources: &offer.resources,
+        executor_ids: &offer.executor_ids,
     }
 }

@@ -1,4 +1,4 @@
-//! The thread "http": what schedulers, operators and monitors are answered, over hyper and axum.
+//! The threads "http": what schedulers, operators and monitors are answered, over hyper and axum.
 
 pub mod legacy;
 pub mod system;
@@ -6,6 +6,7 @@ pub mod system;
 mod calls;
 mod events;
 mod operator;
+mod outbox;
 mod registrar;
 mod scheduler;
 mod serve;
@@ -13,4 +14,5 @@ mod standby;
 
 pub(crate) mod stream;
 
-pub(crate) use serve::start;
+pub(crate) use outbox::{Caller, Outbox};
+pub(crate) use serve::{Door, start};

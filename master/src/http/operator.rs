@@ -16,7 +16,6 @@ use model::quota::{Amounts, Quota};
 use model::role::Role;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::oneshot;
 
 pub(super) async fn answer(app: &App, request: Request) -> Response {
     serve(app, request).await.unwrap_or_else(|refusal| refuse(&refusal))
@@ -29,10 +28,8 @@ async fn serve(app: &App, request: Request) -> Result<Response, Refusal> {
     let kind = validate::master(&call)?;
     let encoding = Encoding::of_answer(accept.as_deref())?;
     if let Some(call) = change(kind, &call)? {
-        let (reply, answer) = oneshot::channel();
-        app.post.send(Command::Operator { call, reply });
         // 200, and nothing to read.
-        return answer.await.unwrap_or(Err(Refusal::MasterRecovering)).map(|_| Response::default());
+        return app.ask(|caller| Command::Operator { call, caller }).await.map(|_| Response::default());
     }
     let picture = app.picture().await.ok_or(Refusal::MasterRecovering)?;
     let written = tokio::task::spawn_blocking(move || {

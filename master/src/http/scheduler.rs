@@ -2,7 +2,7 @@
 
 use super::calls::{self, Checked};
 use super::events::Writer;
-use super::serve::{App, Cutter, body, encoding_of_post, header, refuse};
+use super::serve::{App, body, encoding_of_post, header, refuse};
 use super::stream::stream;
 use crate::cluster::effect::{Done, Event};
 use crate::cluster::input::{Call, StreamId, Subscribe};
@@ -18,7 +18,6 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use model::id::FrameworkId;
 use std::sync::Arc;
-use tokio::sync::oneshot;
 
 const STREAM_ID: &str = "Mesos-Stream-Id";
 
@@ -26,7 +25,6 @@ const STREAM_ID: &str = "Mesos-Stream-Id";
 struct Asked {
     accept: Option<String>,
     stream: Option<StreamId>,
-    cutter: Cutter,
 }
 
 pub(super) async fn answer(app: &App, request: Request) -> Response {
@@ -38,7 +36,6 @@ async fn serve(app: &App, request: Request) -> Result<Response, Refusal> {
     let asked = Asked {
         accept: header(&request, "Accept"),
         stream: header(&request, STREAM_ID).map(|id| StreamId(Arc::from(id))),
-        cutter: request.extensions().get::<Cutter>().cloned().expect("every connection has one"),
     };
     let call: v1::scheduler::Call = media::decode(encoding, &body(request).await?)?;
     match calls::check(call)? {
@@ -61,10 +58,7 @@ async fn call_core(
     stream: Option<StreamId>,
     call: Call,
 ) -> Result<Done, Refusal> {
-    let (reply, answer) = oneshot::channel();
-    app.post.send(Command::Call { framework_id, stream, call, reply });
-    // The core answers every call, unless the master is shutting down.
-    answer.await.unwrap_or(Err(Refusal::MasterRecovering))
+    app.ask(|caller| Command::Call { framework_id, stream, call, caller }).await
 }
 
 fn subscribed(app: &App, asked: Asked, subscribe: &call::Subscribe) -> Result<Response, Refusal> {
@@ -74,14 +68,14 @@ fn subscribed(app: &App, asked: Asked, subscribe: &call::Subscribe) -> Result<Re
     }
     let id = StreamId(Arc::from(uuid::Uuid::new_v4().to_string()));
     let writer = Writer { encoding, master: Arc::clone(&app.master) };
-    let (sink, records) = stream(id.clone(), writer, asked.cutter.0, app.post.clone());
+    let (sink, records) = stream(id.clone(), writer, app);
     match calls::subscriber(subscribe) {
         Ok((framework, suppressed)) => {
             let subscribe = Subscribe { stream: id.clone(), framework, suppressed };
             app.post.send(Command::Subscribe { subscribe, sink });
         }
         // As in Mesos, who may not subscribe is told so on a stream of its own, which ends with it.
-        Err(why) => drop(sink.push(Event::Error { message: Arc::from(why) })),
+        Err(why) => sink.end_with(Event::Error { message: Arc::from(why) }),
     }
     let mut response = Response::new(Body::new(records));
     let headers = response.headers_mut();

@@ -1,6 +1,7 @@
 //! Connections and routes.
 
 use super::legacy::{self, Query, Reply};
+use super::outbox::{Answer, Caller, Inbox, Outbox};
 use super::{operator, registrar, scheduler, standby, system};
 use crate::cluster::snapshot::MasterInfo;
 use crate::driver::{Command, Picture, Post};
@@ -8,29 +9,33 @@ use crate::standing::Stands;
 use crate::usage;
 use api::media::Encoding;
 use api::refusal::Refusal;
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
 use http::header::{ALLOW, CONTENT_TYPE, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
 use model::limits::CALL_BYTES_MAX;
+use std::convert::Infallible;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, oneshot};
 
-/// What every handler has.
-#[derive(Clone)]
+/// What every handler has: of the connection, and of the master.
 pub(super) struct App {
     pub(super) post: Post,
     pub(super) master: Arc<MasterInfo>,
     pub(super) stands: Stands,
     /// Empty while this master does not lead.
     pub(super) usage: Arc<usage::Table>,
+    /// The number of the thread that serves the connection.
+    pub(super) thread: usize,
+    /// Ends the connection, whatever it is waiting for.
+    pub(super) cutter: Arc<Notify>,
 }
 
 impl App {
@@ -40,26 +45,68 @@ impl App {
         self.post.send(Command::Snapshot { reply });
         answer.await.ok()
     }
+
+    /// What the core says to a call. It answers every one, unless the master is shutting down.
+    pub(super) async fn ask(&self, command: impl FnOnce(Caller) -> Command) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        self.post.send(command(Caller { thread: self.thread, answer }));
+        answered.await.unwrap_or(Err(Refusal::MasterRecovering))
+    }
 }
 
-/// Ends the connection that a request came through, whatever it is waiting for.
-#[derive(Clone)]
-pub(super) struct Cutter(pub(super) Arc<Notify>);
+/// Where connections that speak HTTP go: to each thread in its turn.
+pub(crate) struct Door {
+    threads: Vec<UnboundedSender<TcpStream>>,
+    next: usize,
+}
 
-/// Starts the thread; it serves connections as they come, and ends when no more can come.
+impl Door {
+    pub(crate) fn enter(&mut self, connection: TcpStream) {
+        // A thread that is gone is found out by whoever joins it.
+        drop(self.threads[self.next].send(connection));
+        self.next = (self.next + 1) % self.threads.len();
+    }
+}
+
+/// Starts so many threads; they serve connections as they come, and end when no more can come.
 pub(crate) fn start(
+    count: usize,
+    post: &Post,
+    master: &Arc<MasterInfo>,
+    stands: &Stands,
+    usage: &Arc<usage::Table>,
+) -> std::io::Result<(Door, Outbox, Vec<JoinHandle<()>>)> {
+    let (outbox, inboxes) = Outbox::of(count);
+    let (mut door, mut threads) = (Door { threads: Vec::new(), next: 0 }, Vec::new());
+    for (number, inbox) in inboxes.into_iter().enumerate() {
+        let (sender, connections) = unbounded_channel();
+        let (post, master, stands) = (post.clone(), Arc::clone(master), stands.clone());
+        let usage = Arc::clone(usage);
+        let app = move || App {
+            post: post.clone(),
+            master: Arc::clone(&master),
+            stands: stands.clone(),
+            usage: Arc::clone(&usage),
+            thread: number,
+            cutter: Arc::default(),
+        };
+        threads.push(thread(connections, inbox, app)?);
+        door.threads.push(sender);
+    }
+    Ok((door, outbox, threads))
+}
+
+fn thread(
     mut connections: UnboundedReceiver<TcpStream>,
-    post: Post,
-    master: Arc<MasterInfo>,
-    stands: Stands,
-    usage: Arc<usage::Table>,
+    inbox: Inbox,
+    app: impl Fn() -> App + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let app = Router::new().fallback(route).with_state(App { post, master, stands, usage });
     let run = move || {
         runtime.block_on(async {
+            tokio::spawn(inbox.hand_out());
             while let Some(connection) = connections.recv().await {
-                tokio::spawn(serve(connection, app.clone()));
+                tokio::spawn(serve(connection, app()));
             }
         });
         // Streams that are open end with the process; nothing waits for them.
@@ -68,17 +115,19 @@ pub(crate) fn start(
     std::thread::Builder::new().name("http".into()).spawn(run)
 }
 
-async fn serve(connection: TcpStream, app: Router) {
+async fn serve(connection: TcpStream, app: App) {
     let connection = match tokio::net::TcpStream::from_std(connection) {
         Ok(connection) => TokioIo::new(connection),
         Err(error) => return tracing::warn!(%error, "http_connection_not_taken"),
     };
-    let cutter = Arc::new(Notify::new());
-    let app = app.layer(axum::Extension(Cutter(Arc::clone(&cutter))));
+    let (app, cutter) = (&app, Arc::clone(&app.cutter));
+    let answer = |request: http::Request<Incoming>| async move {
+        Ok::<_, Infallible>(route(app, request.map(Body::new)).await)
+    };
     let served = hyper::server::conn::http1::Builder::new()
         // As Mesos writes them; some clients compare to the letter.
         .title_case_headers(true)
-        .serve_connection(connection, TowerToHyperService::new(app));
+        .serve_connection(connection, service_fn(answer));
     tokio::select! {
         // Clients may leave as they like.
         result = served => if let Err(error) = result { tracing::debug!(%error, "http_connection_failed") },
@@ -88,15 +137,15 @@ async fn serve(connection: TcpStream, app: Router) {
 
 /// Finds what a path means. Mesos falls back to the longest prefix that means something, with or without `/master` in
 /// front: `/api/v1/operator`, `/tasks/` and `/master/frameworks/` are in use.
-async fn route(State(app): State<App>, request: Request) -> Response {
+async fn route(app: &App, request: Request) -> Response {
     if !app.stands.leads() {
-        return standby::answer(&app, &request);
+        return standby::answer(app, &request);
     }
     match place(request.uri().path()) {
-        Place::Scheduler => scheduler::answer(&app, request).await,
-        Place::Operator => operator::answer(&app, request).await,
-        Place::Metrics => metrics(&app, request).await,
-        Place::Document => snapshot_document(&app, request).await,
+        Place::Scheduler => scheduler::answer(app, request).await,
+        Place::Operator => operator::answer(app, request).await,
+        Place::Metrics => metrics(app, request).await,
+        Place::Document => snapshot_document(app, request).await,
     }
 }
 

@@ -5,6 +5,8 @@
 //! cut off: neither it nor anyone else can exhaust the master by not reading.
 
 use super::events::Writer;
+use super::outbox::{Outbox, ToHttp};
+use super::serve::App;
 use crate::cluster::effect::Event;
 use crate::cluster::input::{Input, StreamId};
 use crate::driver::Post;
@@ -31,9 +33,14 @@ pub(crate) enum Cut {
     TooSlow,
 }
 
+/// Where a stream's events wait, each with its weight.
+pub(super) type Queue = UnboundedSender<(usize, Event)>;
+
 /// The driver's end. Dropping it ends the stream after what was pushed.
 pub(crate) struct Sink {
-    events: UnboundedSender<(usize, Event)>,
+    events: Queue,
+    /// The one that carries the stream.
+    thread: usize,
     /// Estimated bytes that wait. The driver adds, the body subtracts; nothing else hangs on it, so it is relaxed.
     waiting: Arc<AtomicUsize>,
     /// Ends the connection at once, whatever it is waiting for.
@@ -42,13 +49,24 @@ pub(crate) struct Sink {
 
 impl Sink {
     /// Never waits. After an error the sink is of no more use.
-    pub(crate) fn push(&self, event: Event) -> Result<(), Cut> {
+    pub(crate) fn push(&self, event: Event, outbox: &mut Outbox) -> Result<(), Cut> {
+        if self.events.is_closed() {
+            return Err(Cut::Gone);
+        }
         let bytes = weight(&event);
         if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > QUEUE_BYTES_MAX {
             self.cutter.notify_one();
             return Err(Cut::TooSlow);
         }
-        self.events.send((bytes, event)).map_err(|_| Cut::Gone)
+        outbox.send(self.thread, ToHttp::Event { to: self.events.clone(), bytes, event });
+        Ok(())
+    }
+
+    /// The stream's first and last event, told by the thread that carries it.
+    pub(super) fn end_with(self, event: Event) {
+        self.waiting.fetch_add(weight(&event), Ordering::Relaxed);
+        // The other end is about to be handed to the connection.
+        drop(self.events.send((weight(&event), event)));
     }
 }
 
@@ -78,12 +96,13 @@ pub(crate) struct Records {
     post: Post,
 }
 
-/// Both ends of a new stream. `cutter` belongs to the connection that carries it.
-pub(crate) fn stream(id: StreamId, writer: Writer, cutter: Arc<Notify>, post: Post) -> (Sink, Records) {
+/// Both ends of a new stream, on the connection that `app` is of.
+pub(super) fn stream(id: StreamId, writer: Writer, app: &App) -> (Sink, Records) {
     let (sender, events) = unbounded_channel();
     let waiting = Arc::new(AtomicUsize::new(0));
-    let sink = Sink { events: sender, waiting: Arc::clone(&waiting), cutter };
-    (sink, Records { events, waiting, writer, id, post })
+    let cutter = Arc::clone(&app.cutter);
+    let sink = Sink { events: sender, thread: app.thread, waiting: Arc::clone(&waiting), cutter };
+    (sink, Records { events, waiting, writer, id, post: app.post.clone() })
 }
 
 impl Body for Records {

@@ -16,12 +16,12 @@ mod session;
 pub(crate) use outbox::{Outbox, ToNet};
 
 use crate::driver::Post;
+use crate::http::Door;
 use crate::standing::Stands;
 use crate::usage::Writer;
 use mio::net::TcpListener;
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
-use tokio::sync::mpsc::UnboundedSender;
 
 /// Connections that may wait to be accepted, if the system allows as many (`net.core.somaxconn`): after an outage all agents
 /// come at once, and one that finds no room tries again only a second later.
@@ -50,7 +50,7 @@ pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
 /// Starts the thread. Connections that speak HTTP go to `http`.
 pub(crate) fn start(
     listener: TcpListener,
-    http: UnboundedSender<std::net::TcpStream>,
+    http: Door,
     post: Post,
     usage: Writer,
     stands: Stands,

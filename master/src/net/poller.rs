@@ -12,6 +12,7 @@ use super::receive::Scratch;
 use super::session::{End, Rest, Session};
 use crate::cluster::input::{Input, SessionId};
 use crate::driver::{POSTED_MAX, Post};
+use crate::http::Door;
 use crate::standing::Stands;
 use crate::usage::Writer;
 use mio::event::Event;
@@ -21,7 +22,6 @@ use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc::UnboundedSender;
 
 pub(super) const LISTENER: Token = Token(usize::MAX);
 pub(super) const WAKER: Token = Token(usize::MAX - 1);
@@ -41,7 +41,7 @@ const ACCEPTS_MAX: usize = 256;
 pub(super) struct Net {
     poll: Poll,
     listener: TcpListener,
-    http: UnboundedSender<std::net::TcpStream>,
+    http: Door,
     post: Post,
     usage: Writer,
     inbox: Inbox,
@@ -62,7 +62,7 @@ impl Net {
     pub(super) fn new(
         poll: Poll,
         mut listener: TcpListener,
-        http: UnboundedSender<std::net::TcpStream>,
+        http: Door,
         post: Post,
         usage: Writer,
         inbox: Inbox,
@@ -188,8 +188,7 @@ impl Net {
         if let Err(error) = self.poll.registry().deregister(&mut guest.stream) {
             return tracing::warn!(peer = %guest.peer, %error, "connection_not_handed_over");
         }
-        // An HTTP thread that is gone is found out by whoever joins it.
-        drop(self.http.send(guest.stream.into()));
+        self.http.enter(guest.stream.into());
     }
 
     fn ready(&mut self, token: Token, event: &Event) {
