@@ -190,13 +190,13 @@ impl Cycle {
         self.subscribers.len()
     }
 
-    /// The subscriber declines everything that it has, for no time at all.
-    pub(super) fn decline(&mut self, at: usize) -> anyhow::Result<()> {
+    /// The subscriber declines everything that it has, for so long.
+    pub(super) fn decline(&mut self, at: usize, refuse_s: f64) -> anyhow::Result<()> {
         let offer_ids = std::mem::take(&mut self.kept[at]);
         if offer_ids.is_empty() {
             return Ok(());
         }
-        let filters = Some(v1::Filters { refuse_seconds: Some(0.0) });
+        let filters = Some(v1::Filters { refuse_seconds: Some(refuse_s) });
         let decline = Some(call::Decline { offer_ids, filters });
         self.subscribers[at].call(call::Type::Decline, Call { decline, ..Call::default() })
     }

@@ -3,8 +3,8 @@
 //! First phase, tasks end at a steady rate: an agent says that its task is over, the framework hears so and acknowledges,
 //! some framework is offered what is free and launches the next task there. Open loop: each end has its due time, and
 //! what is measured is from then until the OFFERS event has been read from the framework's socket, whether or not the bench was
-//! late to send it (no coordinated omission). Second phase, each framework declines what it has been offered, for no time at
-//! all, every 100 ms, and all of it is offered to others.
+//! late to send it (no coordinated omission). Second phase, each framework declines what it has been offered every 100 ms, for
+//! Mesos' five seconds, and all of it is offered to others.
 
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,9 @@ pub(crate) struct Arguments {
     /// agents are offered once in that time.
     #[arg(long, default_value_t = 100)]
     think_ms: u64,
+    /// What it declines it does not want for so long, seconds. For none at all, the master bounds how fast it goes round.
+    #[arg(long, default_value_t = 5.0)]
+    refuse_s: f64,
     /// Threads of the master that serve HTTP.
     #[arg(long, default_value_t = 1)]
     http_threads: usize,
@@ -187,7 +190,7 @@ impl<'a> Run<'a> {
         let Self { arguments, spoken, master, cycle } = self;
         while cycle.end_task(clock::now())? {}
         let gap = Duration::from_millis(arguments.think_ms) / u32::try_from(cycle.subscribers())?;
-        let mut round = Round { due: clock::now(), gap, turn: 0 };
+        let mut round = Round { due: clock::now(), gap, refuse_s: arguments.refuse_s, turn: 0 };
         round.until(clock::now() + WARM_UP, cycle)?;
         let (meter, before) = (Meter::start(master)?, cycle.seen);
         round.until(meter.began + Duration::from_secs(arguments.seconds), cycle)?;
@@ -230,6 +233,7 @@ impl Pace {
 struct Round {
     due: Instant,
     gap: Duration,
+    refuse_s: f64,
     turn: usize,
 }
 
@@ -238,7 +242,7 @@ impl Round {
         while self.due < end {
             cycle.turn(Some(self.due), Answer::Keep)?;
             while self.due <= clock::now() && self.due < end {
-                cycle.decline(self.turn % cycle.subscribers())?;
+                cycle.decline(self.turn % cycle.subscribers(), self.refuse_s)?;
                 self.turn += 1;
                 self.due += self.gap;
             }

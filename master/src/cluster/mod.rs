@@ -177,11 +177,12 @@ impl Turn<'_> {
 
 impl Cluster {
     pub fn new(settings: Settings, master: MasterInfo, usage: Arc<usage::Table>) -> Self {
+        let (agents, frameworks) = (Kept::new(master.id.as_str()), Kept::new(master.id.as_str()));
         Self {
             settings,
             master: Arc::new(master),
             usage,
-            agents: Kept::default(),
+            agents,
             agent_keys: Keys::default(),
             sessions: BTreeMap::new(),
             addresses: BTreeMap::new(),
@@ -190,7 +191,7 @@ impl Cluster {
             expected: recovery::Expected::default(),
             removals: recovery::Removals::default(),
             pending: durable::Pending::default(),
-            frameworks: Kept::default(),
+            frameworks,
             framework_keys: Keys::default(),
             streams: BTreeMap::new(),
             completed: VecDeque::new(),

@@ -74,6 +74,15 @@ impl Outstanding {
     }
 }
 
+/// Of one that stands.
+impl std::ops::Index<&OfferId> for Outstanding {
+    type Output = Arc<Offer>;
+
+    fn index(&self, id: &OfferId) -> &Arc<Offer> {
+        self.get(id).expect("an offer that stands")
+    }
+}
+
 impl Cluster {
     /// Makes offers of what the allocator hands over; each framework gets all of its offers in one event.
     pub(super) fn allocations(&mut self, allocations: Vec<Allocation>, turn: &mut Turn<'_>) {
@@ -238,14 +247,14 @@ impl Cluster {
         if let Some(gone) = offer_ids.iter().find(gone) {
             return Err(format!("Offer {gone} is no longer valid"));
         }
-        let offers = || offer_ids.iter().filter_map(|offer| self.offers.get(offer));
+        let offers = || offer_ids.iter().map(|offer| &self.offers[offer]);
         if let Some(offer) = offers().find(|offer| offer.framework_id != *id) {
             let (offer, owner) = (&offer.id, &offer.framework_id);
             return Err(format!(
                 "Offer {offer} has invalid framework {owner} while framework {id} is expected"
             ));
         }
-        let first = offers().next().expect("there are some, and all stand");
+        let first = &self.offers[&offer_ids[0]];
         if let Some(other) = offers().find(|other| other.role != first.role) {
             return Err(format!(
                 "Aggregated offers must be allocated to the same role. Offer {} uses role '{} but another is using \

@@ -305,7 +305,8 @@ impl Play {
             }
             Step::Decline { framework, offer } => {
                 let Some(scheduler) = self.scheduler(framework) else { return };
-                let offers: Vec<_> = self.world.cluster.offers.keys().cloned().collect();
+                let offers: Vec<_> =
+                    self.world.cluster.offers.values().map(|offer| offer.id.clone()).collect();
                 let offer_ids = pick(&offers, offer).cloned().into_iter().collect();
                 self.world.call(&scheduler, Call::Decline { offer_ids, refuse_ns: 0 }).expect("taken");
             }
