@@ -369,6 +369,11 @@ impl Core {
 
     fn set_quota(&mut self, role: &Role, quota: &Quota, account: Arc<Account>) {
         let had = self.tree.has_quota();
+        if !had {
+            let held: Vec<_> = self.slots.iter().flat_map(|(_, slot)| slot.held()).collect();
+            let roles: Vec<_> = held.iter().map(|held| self.tree.claimants[held.claimant].role).collect();
+            self.tree.count_charged(roles.into_iter().zip(held.iter().map(|held| &*held.parcel)));
+        }
         self.tree.set_quota(role, quota, account);
         if had != self.tree.has_quota() {
             self.available = self.elsewhere().available().clone();

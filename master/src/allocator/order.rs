@@ -1,23 +1,27 @@
 //! Somebody's order: who is first, and who comes next. A tournament: everybody has a seat, and each inner node of a tree
 //! over the seats knows who of those below it comes first. A change of rank replays one path: about log2 n comparisons of
 //! two words that lie close together, where an ordered set would take one out and put one in. Going on from the first to
-//! the next costs as much again, and nothing is allocated for the first.
+//! the next costs as much again, and nothing is allocated for the first. Who is alone is not compared, and costs nothing.
 
 use super::policy::Rank;
+use super::share::Share;
+use model::role::Role;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 /// Ordered by rank, then `T`, then value.
 #[derive(Debug)]
 pub(super) struct Order<T> {
-    /// By seat.
+    /// By seat; as many as there are keys: a power of two, or none.
     leaves: Vec<Option<Leaf<T>>>,
-    /// Of the rank on each seat; the largest where nobody sits. As long as `leaves`: a power of two, or empty.
-    prefixes: Vec<u64>,
-    /// The seat that comes first below each inner node. Below node `i` are nodes `2 i` and `2 i + 1`, and node
+    /// By seat: what tells most ranks apart, in one place.
+    keys: Vec<Key>,
+    /// The seat that comes first below each node. Below node `i` are nodes `2 i` and `2 i + 1`, and node
     /// `leaves.len() + s` is seat `s`. The root is 1; 0 is not used.
     winners: Vec<u32>,
     vacant: Vec<u32>,
+    /// Somebody sits here alone, and their key is not worked out: it is compared with nobody's.
+    is_bare: bool,
 }
 
 #[derive(Debug)]
@@ -27,13 +31,46 @@ struct Leaf<T> {
     value: u32,
 }
 
-impl<T> Default for Order<T> {
-    fn default() -> Self {
-        Self { leaves: Vec::new(), prefixes: Vec::new(), winners: Vec::new(), vacant: Vec::new() }
+/// Of who sits on a seat. Compared by prefix; of equal prefixes those of the same `share` by what follows. Where that does
+/// not decide either, the leaves do.
+#[derive(Clone, Copy, Debug)]
+struct Key {
+    prefix: u64,
+    /// [`Share::NONE`] where there is more to a rank.
+    share: Share,
+    count: u64,
+    tie: u64,
+}
+
+/// Of a seat on which nobody sits: after everybody.
+const NOBODY: Key = Key { prefix: u64::MAX, share: Share::NONE, count: 0, tie: 0 };
+
+/// What decides between equals.
+pub(super) trait Tie: Ord {
+    /// Less only where the tie is; 0 where it costs too much to tell.
+    fn prefix(&self) -> u64;
+}
+
+impl Tie for u64 {
+    fn prefix(&self) -> u64 {
+        *self
     }
 }
 
-impl<T: Ord> Order<T> {
+/// By name.
+impl Tie for Option<Role> {
+    fn prefix(&self) -> u64 {
+        0
+    }
+}
+
+impl<T> Default for Order<T> {
+    fn default() -> Self {
+        Self { leaves: Vec::new(), keys: Vec::new(), winners: Vec::new(), vacant: Vec::new(), is_bare: false }
+    }
+}
+
+impl<T: Tie> Order<T> {
     /// How many are seated.
     pub(super) fn len(&self) -> usize {
         self.leaves.len() - self.vacant.len()
@@ -44,38 +81,51 @@ impl<T: Ord> Order<T> {
         if self.vacant.is_empty() {
             self.grow();
         }
+        if std::mem::take(&mut self.is_bare) {
+            for (key, leaf) in self.keys.iter_mut().zip(&self.leaves) {
+                leaf.iter().for_each(|leaf| *key = leaf.key());
+            }
+        }
         let seat = self.vacant.pop().expect("there is room now");
-        self.prefixes[seat as usize] = rank.prefix();
-        self.leaves[seat as usize] = Some(Leaf { rank, tie, value });
+        let leaf = Leaf { rank, tie, value };
+        self.keys[seat as usize] = leaf.key();
+        self.leaves[seat as usize] = Some(leaf);
         self.replay(seat);
         seat
     }
 
     /// Gives whoever sits there another rank.
     pub(super) fn change(&mut self, seat: u32, rank: Rank) {
-        self.set_rank(seat, rank);
-        self.replay(seat);
+        if self.len() == 1 {
+            self.is_bare = true;
+            self.leaf_mut(seat).rank = rank;
+        } else {
+            self.set_rank(seat, rank);
+            self.replay(seat);
+        }
     }
 
     /// Likewise; [`Self::replay_all`] must follow when all have theirs.
     pub(super) fn set_rank(&mut self, seat: u32, rank: Rank) {
-        let leaf = self.leaves[seat as usize].as_mut().expect("a seat is somebody's until they leave");
+        let leaf = self.leaf_mut(seat);
         leaf.rank = rank;
-        self.prefixes[seat as usize] = rank.prefix();
+        self.keys[seat as usize] = leaf.key();
     }
 
     pub(super) fn remove(&mut self, seat: u32) {
         let left = self.leaves[seat as usize].take();
         assert!(left.is_some(), "who leaves has been seated");
-        self.prefixes[seat as usize] = u64::MAX;
+        self.keys[seat as usize] = NOBODY;
         self.vacant.push(seat);
+        self.is_bare = false;
         self.replay(seat);
     }
 
     /// Works out anew who comes first everywhere.
     pub(super) fn replay_all(&mut self) {
         for node in (1..self.leaves.len()).rev() {
-            self.winners[node] = self.winner_below(node);
+            let (left, right) = (self.winners[2 * node], self.winners[2 * node + 1]);
+            self.winners[node] = if self.cmp(left, right).is_le() { left } else { right };
         }
     }
 
@@ -95,44 +145,64 @@ impl<T: Ord> Order<T> {
         Some((leaf.rank, &leaf.tie, leaf.value))
     }
 
+    fn leaf_mut(&mut self, seat: u32) -> &mut Leaf<T> {
+        self.leaves[seat as usize].as_mut().expect("a seat is somebody's until they leave")
+    }
+
     fn grow(&mut self) {
         let before = self.leaves.len();
         let after = (before * 2).max(1);
         self.leaves.resize_with(after, || None);
-        self.prefixes.resize(after, u64::MAX);
-        self.winners.resize(after, 0);
+        self.keys.resize(after, NOBODY);
+        self.winners.resize(2 * after, 0);
+        (0..after).for_each(|seat| self.winners[after + seat] = seat as u32);
         self.vacant.extend((before as u32..after as u32).rev());
         self.replay_all();
     }
 
     /// From the seat up to where it changes nothing.
     fn replay(&mut self, seat: u32) {
-        let mut node = (self.leaves.len() + seat as usize) / 2;
-        while node > 0 {
-            let winner = self.winner_below(node);
+        let (mut node, mut winner) = (self.leaves.len() + seat as usize, seat);
+        while node > 1 {
+            let other = self.winners[node ^ 1];
+            if self.cmp(other, winner).is_lt() {
+                winner = other;
+            }
+            node /= 2;
             if self.winners[node] == winner && winner != seat {
                 break;
             }
             self.winners[node] = winner;
-            node /= 2;
         }
     }
 
-    fn winner(&self, node: usize) -> u32 {
-        if node < self.leaves.len() { self.winners[node] } else { (node - self.leaves.len()) as u32 }
-    }
-
-    fn winner_below(&self, node: usize) -> u32 {
-        let (left, right) = (self.winner(2 * node), self.winner(2 * node + 1));
-        if self.cmp(left, right).is_le() { left } else { right }
-    }
-
     fn cmp(&self, a: u32, b: u32) -> Ordering {
-        let by_prefix = self.prefixes[a as usize].cmp(&self.prefixes[b as usize]);
-        by_prefix.then_with(|| match (&self.leaves[a as usize], &self.leaves[b as usize]) {
+        let (x, y) = (&self.keys[a as usize], &self.keys[b as usize]);
+        if x.prefix != y.prefix {
+            return x.prefix.cmp(&y.prefix);
+        }
+        if x.share.is_same(&y.share) {
+            let by_key = x.count.cmp(&y.count).then(x.tie.cmp(&y.tie));
+            if by_key.is_ne() {
+                return by_key;
+            }
+        }
+        match (&self.leaves[a as usize], &self.leaves[b as usize]) {
             (Some(a), Some(b)) => (a.rank, &a.tie, a.value).cmp(&(b.rank, &b.tie, b.value)),
             (a, b) => b.is_some().cmp(&a.is_some()),
-        })
+        }
+    }
+}
+
+impl<T: Tie> Leaf<T> {
+    fn key(&self) -> Key {
+        let Rank { class, share, count } = self.rank;
+        Key {
+            prefix: self.rank.prefix(),
+            share: if class == 0 { share } else { Share::NONE },
+            count,
+            tie: self.tie.prefix(),
+        }
     }
 }
 
@@ -150,7 +220,7 @@ struct Subtree<'a, T> {
     node: usize,
 }
 
-impl<'a, T: Ord> Iterator for Ordered<'a, T> {
+impl<'a, T: Tie> Iterator for Ordered<'a, T> {
     type Item = (&'a T, u32);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -162,23 +232,23 @@ impl<'a, T: Ord> Iterator for Ordered<'a, T> {
             1
         };
         self.last = Some(node);
-        let winner = if self.order.leaves.is_empty() { return None } else { self.order.winner(node) };
+        let winner = if self.order.leaves.is_empty() { return None } else { self.order.winners[node] };
         let leaf = self.order.leaves[winner as usize].as_ref();
         leaf.map(|leaf| (&leaf.tie, leaf.value))
     }
 }
 
-impl<T: Ord> Ordered<'_, T> {
+impl<T: Tie> Ordered<'_, T> {
     /// What is left of the last subtree without its first goes to the rest.
     fn take_apart(&mut self) {
         let order = self.order;
         let Some(mut node) = self.last.take() else { return };
-        let winner = order.winner(node);
+        let winner = order.winners[node];
         while node < order.leaves.len() {
             let left = 2 * node;
             let (same, other) =
-                if order.winner(left) == winner { (left, left + 1) } else { (left + 1, left) };
-            if order.leaves[order.winner(other) as usize].is_some() {
+                if order.winners[left] == winner { (left, left + 1) } else { (left + 1, left) };
+            if order.leaves[order.winners[other] as usize].is_some() {
                 self.rest.push(Subtree { order, node: other });
             }
             node = same;
@@ -187,25 +257,25 @@ impl<T: Ord> Ordered<'_, T> {
 }
 
 /// The greatest in a heap is the first in order.
-impl<T: Ord> Ord for Subtree<'_, T> {
+impl<T: Tie> Ord for Subtree<'_, T> {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.order.cmp(other.order.winner(other.node), self.order.winner(self.node))
+        self.order.cmp(other.order.winners[other.node], self.order.winners[self.node])
     }
 }
 
-impl<T: Ord> PartialOrd for Subtree<'_, T> {
+impl<T: Tie> PartialOrd for Subtree<'_, T> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<T: Ord> PartialEq for Subtree<'_, T> {
+impl<T: Tie> PartialEq for Subtree<'_, T> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl<T: Ord> Eq for Subtree<'_, T> {}
+impl<T: Tie> Eq for Subtree<'_, T> {}
 
 #[cfg(test)]
 mod tests {

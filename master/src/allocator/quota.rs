@@ -22,7 +22,8 @@ use std::sync::Arc;
 /// What a role has by its quota; empty and costing nothing where there is none.
 #[derive(Debug, Default)]
 pub(super) struct Books {
-    /// Given to claimants at and below, on this worker's agents; neither reserved nor revocable.
+    /// Given to claimants at and below, on this worker's agents; neither reserved nor revocable. Kept while there are
+    /// quotas.
     pub(super) charged: Quantities,
     /// Reserved on this worker's agents for this role and those below it.
     reserved: Quantities,
@@ -162,6 +163,19 @@ impl RoleTree {
         }
     }
 
+    /// To be done before the first quota is set, with what everybody has: nothing was counted without one.
+    pub(super) fn count_charged<'a>(&mut self, held: impl Iterator<Item = (NodeId, &'a Parcel)>) {
+        let all: Vec<_> = self.roles().map(|(_, node)| node).chain([ROOT]).collect();
+        all.into_iter().for_each(|node| self.node_mut(node).books.charged = Quantities::default());
+        for (node, parcel) in held {
+            let (amounts, mut at) = (parcel.quotable(), Some(node));
+            while let Some(here) = at {
+                self.node_mut(here).books.charged.add(&amounts);
+                at = self.parent(here);
+            }
+        }
+    }
+
     /// Likewise for every role, since other workers have given or got something back.
     pub(super) fn restate_all(&mut self) {
         let guaranteed = self.roles().filter(|(_, node)| !self.node_ref(*node).books.guarantees.is_zero());
@@ -263,7 +277,9 @@ impl RoleTree {
         let mut top = Quantities::default();
         for (role, node) in self.roles() {
             let books = &self.node_ref(node).books;
-            assert_eq!(books.charged, charged(role), "{role}");
+            if self.has_quota() {
+                assert_eq!(books.charged, charged(role), "{role}");
+            }
             assert_eq!(books.reserved, reserved(role), "{role}");
             let mut below = Quantities::default();
             for (_, child) in self.roles().filter(|(_, child)| self.parent(*child) == Some(node)) {

@@ -12,7 +12,7 @@ use super::bits::Bits;
 use super::claimant::{Claimant, ClaimantId, Claimants, Holding};
 use super::key::FrameworkKey;
 use super::options::Options;
-use super::order::Order;
+use super::order::{Order, Tie};
 use super::parcel::{Parcel, Stock};
 use super::policy::{Candidate, Policy, Rank, Why};
 use super::quantities::Quantities;
@@ -302,11 +302,17 @@ impl RoleTree {
     }
 
     fn change(&mut self, id: ClaimantId, parcel: &Parcel, change: Change) {
-        let (all, quotable) = (parcel.quantities(), parcel.quotable());
+        let all = parcel.quantities();
         let is_charge = change != Change::GivenBack;
+        let served = (u64::from(is_charge), is_charge);
         let apply = |sum: &mut Quantities| if is_charge { sum.add(&all) } else { sum.subtract(&all) };
-        self.shift(id, (u64::from(is_charge), is_charge), apply, |books| books.change(&quotable, change));
-        self.restate(self.claimants[id].role);
+        if self.has_quota() {
+            let quotable = parcel.quotable();
+            self.shift(id, served, apply, |books| books.change(&quotable, change));
+            self.restate(self.claimants[id].role);
+        } else {
+            self.shift(id, served, apply, |_| ());
+        }
         if self.is_shared {
             self.changed.add(id.0);
         }
@@ -543,7 +549,7 @@ fn first_accepted<T>(
 }
 
 /// Moves somebody from one rank to another; `None` is outside the queue.
-fn reseat<T: Ord>(
+fn reseat<T: Tie>(
     queue: &mut Order<T>,
     ranks: (Option<Rank>, Option<Rank>),
     seat: &mut u32,

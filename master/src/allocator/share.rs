@@ -21,11 +21,23 @@ impl Share {
         let (mut amount, mut total) = (0, 1);
         allocated.each_beside(totals, |other, of| {
             let (other, of) = (other.milli(), of.milli());
-            if of != 0 && u128::from(other) * u128::from(total) > u128::from(amount) * u128::from(of) {
+            if other == 0 || of == 0 {
+                return;
+            }
+            if amount == 0 || u128::from(other) * u128::from(total) > u128::from(amount) * u128::from(of) {
                 (amount, total) = (other, of);
             }
         });
         Self { amount, total, weight_milli: weight.milli().max(1) }
+    }
+
+    /// No share at all, and the same as none.
+    pub(super) const NONE: Self = Self { amount: 0, total: 0, weight_milli: 0 };
+
+    /// Whether the terms are the same; shares may be equal though they are not.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.total != 0
+            && (self.amount, self.total, self.weight_milli) == (other.amount, other.total, other.weight_milli)
     }
 
     /// The share in 2^-62, rounded down: of two shares the greater never has the lesser prefix.
