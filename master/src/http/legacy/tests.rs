@@ -361,3 +361,20 @@ fn the_operators_state_is_the_recorded_one() {
     }
     assert_eq!(difference("", &expect, &got), None);
 }
+
+#[test]
+fn agents_that_are_waited_for_are_recovered_slaves() {
+    let mut snapshot = snapshot();
+    let (id, info) = (snapshot.agents[0].id.clone(), Arc::clone(&snapshot.agents[0].info));
+    let there = document("/slaves", "", &snapshot);
+    assert_eq!(there["recovered_slaves"], json!([]));
+    snapshot.expected_agents = vec![(id.clone(), info)];
+    let expect = ["id", "hostname", "port", "attributes"].map(|key| (key, there["slaves"][0][key].clone()));
+    let expect: BTreeMap<_, _> = expect.into_iter().collect();
+    for (path, query) in
+        [("/slaves", String::new()), ("/state", String::new()), ("/slaves", format!("slave_id={id}"))]
+    {
+        assert_eq!(document(path, &query, &snapshot)["recovered_slaves"], json!([expect]), "{path}?{query}");
+    }
+    assert_eq!(document("/slaves", "slave_id=another", &snapshot)["recovered_slaves"], json!([]));
+}
