@@ -1,6 +1,6 @@
 //! A cluster as the allocator's core sees it, and what is held in it.
 
-use super::{Roles, TOTAL};
+use super::{Arguments, Roles, TOTAL, quotas};
 use ingot_master::allocator::crew::{Member, crew};
 use ingot_master::allocator::event::{Allocation, Claims, Event, Refusal};
 use ingot_master::allocator::key::{AgentKey, FrameworkKey, KeyPool};
@@ -31,11 +31,14 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn new(roles: Roles) -> Self {
-        Self::of(crew(Options::default(), 1).pop().expect("one"), roles)
+    /// With the quotas of its roles, and nobody in it.
+    pub(crate) fn new(arguments: &Arguments) -> Self {
+        let mut cluster = Self::of(crew(Options::default(), 1).pop().expect("one"), arguments.roles);
+        quotas(arguments).into_iter().for_each(|event| cluster.handle(event));
+        cluster
     }
 
-    /// Of one worker of several.
+    /// Of one worker of several; without quotas.
     pub(crate) fn of(member: Member, roles: Roles) -> Self {
         Self {
             member,

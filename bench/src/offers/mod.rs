@@ -12,7 +12,9 @@ mod workers;
 use crate::clock::{self, Times};
 use crate::report::{Better, Report};
 use cluster::Cluster;
-use ingot_master::allocator::event::Refusal;
+use ingot_master::allocator::event::{Event, Refusal};
+use model::quantity::Quantity;
+use model::quota::Quota;
 use model::resources::Resources;
 use model::role::Role;
 
@@ -52,6 +54,8 @@ enum Roles {
     OneEach,
     /// Ten departments of ten teams; a role each in them.
     Tree,
+    /// The same; each department is guaranteed a twentieth of all, and limited to all.
+    TreeQuota,
 }
 
 impl Roles {
@@ -60,10 +64,31 @@ impl Roles {
         let name = match self {
             Self::Star => "*".to_owned(),
             Self::OneEach => format!("role-{at}"),
-            Self::Tree => format!("department-{}/team-{}/role-{at}", at % 10, at / 10 % 10),
+            Self::Tree | Self::TreeQuota => format!("department-{}/team-{}/role-{at}", at % 10, at / 10 % 10),
         };
         Role::parse(&name).expect("a role")
     }
+}
+
+/// Departments of a tree.
+const DEPARTMENT_COUNT: u64 = 10;
+
+/// What is set before a phase begins.
+fn quotas(arguments: &Arguments) -> Vec<Event> {
+    if arguments.roles != Roles::TreeQuota {
+        return Vec::new();
+    }
+    let total: Resources = TOTAL.parse().expect("resources");
+    let amounts = |divisor: u64| {
+        let amount = |name: &str| {
+            let whole = total.scalar(name).milli() * u64::from(arguments.agents);
+            (name.into(), Quantity::from_milli(whole / divisor))
+        };
+        ["cpus", "mem"].map(amount).into_iter().collect()
+    };
+    let quota = Quota { guarantees: amounts(2 * DEPARTMENT_COUNT), limits: amounts(1) };
+    let role = |at| Role::parse(&format!("department-{at}")).expect("a role");
+    (0..DEPARTMENT_COUNT).map(|at| Event::SetQuota { role: role(at), quota: quota.clone() }).collect()
 }
 
 impl std::fmt::Display for Roles {
@@ -72,6 +97,7 @@ impl std::fmt::Display for Roles {
             Self::Star => "star",
             Self::OneEach => "one-each",
             Self::Tree => "tree",
+            Self::TreeQuota => "tree-quota",
         })
     }
 }
@@ -87,7 +113,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Report> {
     report.detail("frameworks", arguments.frameworks);
     report.detail("roles", arguments.roles.to_string());
     let bytes_before = clock::resident_bytes();
-    let mut cluster = Cluster::new(arguments.roles);
+    let mut cluster = Cluster::new(arguments);
     full_cycle(arguments, &mut cluster, &mut report);
     churn(arguments, &mut cluster, &mut report);
     let mib = (clock::resident_bytes() - bytes_before) as f64 / f64::from(1 << 20);
@@ -171,7 +197,7 @@ fn churn(arguments: &Arguments, cluster: &mut Cluster, report: &mut Report) {
 
 /// Frameworks wait; agents come with two thirds in use and ports in pieces.
 fn partly_used(arguments: &Arguments, report: &mut Report) {
-    let mut cluster = Cluster::new(arguments.roles);
+    let mut cluster = Cluster::new(arguments);
     (0..arguments.frameworks).for_each(|_| cluster.add_framework(false));
     let (_, cpu) = clock::cpu_of(|| (0..arguments.agents).for_each(|_| cluster.add_used_agent()));
     let per_agent = cpu.as_secs_f64() * 1e6 / f64::from(arguments.agents);
@@ -194,7 +220,7 @@ fn all_filtered(arguments: &Arguments, report: &mut Report) {
         report.detail("every pair filtered", format!("left out: {pairs} pairs (--pairs-max)"));
         return;
     }
-    let mut cluster = Cluster::new(arguments.roles);
+    let mut cluster = Cluster::new(arguments);
     (0..arguments.agents).for_each(|_| cluster.add_agent());
     let refusal = Refusal::For { ns: 3600 * 1_000_000_000 };
     let (_, cpu) = clock::cpu_of(|| {

@@ -2,7 +2,7 @@
 //! Open loop: each free has its due time, and its latency counts from then, whether or not the bench was late with it
 //! (no coordinated omission).
 
-use super::{Arguments, TOTAL};
+use super::{Arguments, TOTAL, quotas};
 use crate::clock::{self, Times};
 use crate::report::{Better, Report};
 use ingot_master::allocator::event::{Allocation, Claims, Event, Refusal};
@@ -65,6 +65,7 @@ fn fill(arguments: &Arguments, allocator: &mut Allocator) -> VecDeque<Allocation
         let info = Claims { roles, ..Claims::default() };
         allocator.send(Event::AddFramework { framework: frameworks.take(), info, is_active: true });
     }
+    quotas(arguments).into_iter().for_each(|event| allocator.send(event));
     let total: Resources = TOTAL.parse().expect("resources");
     for _ in 0..arguments.agents {
         allocator.send(Event::AddAgent { agent: agents.take(), total: total.clone(), used: Vec::new() });

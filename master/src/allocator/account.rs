@@ -56,6 +56,7 @@ impl Account {
     }
 
     /// What is given, offered or used, and what is reserved; of scalars that are limited or guaranteed.
+    #[cfg(test)]
     pub(super) fn used(&self) -> Quantities {
         let mut sums = Quantities::default();
         self.lines.iter().for_each(|line| sums.add_named(&line.name, line.used()));

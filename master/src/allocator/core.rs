@@ -254,6 +254,11 @@ impl Core {
     /// Notes whether the agent has something to offer, and how much.
     pub(super) fn refresh_ready(&mut self, agent: u32) {
         self.count_in(agent);
+        self.mark_ready(agent);
+    }
+
+    /// Likewise where what is free has been counted.
+    fn mark_ready(&mut self, agent: u32) {
         let is_ready = self
             .slots
             .get(agent)
@@ -320,7 +325,7 @@ impl Core {
         }
         self.withheld.set(self.withheld.get() || was_withheld);
         if out.len() > before {
-            self.refresh_ready(agent);
+            self.mark_ready(agent);
         }
         if self.ready.has(agent) && !self.slots[agent].refusals.is_empty() {
             self.slots[agent].refusals.nobody_left(&self.columns, now);
@@ -396,8 +401,10 @@ impl Core {
         self.count_out(agent);
         if let Some(slot) = self.slots.get_mut(agent).filter(|slot| slot.is_active) {
             let amounts = slot.free().quotable();
-            self.available.add(&amounts);
-            slot.counted = Some(Box::new(amounts));
+            if !amounts.is_zero() {
+                self.available.add(&amounts);
+                slot.counted = Some(Box::new(amounts));
+            }
         }
     }
 

@@ -90,6 +90,13 @@ impl Quantities {
         other.named.iter().for_each(|(name, amount)| self.add_named(name, *amount));
     }
 
+    pub(super) fn add_scalar(&mut self, scalar: Scalar<'_>, amount: Quantity) {
+        match scalar {
+            Scalar::Column(column) => self.columns[column] += amount,
+            Scalar::Named(name) => self.add_named(&name.into(), amount),
+        }
+    }
+
     /// Adds to a column where the name has one.
     pub(super) fn add_named(&mut self, name: &Arc<str>, amount: Quantity) {
         match column(name) {

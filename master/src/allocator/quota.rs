@@ -80,12 +80,13 @@ impl Books {
 
     /// What is missing of what the role is guaranteed.
     fn lacking(&self) -> Quantities {
-        match &self.account {
-            Some(account) if !self.guarantees.is_zero() => {
-                self.guarantees.combine(&account.used(), Quantity::saturating_sub)
-            }
-            _ => Quantities::default(),
+        let mut lacking = Quantities::default();
+        if let Some(account) = &self.account {
+            self.guarantees.each(|scalar, amount| {
+                lacking.add_scalar(scalar, amount.saturating_sub(account.amount(scalar)));
+            });
         }
+        lacking
     }
 }
 
@@ -153,6 +154,11 @@ impl RoleTree {
         let mut at = node;
         while let Some(parent) = self.parent(at) {
             let books = &mut self.node_mut(at).books;
+            if books.guarantees.is_zero() && books.required == books.required_below {
+                // As with most roles; one above may have a guarantee of its own.
+                at = parent;
+                continue;
+            }
             let lacking = books.lacking();
             let required = books.required_below.combine(&lacking, Quantity::max);
             let before = std::mem::replace(&mut books.required, required.clone());
