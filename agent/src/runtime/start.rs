@@ -210,7 +210,6 @@ impl Parts {
         });
         agent.open_store(own, boot_id);
         agent.go(listener, effects).map_err(|source| StartError::Listen { address, source })?;
-        agent.watch_leader();
         tracing::info!(%address, work_dir = %agent.config.work_dir.display(), "agent listens");
         agent.clone().until_the_end(&mut signals).await
     }
@@ -296,6 +295,7 @@ impl Agent {
 
     /// Sets everything going. `effects`: what the node wants from its recovery.
     fn go(self: &Rc<Self>, listener: TcpListener, effects: Vec<Effect>) -> io::Result<()> {
+        self.watch_leader();
         let listener = tokio::net::TcpListener::from_std(listener)?;
         self.carry_out_all(effects);
         let agent = self.clone();
