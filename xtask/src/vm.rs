@@ -101,10 +101,19 @@ pub(crate) fn check() -> Result<()> {
 /// Test targets, and their tests by parts of their names.
 const CHECKED: &[(&str, &[&str])] = &[
     (TESTS, &["faults", "limit", "oom_kill", "delegated", "--skip", "page_faults"]),
-    ("whole", &["limits::", "users::", "images::a_nested_container_runs", "nested::nested_containers_nest"]),
+    // The other test of users wants a volume on the machine's tmpfs, which has no id-mapped mounts before Linux 6.3.
+    (
+        "whole",
+        &[
+            "limits::",
+            "users::containers_have",
+            "images::a_nested_container_runs",
+            "nested::nested_containers_nest",
+        ],
+    ),
 ];
-/// Several times what they take on each kernel.
-const CHECK_S_MAX: u64 = 600;
+/// Several times what they take on each kernel of a CPU's time, for there may be others at work.
+const CHECK_S_MAX: u64 = 1500;
 
 fn kernels(wanted: Kernels) -> Result<Vec<(&'static Series, kernel::Kernel)>> {
     let folder = folder()?;
