@@ -17,6 +17,12 @@ use std::time::{Duration, Instant};
 /// allows (at least two ticks).
 const SHARE: (u32, u32) = (2, 3);
 
+/// When a lease ends whose last proof was asked for at that moment of any clock; all in nanoseconds.
+pub fn end_ns(asked_ns: u64, session_timeout_ns: u64) -> u64 {
+    let (numerator, denominator) = SHARE;
+    asked_ns.saturating_add(session_timeout_ns / u64::from(denominator) * u64::from(numerator))
+}
+
 /// A permission to act, until it ends. Clones are the same one.
 ///
 /// `until_ns` is written by the thread that proves we live, and read by those that act. Both are relaxed: the value
@@ -48,9 +54,8 @@ impl Lease {
 
     /// What was asked at that moment was answered: the session lives.
     pub fn prove(&self, asked: Instant, session_timeout: Duration) {
-        let (numerator, denominator) = SHARE;
-        let end = asked.duration_since(self.start) + session_timeout * numerator / denominator;
-        self.until_ns.fetch_max(ns(end), Ordering::Relaxed);
+        let end = end_ns(ns(asked.duration_since(self.start)), ns(session_timeout));
+        self.until_ns.fetch_max(end, Ordering::Relaxed);
     }
 
     /// When it ends, as things are.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{codegen, ebpf, instructions, sh, test, tidy, vm};
+use crate::{codegen, ebpf, instructions, sh, sim, test, tidy, vm};
 
 /// Which part of CI to run.
 #[derive(clap::Args)]
@@ -27,6 +27,7 @@ const STEPS: &[Step] = &[
     ("clippy", clippy),
     ("instructions of hot paths", instructions::check),
     ("licenses, sources, bans", deny),
+    ("seeds of simulated clusters", sim::check),
     ("faults and limits on other kernels", vm::check),
 ];
 

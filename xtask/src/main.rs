@@ -12,6 +12,7 @@ mod failover;
 mod instructions;
 mod needs;
 mod sh;
+mod sim;
 mod test;
 mod tidy;
 mod up;
@@ -25,6 +26,8 @@ enum Chore {
     Up(up::Args),
     /// Run the tests; as root on Debian, install first what they need.
     Test(test::Args),
+    /// Run whole simulated clusters, each from a seed; stop at the first broken law.
+    Sim(sim::Args),
     /// Check the rules of the house: file heads and sizes, who may import what, manifests.
     Tidy,
     /// Generate the Cap'n Proto code in capnp/generated from capnp/schema.
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
     let done = match Chore::parse() {
         Chore::Up(args) => up::run(&args),
         Chore::Test(args) => test::run(&args),
+        Chore::Sim(args) => sim::run(&args),
         Chore::Tidy => tidy::run(),
         Chore::Codegen(args) => codegen::run(&args),
         Chore::Ebpf(args) => ebpf::run(&args),

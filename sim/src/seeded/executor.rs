@@ -3,9 +3,10 @@
 use ingot_agent::node::effect::Run;
 use ingot_agent::node::input::Caller;
 use model::id::{TaskId, UpdateId};
+use model::resources::Resources;
 use model::task::{TaskState, TaskStatus};
 use model::time::UnixTime;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One executor's head.
 #[derive(Debug)]
@@ -16,20 +17,23 @@ pub(super) struct Executor {
     pub(super) stream: Option<Caller>,
     pub(super) is_shut_down: bool,
     /// Tasks it was given and has not ended.
-    pub(super) tasks: BTreeSet<TaskId>,
+    pub(super) tasks: BTreeMap<TaskId, Resources>,
+    /// Its own, where the master counts them.
+    pub(super) resources: Resources,
     /// Tasks with no acknowledged update yet.
     pub(super) unheard: BTreeSet<TaskId>,
     pub(super) unacknowledged: Vec<TaskStatus>,
 }
 
 impl Executor {
-    pub(super) fn new(run: Run, checkpoint: bool) -> Self {
+    pub(super) fn new(run: Run, checkpoint: bool, resources: Resources) -> Self {
         Self {
             run,
             checkpoint,
             stream: None,
             is_shut_down: false,
-            tasks: BTreeSet::new(),
+            tasks: BTreeMap::new(),
+            resources,
             unheard: BTreeSet::new(),
             unacknowledged: Vec::new(),
         }
@@ -37,7 +41,7 @@ impl Executor {
 
     /// A state it tells of one of its tasks, kept until acknowledged; `None` for a task that it does not have any more.
     pub(super) fn status(&mut self, task_id: &TaskId, state: TaskState, number: u64) -> Option<TaskStatus> {
-        if !self.tasks.contains(task_id) {
+        if !self.tasks.contains_key(task_id) {
             return None;
         }
         if state.is_terminal() {

@@ -1,47 +1,33 @@
-//! A whole cluster in one thread, from one seed: the real cores of master, allocator and agents, driven by a virtual
-//! clock, over a network that loses connections, disks that lose their last writes, and executors and schedulers that
-//! misbehave. [`laws`] knows what has to hold, not how the cores keep it.
+//! A whole cluster in one thread, from one seed: the real cores of masters, allocators, registrars and agents, driven by a
+//! virtual clock, over a network that stalls, breaks and cuts hosts off one way, with disks that lose and refuse writes, a
+//! ZooKeeper that ends sessions, processes that die at any effect, and executors and schedulers that misbehave.
+//! [`checkers`] know what has to hold, not how the cores keep it. `docs/simulation.md` says what is real here and what not.
 //!
 //! ```text
-//! scheduler --calls--> [Cluster] <--events--> [allocator Core]
-//!     ^                  |   ^
-//!     +----events--------+   +---- wire frames ----> [Node] <--calls, events--> executors
+//!               [zookeeper]  znodes, registry
+//!                 |   |   |
+//! scheduler --> [master] [master] [master]        Cluster, allocator Core, Registrar; one of them leads
+//!     ^             |  ^
+//!     +---events----+  +---- links, wire frames ----> [node] <--calls, events--> executors
 //! ```
 //! Everything that takes time is a [`world::Happening`] in one queue; the same seed gives the same run.
 
+pub mod checkers;
+mod contender;
 mod executor;
-pub mod laws;
+mod master;
+mod network;
 mod node;
+mod node_disk;
+pub mod plan;
 mod scheduler;
+mod storage;
+mod weather;
 pub mod world;
+mod zookeeper;
 
-/// What a run is made of. The defaults are a small cluster in bad weather.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    pub seed: u64,
-    pub agents: usize,
-    pub schedulers: usize,
-    /// Virtual time in which faults happen and new tasks are asked for, milliseconds.
-    pub storm_ms: u64,
-    /// A fault strikes about this often during the storm, milliseconds; 0 for none.
-    pub fault_interval_ms: u64,
-    /// Print what happens.
-    pub trace: bool,
-}
-
-impl Plan {
-    pub fn from_seed(seed: u64) -> Self {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        Self {
-            seed,
-            agents: rng.usize(1..=5),
-            schedulers: rng.usize(1..=3),
-            storm_ms: rng.u64(20_000..120_000),
-            fault_interval_ms: *rng.choice([0, 500, 3_000, 15_000].iter()).expect("not empty"),
-            trace: false,
-        }
-    }
-}
+pub use checkers::{Law, Violation};
+pub use plan::{Bug, Plan};
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,9 +38,26 @@ pub struct Outcome {
     pub finished: u64,
     pub updates: u64,
     pub agent_restarts: u64,
+    pub elections: u64,
+    /// Of everything that happened, in its order: equal for equal runs.
+    pub digest: u64,
 }
 
-/// Runs the plan to its end. Panics when a law is broken; the message names the seed and the law.
-pub fn run(plan: &Plan) -> Outcome {
+impl Outcome {
+    /// Counts of several runs together.
+    pub fn add(&mut self, other: &Self) {
+        self.happenings += other.happenings;
+        self.faults += other.faults;
+        self.launched += other.launched;
+        self.finished += other.finished;
+        self.updates += other.updates;
+        self.agent_restarts += other.agent_restarts;
+        self.elections += other.elections;
+        self.digest ^= other.digest;
+    }
+}
+
+/// Runs the plan to its end, or until a law is broken.
+pub fn run(plan: &Plan) -> Result<Outcome, Box<Violation>> {
     world::World::new(plan.clone()).run()
 }

@@ -1,33 +1,45 @@
 //! An agent's machine: its node core, the disk, and what runs there.
 
+use super::checkers::{Law, breach};
 use super::executor::Executor;
-use super::world::{Happening, World};
+use super::master::brief;
+use super::network::{CLIENT, Host, LinkId, Packet};
+use super::node_disk::Disk;
+use super::plan::Bug;
+use super::world::{Happening, Who, World};
 use ingot_agent::node::Node;
-use ingot_agent::node::effect::{Answer, Effect, ExecutorEvent, Launch, Record, Ticket};
+use ingot_agent::node::effect::{Answer, Effect, Ending, ExecutorEvent, Launch, Ticket};
 use ingot_agent::node::input::{Caller, ContainerEnd, ExecutorCall, Input, Session};
 use ingot_agent::node::recovery::Recovered;
 use ingot_agent::node::settings::Settings;
-use ingot_master::cluster::input::SessionId;
 use model::agent_info::AgentInfo;
 use model::body::Body;
-use model::id::{ContainerId, TaskId};
-use model::task::{TaskInfo, TaskState};
+use model::id::{AgentId, ContainerId, TaskId};
+use model::resources::Resources;
+use model::task::{TaskInfo, TaskState, TaskStatus};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::frame::HEADER_BYTES;
+use wire::message::ToMaster;
 
 /// One machine. It is in no hurry to forget: containers outlive the agent's process, the disk outlives both.
 pub(super) struct Machine {
     pub(super) node: Node,
-    info: AgentInfo,
+    pub(super) info: AgentInfo,
     /// Counts the starts of the agent's process; news for an earlier one is dropped.
     pub(super) life: u64,
-    /// The connection that stands, and the master's name for it.
-    pub(super) link: Option<(Session, SessionId)>,
-    pub(super) writing: VecDeque<(Ticket, Record)>,
-    pub(super) disk: Vec<Record>,
+    pub(super) is_up: bool,
+    /// Which master it is told to look for; `None` while nobody leads.
+    pub(super) leader: Option<usize>,
+    /// What the node has asked for and not been told the end of; with its link, once there is somebody to dial.
+    pub(super) link: Option<(Session, Option<LinkId>)>,
+    pub(super) disk: Disk,
+    /// See [`Bug::DiskLies`].
+    pub(super) early: VecDeque<Ticket>,
     pub(super) executors: BTreeMap<ContainerId, Executor>,
     launching: BTreeMap<ContainerId, Launch>,
-    pub(super) has_exited: bool,
+    /// The kernel was started anew since the last life.
+    pub(super) is_rebooted: bool,
+    has_new_boot: bool,
 }
 
 fn agent_info(index: usize) -> AgentInfo {
@@ -49,12 +61,15 @@ impl Machine {
             node: Node::new(Settings::default(), info.clone(), seed),
             info,
             life: 0,
+            is_up: true,
+            leader: None,
             link: None,
-            writing: VecDeque::new(),
-            disk: Vec::new(),
+            disk: Disk::default(),
+            early: VecDeque::new(),
             executors: BTreeMap::new(),
             launching: BTreeMap::new(),
-            has_exited: false,
+            is_rebooted: false,
+            has_new_boot: false,
         }
     }
 }
@@ -62,10 +77,10 @@ impl Machine {
 /// What a machine does on its own after a while.
 #[derive(Debug)]
 pub(super) enum Doing {
-    /// A dial ends.
-    Connect(Session),
-    /// The oldest write has reached the disk.
+    /// A batch of records has reached the disk.
     Write,
+    /// See [`Bug::DiskLies`].
+    ToldEarly,
     Launch(ContainerId),
     /// The agent's process has ended the container, and sees that nothing is left of it.
     End(ContainerId),
@@ -74,37 +89,51 @@ pub(super) enum Doing {
     Subscribe(ContainerId),
     /// A task's process tells its state, or is overtaken by the end of its container.
     Tell(ContainerId, TaskId, TaskState),
+    /// The answer to that call was lost: it is made again.
+    Again(ContainerId, Box<TaskStatus>),
     /// The executor looks whether it is still needed.
     Leave(ContainerId),
 }
 
 impl World {
     pub(super) fn tell_node(&mut self, at: usize, input: Input) {
+        if !self.machines[at].is_up {
+            return;
+        }
         let mut effects = Vec::new();
         self.machines[at].node.handle(self.now, input, &mut effects);
         self.node_wants(at, effects);
     }
 
+    pub(super) fn expire_node(&mut self, at: usize) {
+        let mut effects = Vec::new();
+        self.machines[at].node.expire(self.now, &mut effects);
+        self.node_wants(at, effects);
+    }
+
     pub(super) fn node_wants(&mut self, at: usize, effects: Vec<Effect>) {
+        let life = self.machines[at].life;
         for effect in effects {
+            if self.burns(Who::Agent(at)) {
+                return self.kill_agent(at);
+            }
             self.node_wants_one(at, effect);
+            if self.machines[at].life != life || !self.machines[at].is_up {
+                return;
+            }
         }
+        self.arm(Who::Agent(at));
     }
 
     fn node_wants_one(&mut self, at: usize, effect: Effect) {
         match effect {
-            Effect::Dial { session } => self.machine_soon(at, 1, 50, Doing::Connect(session)),
+            Effect::Dial { session } => {
+                self.machines[at].link = Some((session, None));
+                self.dial_leader(at);
+            }
             Effect::HangUp { .. } => self.drop_link(at),
-            Effect::Send(message) => {
-                if let Some((_, session)) = self.machines[at].link {
-                    let frame = wire::encode_to_master(&message).expect("short enough");
-                    self.in_order(session.0 * 2, Happening::MasterHears { session, frame });
-                }
-            }
-            Effect::Persist { ticket, record } => {
-                self.machines[at].writing.push_back((ticket, *record));
-                self.machine_soon(at, 0, 5, Doing::Write);
-            }
+            Effect::Send(message) => self.say_to_master(at, *message),
+            Effect::Persist { ticket, record } => self.persist_record(at, ticket, *record),
             Effect::Launch(launch) => {
                 let id = launch.run.container_id.clone();
                 self.machines[at].launching.insert(id.clone(), *launch);
@@ -125,12 +154,37 @@ impl World {
             Effect::Close { caller } => self.close_stream(at, caller),
             Effect::Resize { .. } | Effect::Retire { .. } | Effect::RetireTask { .. } => {}
             Effect::Note { what, about } => self.trace(|| format!("node-{at} notes: {what}: {about}")),
-            Effect::Exit(why) => {
-                self.trace(|| format!("node-{at} exits: {why:?}"));
-                self.machines[at].has_exited = true;
-                self.drop_link(at);
-            }
+            Effect::Exit(why) => self.agent_exits(at, &why),
         }
+    }
+
+    fn say_to_master(&mut self, at: usize, mut message: ToMaster) {
+        match (&mut message, self.plan.bug) {
+            (ToMaster::Reregister(introduction), Some(Bug::TasksUnnamed)) => introduction.tasks.clear(),
+            (ToMaster::Update { status, .. }, Some(Bug::EndsWithheld))
+                if status.state.is_terminal() && status.task_id.as_str().ends_with('7') =>
+            {
+                return;
+            }
+            _ => {}
+        }
+        self.trace(|| format!("node-{at} says {}", brief(&message)));
+        if let Some((_, Some(link))) = self.machines[at].link {
+            let frame = wire::encode_to_master(&message).expect("short enough");
+            self.send(link, CLIENT, Packet::Frame(frame));
+        }
+    }
+
+    fn agent_exits(&mut self, at: usize, why: &Ending) {
+        self.trace(|| format!("node-{at} exits: {why:?}"));
+        let id = self.machines[at].node.agent_id().cloned();
+        if let (Ending::Refused { reason }, Some(id)) = (why, &id) {
+            let verdict = self.checkers.admissions.refused(id, reason);
+            self.judge(verdict);
+        }
+        id.iter().for_each(|id| self.checkers.admissions.leaves(id));
+        self.checkers.tasks.harms(self.now.time, at);
+        self.kill_agent(at);
     }
 
     pub(super) fn machine_soon(&mut self, at: usize, least_ms: u64, most_ms: u64, doing: Doing) {
@@ -140,21 +194,17 @@ impl World {
 
     /// Executors and containers live on while the agent is down; what concerns its process does not.
     pub(super) fn machine_does(&mut self, at: usize, life: u64, doing: Doing) {
-        let is_current = life == self.machines[at].life && !self.machines[at].has_exited;
+        let is_current = life == self.machines[at].life && self.machines[at].is_up;
         match doing {
-            Doing::Connect(session) if is_current => self.connect(at, session),
-            Doing::Write if is_current => {
-                if let Some((ticket, record)) = self.machines[at].writing.pop_front() {
-                    self.machines[at].disk.push(record);
-                    self.tell_node(at, Input::Durable { ticket });
-                }
-            }
+            Doing::Write if is_current => self.write_batch(at),
+            Doing::ToldEarly if is_current => self.told_early(at),
             Doing::Launch(container) if is_current => self.launch(at, container),
             Doing::End(container) if is_current => self.end_container(at, container),
-            Doing::Connect(_) | Doing::Write | Doing::Launch(_) | Doing::End(_) => {}
+            Doing::Write | Doing::ToldEarly | Doing::Launch(_) | Doing::End(_) => {}
             Doing::Die(container) => self.end_container(at, container),
             Doing::Subscribe(container) => self.subscribe_executor(at, &container),
             Doing::Tell(container, task, state) => self.executor_tells(at, &container, &task, state),
+            Doing::Again(container, status) => self.tell_again(at, &container, *status),
             Doing::Leave(container) => self.leave_if_idle(at, container),
         }
     }
@@ -165,7 +215,13 @@ impl World {
             let why = "no such command".into();
             return self.tell_node(at, Input::LaunchFailed { container_id, why });
         }
-        let executor = Executor::new(launch.run, launch.framework.checkpoint);
+        let resources = match launch.command_task {
+            // The agent's own overhead: the master knows nothing of it.
+            Some(_) => Resources::default(),
+            None => launch.executor.resources,
+        };
+        let executor = Executor::new(launch.run, launch.framework.checkpoint, resources);
+        self.trace(|| format!("node-{at} starts {:?} with {}", executor.run, executor.resources));
         self.machines[at].executors.insert(container_id.clone(), executor);
         self.machine_soon(at, 1, 100, Doing::Subscribe(container_id.clone()));
         self.tell_node(at, Input::Launched { container_id, pid: 42 });
@@ -178,20 +234,26 @@ impl World {
             let why = "destroyed".into();
             return self.tell_node(at, Input::LaunchFailed { container_id, why });
         }
-        let was_here = machine.executors.remove(&container_id).is_some();
+        let executor = machine.executors.remove(&container_id);
+        let was_here = executor.is_some();
+        if let Some(executor) = executor {
+            let framework = &executor.run.framework_id;
+            executor.tasks.keys().for_each(|task| self.checkers.tasks.ends(framework, task));
+        }
+        if !self.machines[at].is_up {
+            return;
+        }
         // A second word of one end would be a bug of this world, unless the agent asked anew (after a restart).
-        if was_here || !self.machines[at].disk.is_empty() {
-            let end = ContainerEnd { wait_status: was_here.then_some(9), out_of_memory: None };
-            if self.ended.insert((at, self.machines[at].life, container_id.clone())) {
-                self.tell_node(at, Input::ContainerEnded { container_id, end });
-            }
+        let end = ContainerEnd { wait_status: was_here.then_some(9), out_of_memory: None };
+        if self.ended.insert((at, self.machines[at].life, container_id.clone())) {
+            self.tell_node(at, Input::ContainerEnded { container_id, end });
         }
     }
 
     fn subscribe_executor(&mut self, at: usize, container_id: &ContainerId) {
         self.next_number += 1;
         let caller = Caller(self.next_number);
-        if self.machines[at].has_exited {
+        if !self.machines[at].is_up {
             return;
         }
         let Some(executor) = self.machines[at].executors.get_mut(container_id) else { return };
@@ -213,12 +275,33 @@ impl World {
         self.next_number += 2;
         let number = self.next_number;
         let Some(executor) = self.machines[at].executors.get_mut(container_id) else { return };
+        let (framework, checkpoint) = (executor.run.framework_id.clone(), executor.checkpoint);
         let Some(status) = executor.status(task, state, number) else { return };
-        if executor.stream.is_some() {
+        let has_stream = executor.stream.is_some();
+        let id = status.update_id.expect("made with one");
+        self.checkers.updates.told(&framework, task, id, state, checkpoint);
+        if state.is_terminal() {
+            self.checkers.tasks.ends(&framework, task);
+        }
+        if has_stream {
+            if self.is_stormy() && self.rng.u8(..10) == 0 {
+                self.machine_soon(at, 0, 2_000, Doing::Again(container_id.clone(), Box::new(status.clone())));
+            }
             self.executor_calls(at, container_id, Caller(number - 1), ExecutorCall::Update(Box::new(status)));
         }
         if state.is_terminal() {
             self.machine_soon(at, 5, 500, Doing::Leave(container_id.clone()));
+        }
+    }
+
+    /// An executor that has no answer to its call makes it again, as long as it has no acknowledgement either.
+    fn tell_again(&mut self, at: usize, container_id: &ContainerId, status: TaskStatus) {
+        self.next_number += 1;
+        let caller = Caller(self.next_number);
+        let Some(executor) = self.machines[at].executors.get(container_id) else { return };
+        let is_open = executor.unacknowledged.iter().any(|it| it.update_id == status.update_id);
+        if is_open && executor.stream.is_some() && self.machines[at].is_up {
+            self.executor_calls(at, container_id, caller, ExecutorCall::Update(Box::new(status)));
         }
     }
 
@@ -229,12 +312,19 @@ impl World {
         };
         let container_id = executor.run.container_id.clone();
         match event {
-            ExecutorEvent::Launch(task) => self.executor_takes(at, &container_id, vec![*task]),
+            ExecutorEvent::Launch(task) => {
+                if self.plan.bug == Some(Bug::LaunchedTwice) && self.rng.u8(..8) == 0 {
+                    self.executor_takes(at, &container_id, vec![(*task).clone()]);
+                }
+                self.executor_takes(at, &container_id, vec![*task]);
+            }
             ExecutorEvent::LaunchGroup(tasks) => self.executor_takes(at, &container_id, tasks),
             ExecutorEvent::Kill { task_id, .. } => {
                 self.machine_soon(at, 1, 50, Doing::Tell(container_id, task_id, TaskState::Killed));
             }
             ExecutorEvent::Acknowledged { task_id, update_id } => {
+                let framework = executor.run.framework_id.clone();
+                self.checkers.updates.safe(&framework, &task_id, update_id);
                 executor.unacknowledged.retain(|status| status.update_id != Some(update_id));
                 executor.unheard.remove(&task_id);
                 if executor.is_idle() {
@@ -250,12 +340,14 @@ impl World {
     }
 
     fn executor_takes(&mut self, at: usize, container_id: &ContainerId, tasks: Vec<TaskInfo>) {
-        for TaskInfo { task_id, .. } in tasks {
+        for TaskInfo { task_id, resources, .. } in tasks {
             let executor = self.machines[at].executors.get_mut(container_id).expect("it has just heard");
             let framework_id = executor.run.framework_id.clone();
-            executor.tasks.insert(task_id.clone());
+            executor.tasks.insert(task_id.clone(), resources);
             executor.unheard.insert(task_id.clone());
-            self.laws.task_starts(&framework_id, &task_id);
+            let verdict = self.checkers.tasks.starts(self.now.time, at, &framework_id, &task_id);
+            self.judge(verdict);
+            self.judge_room(at);
             self.plan_task(at, container_id.clone(), task_id);
         }
     }
@@ -286,53 +378,153 @@ impl World {
         executors.filter(|it| it.stream == Some(caller)).for_each(|it| it.stream = None);
     }
 
-    fn connect(&mut self, at: usize, session: Session) {
-        if self.is_stormy() && self.rng.u8(..10) == 0 {
-            return self.tell_node(at, Input::LinkDown { session });
+    /// No more runs on a machine than it has.
+    fn judge_room(&mut self, at: usize) {
+        let machine = &self.machines[at];
+        let mut used = Resources::default();
+        for executor in machine.executors.values() {
+            executor.tasks.values().for_each(|resources| used.add(&resources.unallocated()));
         }
-        self.next_number += 1;
-        self.machines[at].link = Some((session, SessionId(self.next_number)));
-        self.tell_node(at, Input::LinkUp { session });
+        if !machine.info.total.contains(&used) {
+            let what = format!("node-{at} has {}, and {used} are used there", machine.info.total);
+            self.judge(breach(Law::Conservation, what));
+        }
     }
 
-    /// The agent's end of its connection is gone, and what was on its way with it. The master notices later.
+    /// Whoever leads is dialled; while nobody does that waits.
+    pub(super) fn dial_leader(&mut self, at: usize) {
+        let (Some((session, None)), Some(leader)) = (self.machines[at].link, self.machines[at].leader) else {
+            return;
+        };
+        let link = self.dial(Host::Agent(at), leader);
+        self.machines[at].link = Some((session, Some(link)));
+    }
+
+    /// The detector looks: what it saw last stands while it can see nothing.
+    pub(super) fn detect(&mut self, at: usize) {
+        let Some(leader) = self.leader_as_seen_by(Host::Agent(at)) else {
+            return self.soon(1_000, 1_000, Happening::Detect(at));
+        };
+        if self.machines[at].leader == leader {
+            return;
+        }
+        self.machines[at].leader = leader;
+        match self.machines[at].link {
+            // It may not know yet that it leads no longer: nothing more is heard from it.
+            Some((session, Some(_))) => {
+                self.drop_link(at);
+                self.tell_node(at, Input::LinkDown { session });
+            }
+            _ => self.dial_leader(at),
+        }
+    }
+
+    /// The agent's end of its connection is closed by itself.
     pub(super) fn drop_link(&mut self, at: usize) {
-        if let Some((_, session)) = self.machines[at].link.take() {
-            self.soon(0, 2_000, Happening::SessionGone(session));
+        if let Some((_, Some(link))) = self.machines[at].link.take() {
+            self.close(link, CLIENT);
         }
     }
 
-    pub(super) fn agent_hears(&mut self, session: SessionId, frame: &[u8]) {
-        let holds = |machine: &Machine| machine.link.is_some_and(|(_, it)| it == session);
-        let Some(at) = self.machines.iter().position(holds) else { return };
-        let (session, _) = self.machines[at].link.expect("just looked at");
+    pub(super) fn agent_link_up(&mut self, at: usize, link: LinkId) {
+        match self.machines[at].link {
+            Some((session, Some(current))) if current == link => {
+                self.tell_node(at, Input::LinkUp { session })
+            }
+            _ => self.close(link, CLIENT),
+        }
+    }
+
+    pub(super) fn agent_link_lost(&mut self, at: usize, link: LinkId) {
+        if let Some((session, Some(current))) = self.machines[at].link
+            && current == link
+        {
+            self.machines[at].link = None;
+            self.tell_node(at, Input::LinkDown { session });
+        }
+    }
+
+    pub(super) fn agent_hears(&mut self, at: usize, link: LinkId, frame: &[u8]) {
+        let Some((session, Some(current))) = self.machines[at].link else { return };
+        if current != link {
+            return;
+        }
         let message = wire::decode_to_agent(&frame[HEADER_BYTES..]).expect("the master speaks our language");
         self.tell_node(at, Input::FromMaster { session, message: Box::new(message) });
     }
 
-    /// `kill -9` of the agent and a start soon after. Each write under way may or may not have reached the disk, in order.
-    pub(super) fn restart_agent(&mut self, at: usize) {
+    /// The agent's id is on its disk: from here on it comes back under it.
+    pub(super) fn agent_is_admitted(&mut self, at: usize, id: &AgentId) {
+        let verdict = {
+            let shelf = super::storage::look(&self.shelf);
+            self.checkers.admissions.told(at, id, &shelf.objects)
+        };
+        self.judge(verdict);
+    }
+
+    /// `kill -9` of the agent, or its own end; it is started again.
+    pub(super) fn kill_agent(&mut self, at: usize) {
+        self.checkers.tasks.harms(self.now.time, at);
         self.drop_link(at);
         let machine = &mut self.machines[at];
-        let written = self.rng.usize(..=machine.writing.len());
-        machine.disk.extend(machine.writing.drain(..).take(written).map(|(_, record)| record));
-        machine.writing.clear();
+        if !std::mem::replace(&mut machine.is_up, false) {
+            return;
+        }
         machine.life += 1;
-        machine.has_exited = false;
+        machine.disk.cut_off(&mut self.rng);
         machine.launching.clear();
-        let (life, seed) = (machine.life, self.plan.seed ^ machine.life << 8 ^ at as u64);
-        // Executors that cannot survive end with the agent; the others find it gone and come back.
-        machine.executors.retain(|_, executor| executor.checkpoint);
-        let survivors: BTreeSet<ContainerId> = machine.executors.keys().cloned().collect();
+        machine.early.clear();
         machine.executors.values_mut().for_each(|executor| executor.stream = None);
+        // Executors that cannot survive end with the agent; the others find it gone and come back.
+        let mortal = machine.executors.iter().filter(|(_, executor)| !executor.checkpoint);
+        let mortal: Vec<ContainerId> = mortal.map(|(container, _)| container.clone()).collect();
+        for container in mortal {
+            self.end_container(at, container);
+        }
+        self.trace(|| format!("node-{at} is dead"));
+        self.disarm(Who::Agent(at));
+        self.fuses.remove(&Who::Agent(at));
+        let most_ms = *self.rng.choice([100, 5_000, 150_000].iter()).expect("not empty");
+        let most_ms = if self.is_stormy() { most_ms } else { 100 };
+        self.soon(0, most_ms, Happening::StartAgent(at));
+    }
+
+    /// The machine is started anew: nothing of what ran runs.
+    pub(super) fn reboot(&mut self, at: usize) {
+        self.kill_agent(at);
+        self.machines[at].is_rebooted = true;
+        let all: Vec<ContainerId> = self.machines[at].executors.keys().cloned().collect();
+        for container in all {
+            self.end_container(at, container);
+        }
+    }
+
+    pub(super) fn start_agent(&mut self, at: usize) {
+        if self.machines[at].is_up {
+            return;
+        }
+        self.outcome.agent_restarts += 1;
+        let machine = &mut self.machines[at];
+        machine.is_up = true;
+        let (life, seed) = (machine.life, self.plan.seed ^ machine.life << 8 ^ at as u64);
+        if std::mem::take(&mut machine.is_rebooted) {
+            machine.info.boot_id = format!("boot-{at}-{life}").into();
+            machine.has_new_boot = true;
+        }
+        let survivors: BTreeSet<ContainerId> = machine.executors.keys().cloned().collect();
         let mut effects = Vec::new();
-        machine.node = match Recovered::replay(&machine.disk) {
-            Some(past) => {
+        let machine = &mut self.machines[at];
+        machine.node = match Recovered::replay(&machine.disk.records) {
+            Some(mut past) => {
+                past.rebooted = std::mem::take(&mut machine.has_new_boot);
                 let settings = Settings::default();
                 Node::recover(settings, machine.info.clone(), seed, past, self.now, &mut effects)
             }
             None => Node::new(Settings::default(), machine.info.clone(), seed),
         };
+        if let Some(id) = self.machines[at].node.agent_id().cloned() {
+            self.agent_is_admitted(at, &id);
+        }
         self.trace(|| format!("node-{at} starts again, life {life}, {} survivors", survivors.len()));
         self.node_wants(at, effects);
         self.tell_node(at, Input::Start);

@@ -1,10 +1,10 @@
 //! Schedulers: they want tasks run, and do most of what a real one may do.
 
+use super::master::stream_id;
+use super::network::{CLIENT, Host, LinkId, Packet};
 use super::world::{Happening, World};
 use ingot_master::cluster::effect::Event;
-use ingot_master::cluster::input::{
-    Accept, Call, CallOf, GroupRequest, Input, Operation, StreamId, Subscribe, Ticket,
-};
+use ingot_master::cluster::input::{Accept, Call, CallOf, GroupRequest, Input, Operation, Subscribe, Ticket};
 use ingot_master::cluster::offers::Offer;
 use model::body::Body;
 use model::executor::ExecutorInfo;
@@ -13,17 +13,19 @@ use model::id::{AgentId, FrameworkId, OfferId, TaskId};
 use model::resources::Resources;
 use model::role::Role;
 use model::task::{TaskInfo, TaskState, TaskStatus};
+use model::time::Time;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Tasks a scheduler has at most at one time.
-const TASKS_MAX: usize = 12;
+/// A stream that is silent for so long is dead, milliseconds: heartbeats come every 15 s.
+const SILENT_MS_MAX: u64 = 75_000;
 
 /// One scheduler's head.
 pub(super) struct Scheduler {
     info: FrameworkInfo,
-    pub(super) stream: Option<StreamId>,
-    streams: u64,
+    link: Option<LinkId>,
+    is_subscribed: bool,
+    heard: Time,
     /// Tasks it launched and has not heard the end of; where, and the newest state.
     pub(super) tasks: BTreeMap<TaskId, (AgentId, TaskState)>,
     pub(super) finished: u64,
@@ -57,8 +59,9 @@ impl Scheduler {
                 principal: None,
                 body: Body::default(),
             },
-            stream: None,
-            streams: 0,
+            link: None,
+            is_subscribed: false,
+            heard: Time(0),
             tasks: BTreeMap::new(),
             finished: 0,
             launched: 0,
@@ -68,50 +71,96 @@ impl Scheduler {
         }
     }
 
+    pub(super) fn is_subscribed(&self) -> bool {
+        self.is_subscribed
+    }
+
     pub(super) fn id(&self) -> Option<&FrameworkId> {
         self.info.framework_id.as_ref()
     }
 }
 
 impl World {
+    /// Looks for the leader and connects to it.
     pub(super) fn subscribe(&mut self, at: usize) {
-        let scheduler = &mut self.schedulers[at];
-        scheduler.streams += 1;
-        let stream = StreamId(format!("{at}-{}", scheduler.streams).into());
-        scheduler.stream = Some(stream.clone());
-        scheduler.held.clear();
-        let framework = scheduler.info.clone();
-        let subscribe = Subscribe { stream, framework, suppressed: Vec::new() };
-        self.soon(0, 20, Happening::ToMaster(Box::new(Input::Subscribe(subscribe))));
+        if self.schedulers[at].link.is_some() {
+            return;
+        }
+        match self.leader_as_seen_by(Host::Scheduler(at)).flatten() {
+            Some(leader) => self.schedulers[at].link = Some(self.dial(Host::Scheduler(at), leader)),
+            None => self.soon(500, 2_000, Happening::Subscribe(at)),
+        }
     }
 
-    /// The connection is lost; the master notices, and the scheduler comes back.
-    pub(super) fn lose_scheduler(&mut self, at: usize) {
-        if let Some(stream) = self.schedulers[at].stream.take() {
-            self.trace(|| format!("scheduler-{at} loses its stream"));
-            self.soon(0, 1_000, Happening::ToMaster(Box::new(Input::StreamGone { stream })));
-            self.soon(10, 3_000, Happening::Subscribe(at));
+    pub(super) fn scheduler_link_up(&mut self, at: usize, link: LinkId) {
+        if self.schedulers[at].link != Some(link) {
+            return self.close(link, CLIENT);
         }
+        let scheduler = &mut self.schedulers[at];
+        scheduler.heard = self.now.time;
+        let framework = scheduler.info.clone();
+        let subscribe = Subscribe { stream: stream_id(link), framework, suppressed: Vec::new() };
+        self.send(link, CLIENT, Packet::Post(Box::new(Input::Subscribe(subscribe))));
+        self.soon(SILENT_MS_MAX, SILENT_MS_MAX, Happening::Listen(at, link));
+    }
+
+    pub(super) fn scheduler_link_lost(&mut self, at: usize, link: LinkId) {
+        if self.schedulers[at].link == Some(link) {
+            self.trace(|| format!("scheduler-{at} has lost its stream"));
+            self.forget_stream(at);
+            self.soon(10, 1_000, Happening::Subscribe(at));
+        }
+    }
+
+    fn forget_stream(&mut self, at: usize) {
+        let scheduler = &mut self.schedulers[at];
+        (scheduler.link, scheduler.is_subscribed) = (None, false);
+        scheduler.held.clear();
+    }
+
+    /// It closes its stream, or its process dies, and comes back.
+    pub(super) fn lose_scheduler(&mut self, at: usize) {
+        if let Some(link) = self.schedulers[at].link {
+            self.trace(|| format!("scheduler-{at} drops its stream"));
+            self.forget_stream(at);
+            self.close(link, CLIENT);
+            let most_ms = *self.rng.choice([100, 3_000, 60_000].iter()).expect("not empty");
+            self.soon(10, most_ms, Happening::Subscribe(at));
+        }
+    }
+
+    /// Whether anything was heard of late.
+    pub(super) fn listen(&mut self, at: usize, link: LinkId) {
+        if self.schedulers[at].link != Some(link) {
+            return;
+        }
+        let heard = self.schedulers[at].heard;
+        if self.now.time.since_ns(heard) >= SILENT_MS_MAX * 1_000_000 {
+            self.trace(|| format!("scheduler-{at} has not heard anything for too long"));
+            return self.lose_scheduler(at);
+        }
+        self.push(heard.plus_ms(SILENT_MS_MAX), Happening::Listen(at, link));
     }
 
     fn call(&mut self, at: usize, call: Call) {
         let scheduler = &self.schedulers[at];
-        let (Some(framework_id), Some(stream)) = (scheduler.id().cloned(), scheduler.stream.clone()) else {
-            return;
-        };
+        let (Some(framework_id), Some(link)) = (scheduler.id().cloned(), scheduler.link) else { return };
         self.next_number += 1;
         let ticket = Ticket(self.next_number);
-        let call = Input::Call(CallOf { ticket, framework_id, stream: Some(stream), call });
-        // Schedulers post one after the other: calls keep their order.
-        self.in_order(u64::MAX - at as u64, Happening::ToMaster(Box::new(call)));
+        let call = CallOf { ticket, framework_id, stream: Some(stream_id(link)), call };
+        self.send(link, CLIENT, Packet::Post(Box::new(Input::Call(call))));
     }
 
-    pub(super) fn scheduler_hears(&mut self, stream: &StreamId, event: Event) {
-        let holds = |it: &Scheduler| it.stream.as_ref() == Some(stream);
-        let Some(at) = self.schedulers.iter().position(holds) else { return };
+    pub(super) fn scheduler_hears(&mut self, at: usize, link: LinkId, event: Event) {
+        if self.schedulers[at].link != Some(link) {
+            return;
+        }
+        self.schedulers[at].heard = self.now.time;
         match event {
             Event::Subscribed { framework_id } => {
+                self.trace(|| format!("scheduler-{at} is subscribed as {framework_id}"));
                 self.schedulers[at].info.framework_id = Some(framework_id);
+                self.schedulers[at].is_subscribed = true;
                 self.reconcile(at);
             }
             Event::Offers { offers, .. } => offers.into_iter().for_each(|offer| self.offered(at, &offer)),
@@ -152,7 +201,7 @@ impl World {
         }
         let offer_ids = vec![offer.id.clone()];
         let refuse_ns = *self.rng.choice([0, 500_000_000, 5_000_000_000].iter()).expect("not empty");
-        let room = TASKS_MAX.saturating_sub(self.schedulers[at].tasks.len());
+        let room = self.plan.tasks_max.saturating_sub(self.schedulers[at].tasks.len());
         if room == 0 || self.rng.u8(..4) == 0 {
             return self.call(at, Call::Decline { offer_ids, refuse_ns });
         }
@@ -200,10 +249,13 @@ impl World {
     }
 
     fn task_update(&mut self, at: usize, status: TaskStatus) {
-        self.updates += 1;
+        self.outcome.updates += 1;
         let framework_id = self.schedulers[at].id().expect("subscribed").clone();
         self.trace(|| format!("scheduler-{at} hears {} {:?}", status.task_id, status.state));
-        self.laws.scheduler_hears(&framework_id, &status.task_id, status.state);
+        let verdict = self.checkers.updates.heard(&framework_id, &status.task_id, status.update_id);
+        self.judge(verdict);
+        let verdict = self.checkers.tasks.heard(&framework_id, &status.task_id, status.state);
+        self.judge(verdict);
         let scheduler = &mut self.schedulers[at];
         if status.state.is_terminal() || status.state == TaskState::Unknown {
             let was_open = scheduler.tasks.remove(&status.task_id).is_some();

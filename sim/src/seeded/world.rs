@@ -1,52 +1,88 @@
-//! The one queue, the one clock, and the master's side of the wire.
+//! The one queue and the one clock, and a run from its begin to its end.
 
-use super::laws::Laws;
+use super::checkers::{Breach, Checkers, Law, Verdict, Violation, breach};
+use super::master::{Duty, Master};
+use super::network::{Host, Link, LinkId, MASTER, Packet};
 use super::node::{Doing, Machine};
 use super::scheduler::Scheduler;
+use super::storage::Shelf;
+use super::weather::Fault;
+use super::zookeeper::Ensemble;
 use super::{Outcome, Plan};
 use ingot_agent::node::input::Input as NodeInput;
-use ingot_master::allocator::core::Core;
-use ingot_master::allocator::event::Allocation;
-use ingot_master::cluster::effect::{Effect, Event};
-use ingot_master::cluster::input::{Input, SessionId, StreamId};
-use ingot_master::cluster::snapshot::MasterInfo;
-use ingot_master::cluster::{Cluster, Settings};
-use model::id::{ContainerId, MasterId};
+use ingot_master::registrar::Registrar;
+use model::id::ContainerId;
+use model::resources::Resources;
 use model::time::{Now, Time, UnixTime};
 use std::collections::{BTreeMap, BTreeSet};
-use wire::frame::HEADER_BYTES;
+use std::sync::{Arc, Mutex};
 
 /// Longest the calm may take until everything has come to rest, milliseconds of virtual time. Updates are repeated after
-/// up to ten minutes, and an agent is given up after 75 s.
+/// up to ten minutes, an agent is given up after 75 s, and a new master waits ten minutes for those that do not come.
 const CALM_MS_MAX: u64 = 3 * 3_600_000;
+/// Timers that may fire without time going on.
+const IDLE_TURNS_MAX: u32 = 100_000;
 
 /// Something that is on its way.
 #[derive(Debug)]
 pub(super) enum Happening {
-    ToMaster(Box<Input>),
-    MasterHears {
-        session: SessionId,
-        frame: Vec<u8>,
+    /// A dial ends.
+    Connect(LinkId),
+    Arrive {
+        link: LinkId,
+        to: usize,
+        packet: Packet,
     },
-    AgentHears {
-        session: SessionId,
-        frame: Vec<u8>,
+    GiveUpSending {
+        link: LinkId,
+        to: usize,
     },
-    /// The master notices that a connection is gone.
-    SessionGone(SessionId),
-    SchedulerHears {
-        stream: StreamId,
-        event: Event,
+    /// An end finds its link dead.
+    Broken {
+        link: LinkId,
+        end: usize,
     },
-    Subscribe(usize),
+    Master {
+        at: usize,
+        life: u64,
+        duty: Duty,
+    },
+    StartMaster(usize),
+    LateWrite(LateWrite, i64),
+    /// ZooKeeper looks whose time is over.
+    Sessions,
     Machine {
         at: usize,
         life: u64,
         doing: Doing,
     },
-    Fault,
+    StartAgent(usize),
+    /// The agent's detector looks.
+    Detect(usize),
+    Subscribe(usize),
+    /// The scheduler looks whether it still hears anything on that stream.
+    Listen(usize, LinkId),
+    Operator,
     /// Schedulers ask again, in the calm.
     Reconcile,
+    Strike,
+    Repair(Fault),
+}
+
+/// What was on its way to the registry when its master died.
+pub(super) struct LateWrite(pub(super) Box<Registrar>);
+
+impl std::fmt::Debug for LateWrite {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("LateWrite")
+    }
+}
+
+/// Whose core has a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Who {
+    Master(usize),
+    Agent(usize),
 }
 
 /// See the folder's head.
@@ -55,35 +91,30 @@ pub struct World {
     pub(super) rng: fastrand::Rng,
     pub(super) now: Now,
     queue: BTreeMap<(Time, u64), Happening>,
+    timers: BTreeSet<(Time, Who)>,
+    armed: BTreeMap<Who, Time>,
     /// When the last thing on a channel that keeps its order arrives.
     channels: BTreeMap<u64, Time>,
     pub(super) next_number: u64,
-    cluster: Cluster,
-    allocator: Core,
+    pub(super) links: BTreeMap<LinkId, Link>,
+    /// One way each.
+    pub(super) blocked: BTreeSet<(Host, Host)>,
+    pub(super) masters: Vec<Master>,
     pub(super) machines: Vec<Machine>,
     pub(super) schedulers: Vec<Scheduler>,
-    /// Sessions that the master has ended or seen the end of.
-    gone: BTreeSet<SessionId>,
+    pub(super) ensemble: Ensemble,
+    /// When ZooKeeper looks next.
+    pub(super) ensemble_due: Option<Time>,
+    pub(super) shelf: Arc<Mutex<Shelf>>,
+    /// Who dies after how many more effects.
+    pub(super) fuses: BTreeMap<Who, u32>,
     /// Containers whose end was told, by agent and life.
     pub(super) ended: BTreeSet<(usize, u64, ContainerId)>,
-    pub(super) laws: Laws,
-    pub(super) updates: u64,
-    outcome: Outcome,
-}
-
-fn master_info() -> MasterInfo {
-    MasterInfo {
-        id: MasterId::new("m"),
-        hostname: "localhost".into(),
-        address: ([127, 0, 0, 1], 5050).into(),
-        cluster: None,
-        version: "1.11.0",
-        started: UnixTime(0),
-        elected: UnixTime(0),
-        flags: Vec::new(),
-        weights: BTreeMap::new(),
-        quotas: BTreeMap::new(),
-    }
+    pub(super) checkers: Checkers,
+    broken: Option<Breach>,
+    pub(super) is_calm: bool,
+    pub(super) outcome: Outcome,
+    digest: std::cell::Cell<u64>,
 }
 
 impl World {
@@ -92,265 +123,268 @@ impl World {
         let machines = (0..plan.agents).map(|at| Machine::new(at, rng.u64(..))).collect();
         let schedulers =
             (0..plan.schedulers).map(|at| Scheduler::new(at, rng.u8(..4) > 0, rng.bool())).collect();
-        let (_, usage) = ingot_master::usage::table();
+        let masters = (0..plan.masters).map(|_| Master::new()).collect();
         Self {
-            laws: Laws::new(plan.seed),
             plan,
             rng,
             now: Now::default(),
             queue: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            armed: BTreeMap::new(),
             channels: BTreeMap::new(),
             next_number: 0,
-            cluster: Cluster::new(Settings::default(), master_info(), usage),
-            allocator: Core::default(),
+            links: BTreeMap::new(),
+            blocked: BTreeSet::new(),
+            masters,
             machines,
             schedulers,
-            gone: BTreeSet::new(),
+            ensemble: Ensemble::default(),
+            ensemble_due: None,
+            shelf: Arc::default(),
+            fuses: BTreeMap::new(),
             ended: BTreeSet::new(),
-            updates: 0,
+            checkers: Checkers::default(),
+            broken: None,
+            is_calm: false,
             outcome: Outcome::default(),
+            digest: std::cell::Cell::new(0xcbf2_9ce4_8422_2325),
         }
     }
 
     /// Storm, then calm until everything is over, then the books are closed.
-    pub(super) fn run(mut self) -> Outcome {
-        (0..self.machines.len()).for_each(|at| self.tell_node(at, NodeInput::Start));
+    pub(super) fn run(mut self) -> Result<Outcome, Box<Violation>> {
+        (0..self.masters.len()).for_each(|at| self.start_master(at));
+        for at in 0..self.machines.len() {
+            self.soon(0, 500, Happening::Detect(at));
+            self.tell_node(at, NodeInput::Start);
+        }
         (0..self.schedulers.len()).for_each(|at| self.soon(0, 500, Happening::Subscribe(at)));
         if self.plan.fault_interval_ms > 0 {
-            self.soon(0, self.plan.fault_interval_ms * 2, Happening::Fault);
+            self.soon(0, self.plan.fault_interval_ms * 2, Happening::Strike);
         }
         self.until(Time::from_ms(self.plan.storm_ms), |_| false);
         self.calm();
-        self.close_the_books();
+        if self.broken.is_none() {
+            self.close_the_books();
+        }
         self.outcome.finished = self.schedulers.iter().map(|it| it.finished).sum();
         self.outcome.launched = self.schedulers.iter().map(|it| it.launched).sum();
-        self.outcome.updates = self.updates;
-        self.outcome
+        self.outcome.digest = self.digest.get();
+        match self.broken {
+            Some(breach) => Err(Box::new(Violation { seed: self.plan.seed, at: self.now.time, breach })),
+            None => Ok(self.outcome),
+        }
     }
 
     pub(super) fn is_stormy(&self) -> bool {
         self.now.time < Time::from_ms(self.plan.storm_ms)
     }
 
-    fn calm(&mut self) {
-        self.trace(|| "the storm is over".into());
-        self.soon(0, 1, Happening::Reconcile);
-        let end = Time::from_ms(self.plan.storm_ms + CALM_MS_MAX);
-        let is_over = |world: &Self| {
-            world.schedulers.iter().all(|it| it.tasks.is_empty() && it.stream.is_some())
-                && world.machines.iter().all(|it| it.executors.is_empty() && it.link.is_some())
-        };
-        self.until(end, is_over);
-        let open: Vec<_> = self.schedulers.iter().flat_map(|it| &it.tasks).collect();
-        assert!(open.is_empty(), "seed {}: law 3: never ended: {open:?}", self.plan.seed);
-        for (at, machine) in self.machines.iter().enumerate() {
-            let left: Vec<_> = machine.executors.values().collect();
-            assert!(left.is_empty(), "seed {}: law 3: still on node-{at}: {left:#?}", self.plan.seed);
+    /// The first breach counts; what follows it is its consequence.
+    pub(super) fn judge(&mut self, verdict: Verdict) {
+        if let Err(breach) = verdict
+            && self.broken.is_none()
+        {
+            self.trace(|| format!("{:?} is broken: {}", breach.law, breach.what));
+            self.broken = Some(breach);
         }
     }
 
-    /// Law 4: the first scheduler is the only one who wants anything; it must be offered all there is.
+    fn calm(&mut self) {
+        self.trace(|| "the storm is over".into());
+        self.is_calm = true;
+        self.repair_everything();
+        self.soon(0, 1, Happening::Reconcile);
+        let end = Time::from_ms(self.plan.storm_ms + CALM_MS_MAX);
+        let is_over = |world: &Self| {
+            world.checkers.updates.close().is_ok()
+                && world.schedulers.iter().all(|it| it.tasks.is_empty() && it.is_subscribed())
+                && world.machines.iter().all(|it| it.executors.is_empty() && it.node.is_registered())
+        };
+        self.until(end, is_over);
+        let open = self.schedulers.iter().flat_map(|it| &it.tasks).next();
+        let open = open.map(|(task, (agent, state))| format!("{task} on {agent} is {state:?} for ever"));
+        let left = self.machines.iter().flat_map(|it| it.executors.values()).next();
+        let left = left.map(|executor| format!("an executor is left: {:?}", executor.run));
+        let away = self.machines.iter().position(|it| !it.node.is_registered());
+        let away = away.map(|at| format!("node-{at} is not registered"));
+        // Whoever waits for an update that is lost waits for ever: first what was lost.
+        let verdict = self.checkers.updates.close();
+        self.judge(verdict);
+        let verdict = open.or(left).or(away).map_or(Ok(()), |what| breach(Law::EveryTaskEnds, what));
+        self.judge(verdict);
+    }
+
+    /// The first scheduler is the only one who wants anything; it must be offered all there is.
     fn close_the_books(&mut self) {
+        self.lift_quota();
         (1..self.schedulers.len()).for_each(|at| self.want_nothing(at));
         let settle = self.now.time.plus_ms(120_000);
         self.until(settle, |_| false);
         self.want_everything(0);
         let end = self.now.time.plus_ms(120_000);
         self.until(end, |_| false);
-        let snapshot = self.cluster.snapshot(self.now);
-        assert_eq!(snapshot.agents.len(), self.machines.len(), "seed {}: agents", self.plan.seed);
+        let Some(leader) = self.masters.iter().position(|it| it.lead.is_some()) else {
+            return self.judge(breach(Law::EveryTaskEnds, "nobody leads"));
+        };
+        let lead = self.masters[leader].lead.as_mut().expect("found above");
+        if lead.allocator.deadline().is_none_or(|due| due > self.now.time) {
+            lead.allocator.invariants(self.now.time);
+        }
+        let snapshot = lead.cluster.snapshot(self.now);
+        if snapshot.agents.len() != self.machines.len() {
+            let what = format!("of {} agents {} are known", self.machines.len(), snapshot.agents.len());
+            return self.judge(breach(Law::NoAgentForgotten, what));
+        }
         for agent in &snapshot.agents {
             let used = &agent.used;
-            assert!(used.is_empty(), "seed {}: law 4: {} still uses {used}", self.plan.seed, agent.id);
-            let mut offered = model::resources::Resources::default();
-            self.trace(|| format!("{}: the master has offered {}", agent.id, agent.offered));
+            if !used.is_empty() {
+                self.judge(breach(Law::Conservation, format!("{} still uses {used}", agent.id)));
+            }
+            let mut offered = Resources::default();
             let held = self.schedulers[0].held.values().filter(|(of, _)| *of == agent.id);
             held.for_each(|(_, resources)| offered.add(resources));
-            assert_eq!(
-                offered, agent.total,
-                "seed {}: law 4: of {} on {}, {offered} can be had",
-                self.plan.seed, agent.total, agent.id
-            );
+            if offered != agent.total {
+                let what = format!("of {} on {}, {offered} can be had", agent.total, agent.id);
+                self.judge(breach(Law::Conservation, what));
+            }
         }
     }
 
-    /// Lets things happen until that time, or until `done`.
+    /// Lets things happen until that time, or until `done`, or until a law is broken.
     fn until(&mut self, end: Time, done: impl Fn(&Self) -> bool) {
-        while !done(self) {
-            let queued = self.queue.keys().next().map(|(at, _)| *at);
-            let nodes = self.machines.iter().filter(|it| !it.has_exited).filter_map(|it| it.node.deadline());
-            let due = nodes.chain(self.cluster.deadline()).chain(self.allocator.deadline()).min();
-            let Some(next) = queued.into_iter().chain(due).min().filter(|next| *next <= end) else {
-                self.advance(end);
+        let mut idle = 0;
+        let mut looked = 0u32;
+        while self.broken.is_none() {
+            looked += 1;
+            // Looking goes through everything: in the calm of hundreds of agents not at every step.
+            if looked.is_multiple_of(1 + self.plan.agents as u32) && done(self) {
                 return;
+            }
+            let queued = self.queue.keys().next().map(|(at, _)| *at);
+            let due = self.timers.first().copied();
+            let Some(next) = queued.into_iter().chain(due.map(|(at, _)| at)).min().filter(|it| *it <= end)
+            else {
+                return self.advance(end);
             };
+            idle = if next > self.now.time { 0 } else { idle + 1 };
+            assert!(idle < IDLE_TURNS_MAX, "time stands still: {due:?}");
             self.advance(next);
-            if due.is_some_and(|due| due <= self.now.time) {
-                self.expire();
-            } else if let Some((_, happening)) = self.queue.pop_first() {
-                self.outcome.happenings += 1;
-                self.happens(happening);
+            match due.filter(|(at, _)| *at <= self.now.time) {
+                Some((at, who)) => self.expire(at, who),
+                None => {
+                    let (_, happening) = self.queue.pop_first().expect("looked at above");
+                    self.outcome.happenings += 1;
+                    self.note_happening(&happening);
+                    self.happens(happening);
+                }
             }
         }
     }
 
     fn advance(&mut self, to: Time) {
         let time = self.now.time.max(to);
-        self.now = Now { time, unix: UnixTime(time.0 / 1000) };
+        self.now = Now { time, unix: UnixTime(1_700_000_000_000_000 + time.0 / 1000) };
     }
 
-    fn expire(&mut self) {
-        let mut allocations = Vec::new();
-        self.allocator.expire(self.now.time, &mut allocations);
-        self.allocated(allocations);
-        let mut effects = Vec::new();
-        self.cluster.expire(self.now, &mut effects);
-        self.master_wants(effects);
-        for at in 0..self.machines.len() {
-            let due = self.machines[at].node.deadline().is_some_and(|due| due <= self.now.time);
-            if due && !self.machines[at].has_exited {
-                let mut effects = Vec::new();
-                self.machines[at].node.expire(self.now, &mut effects);
-                self.node_wants(at, effects);
+    fn expire(&mut self, at: Time, who: Who) {
+        self.timers.remove(&(at, who));
+        self.armed.remove(&who);
+        self.digest(at.0 ^ 0xffff);
+        match who {
+            // It is called when it goes on.
+            Who::Master(at) if self.masters[at].is_paused => {}
+            Who::Master(at) => self.expire_master(at),
+            Who::Agent(at) if self.machines[at].is_up => self.expire_node(at),
+            Who::Agent(_) => {}
+        }
+    }
+
+    /// Its deadline may have changed.
+    pub(super) fn arm(&mut self, who: Who) {
+        let due = match who {
+            Who::Master(at) => self.masters[at].lead.as_ref().and_then(|lead| lead.deadline()),
+            Who::Agent(at) => self.machines[at].node.deadline(),
+        };
+        if self.armed.get(&who).copied() != due {
+            self.disarm(who);
+            if let Some(at) = due {
+                self.armed.insert(who, at);
+                self.timers.insert((at, who));
             }
         }
     }
 
-    fn happens(&mut self, happening: Happening) {
+    pub(super) fn disarm(&mut self, who: Who) {
+        if let Some(at) = self.armed.remove(&who) {
+            self.timers.remove(&(at, who));
+        }
+    }
+
+    pub(super) fn happens(&mut self, happening: Happening) {
         match happening {
-            Happening::ToMaster(input) => self.tell_master(*input),
-            Happening::MasterHears { session, frame } => {
-                let is_open = self.machines.iter().any(|it| it.link.is_some_and(|(_, it)| it == session));
-                if !is_open || self.gone.contains(&session) {
-                    return;
-                }
-                match wire::decode_to_master(&frame[HEADER_BYTES..]).expect("agents speak our language") {
-                    wire::Incoming::Message(message) => {
-                        self.tell_master(Input::Agent { session, message: *message });
-                    }
-                    wire::Incoming::Usage(_) => unreachable!("no reports are sent here"),
+            Happening::Connect(link) => self.connect(link),
+            Happening::Arrive { link, to, packet } => self.arrive(link, to, packet),
+            Happening::GiveUpSending { link, to } => self.give_up_sending(link, to),
+            Happening::Broken { link, end } => self.broken(link, end),
+            Happening::Master { at, life, duty } => self.master_does(at, life, duty),
+            Happening::StartMaster(at) => {
+                if !self.masters[at].is_up {
+                    self.start_master(at);
                 }
             }
-            Happening::AgentHears { session, frame } => self.agent_hears(session, &frame),
-            Happening::SessionGone(session) => {
-                if self.gone.insert(session) {
-                    self.tell_master(Input::AgentGone { session });
-                }
-            }
-            Happening::SchedulerHears { stream, event } => self.scheduler_hears(&stream, event),
-            Happening::Subscribe(at) => {
-                if self.schedulers[at].stream.is_none() {
-                    self.subscribe(at);
-                }
-            }
+            Happening::LateWrite(write, term) => self.late_write(*write.0, term),
+            Happening::Sessions => self.sessions(),
             Happening::Machine { at, life, doing } => self.machine_does(at, life, doing),
-            Happening::Fault => self.fault(),
+            Happening::StartAgent(at) => self.start_agent(at),
+            Happening::Detect(at) => self.detect(at),
+            Happening::Subscribe(at) => self.subscribe(at),
+            Happening::Listen(at, link) => self.listen(at, link),
+            Happening::Operator => self.set_quota(),
             Happening::Reconcile => {
                 (0..self.schedulers.len()).for_each(|at| self.reconcile(at));
                 self.soon(30_000, 30_000, Happening::Reconcile);
             }
+            Happening::Strike => self.strike(),
+            Happening::Repair(fault) => self.repair(&fault),
         }
     }
 
-    fn fault(&mut self) {
-        if !self.is_stormy() {
-            return;
+    /// The client's end is up.
+    pub(super) fn link_up(&mut self, link: LinkId, client: Host) {
+        match client {
+            Host::Agent(at) => self.agent_link_up(at, link),
+            Host::Scheduler(at) => self.scheduler_link_up(at, link),
+            other => unreachable!("{other:?} dials nobody"),
         }
-        self.outcome.faults += 1;
-        let at = self.rng.usize(..self.machines.len());
-        match self.rng.u8(..4) {
-            0 => {
-                let scheduler = self.rng.usize(..self.schedulers.len());
-                self.lose_scheduler(scheduler);
+    }
+
+    /// The client's end is closed, or never came up.
+    pub(super) fn link_lost(&mut self, link: LinkId, client: Host) {
+        match client {
+            Host::Agent(at) => self.agent_link_lost(at, link),
+            Host::Scheduler(at) => self.scheduler_link_lost(at, link),
+            other => unreachable!("{other:?} dials nobody"),
+        }
+    }
+
+    pub(super) fn links_of_master(&self, at: usize) -> Vec<LinkId> {
+        let its = |link: &Link| link.hosts[MASTER] == Host::Master(at) && link.open[MASTER];
+        self.links.iter().filter(|(_, link)| its(link)).map(|(id, _)| *id).collect()
+    }
+
+    /// One more effect of that process: whether it dies instead.
+    pub(super) fn burns(&mut self, who: Who) -> bool {
+        let Some(left) = self.fuses.get_mut(&who) else { return false };
+        match left.checked_sub(1) {
+            Some(less) => {
+                *left = less;
+                false
             }
-            1 => {
-                self.outcome.agent_restarts += 1;
-                self.restart_agent(at);
+            None => {
+                self.fuses.remove(&who);
+                true
             }
-            _ => {
-                if let Some((session, _)) = self.machines[at].link {
-                    self.trace(|| format!("node-{at} loses its link"));
-                    self.drop_link(at);
-                    self.tell_node(at, NodeInput::LinkDown { session });
-                }
-            }
-        }
-        let interval = self.plan.fault_interval_ms;
-        self.soon(0, interval * 2, Happening::Fault);
-    }
-
-    fn tell_master(&mut self, input: Input) {
-        let mut effects = Vec::new();
-        self.cluster.handle(self.now, input, &mut effects);
-        self.master_wants(effects);
-    }
-
-    fn master_wants(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                Effect::ToAgent { session, message } => {
-                    let frame = wire::encode_to_agent(&message).expect("short enough");
-                    self.in_order(session.0 * 2 + 1, Happening::AgentHears { session, frame });
-                }
-                Effect::CloseSession { session, why } => {
-                    self.trace(|| format!("the master ends session {session:?}: {why}"));
-                    self.gone.insert(session);
-                    self.agent_loses(session);
-                }
-                Effect::ToScheduler { stream, event } => {
-                    let channel = stream.0.bytes().fold(1 << 63, |hash: u64, byte| {
-                        hash.wrapping_mul(31).wrapping_add(byte.into()) | 1 << 63
-                    });
-                    self.in_order(channel, Happening::SchedulerHears { stream, event });
-                }
-                Effect::CloseStream { stream } => self.scheduler_loses(&stream),
-                Effect::Answer { answer, .. } => {
-                    if let Err(refusal) = answer {
-                        self.trace(|| format!("a call is refused: {refusal:?}"));
-                    }
-                }
-                Effect::Allocator(event) => {
-                    let mut allocations = Vec::new();
-                    self.allocator.handle(self.now.time, event, &mut allocations);
-                    self.allocator.invariants(self.now.time);
-                    self.allocated(allocations);
-                }
-                // Durable a little later, in the order asked for.
-                Effect::Persist(_) => {
-                    let input = Box::new(Input::Durable { count: 1 });
-                    self.in_order(1 << 62, Happening::ToMaster(input));
-                }
-                Effect::Abort { why } => unreachable!("no registry is recovered here: {why}"),
-                Effect::ForgetRow(_) | Effect::KeepNode { .. } | Effect::ForgetNode(_) => {
-                    unreachable!("no rows are given out here")
-                }
-                Effect::Note(note) => self.trace(|| format!("master notes {note:?}")),
-            }
-        }
-    }
-
-    /// Allocations reach the cluster core a little later, as through the ring, so that some of them come too late.
-    fn allocated(&mut self, allocations: Vec<Allocation>) {
-        if !allocations.is_empty() {
-            let input = Box::new(Input::Allocations(allocations));
-            self.in_order(0, Happening::ToMaster(input));
-        }
-    }
-
-    /// The agent finds its connection closed by the master.
-    fn agent_loses(&mut self, session: SessionId) {
-        let holds = |machine: &Machine| machine.link.is_some_and(|(_, it)| it == session);
-        if let Some(at) = self.machines.iter().position(holds) {
-            let (session, _) = self.machines[at].link.take().expect("just looked at");
-            self.tell_node(at, NodeInput::LinkDown { session });
-        }
-    }
-
-    fn scheduler_loses(&mut self, stream: &StreamId) {
-        let holds = |it: &Scheduler| it.stream.as_ref() == Some(stream);
-        if let Some(at) = self.schedulers.iter().position(holds) {
-            self.schedulers[at].stream = None;
-            self.soon(10, 1_000, Happening::Subscribe(at));
         }
     }
 
@@ -368,14 +402,42 @@ impl World {
         self.push(at, happening);
     }
 
-    fn push(&mut self, at: Time, happening: Happening) {
+    pub(super) fn push(&mut self, at: Time, happening: Happening) {
         self.next_number += 1;
         self.queue.insert((at, self.next_number), happening);
     }
 
+    fn note_happening(&self, happening: &Happening) {
+        let (kind, about) = match happening {
+            Happening::Connect(link) => (1, *link),
+            Happening::Arrive { link, to, packet } => match packet {
+                Packet::Frame(frame) => (2 + *to as u64, *link ^ (frame.len() as u64) << 32),
+                _ => (4 + *to as u64, *link),
+            },
+            Happening::Broken { link, end } => (6 + *end as u64, *link),
+            Happening::Master { at, life, .. } => (8, *at as u64 ^ life << 32),
+            Happening::Machine { at, life, .. } => (9, *at as u64 ^ life << 32),
+            _ => (10, 0),
+        };
+        self.digest(self.now.time.0);
+        self.digest(kind << 56 ^ about);
+    }
+
+    /// FNV-1a, a word at a time.
+    fn digest(&self, word: u64) {
+        self.digest.set((self.digest.get() ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(7));
+    }
+
     pub(super) fn trace(&self, line: impl FnOnce() -> String) {
+        if !self.plan.trace && !self.plan.digests_trace {
+            return;
+        }
+        let line = line();
+        if self.plan.digests_trace {
+            line.bytes().for_each(|byte| self.digest(byte.into()));
+        }
         if self.plan.trace {
-            println!("{:>12.6} {}", self.now.time.0 as f64 / 1e9, line());
+            println!("{:>12.6} {line}", self.now.time.0 as f64 / 1e9);
         }
     }
 }

@@ -1,0 +1,105 @@
+//! Conservation and quota, held against what one leader's allocator was told and what it gave: on no agent more is given
+//! away than it has, nothing is given back that was not given, and no role gets what would put it above a limit.
+
+use super::{Law, Verdict, breach};
+use ingot_master::allocator::event::{Allocation, Event};
+use ingot_master::allocator::key::{AgentKey, FrameworkKey};
+use model::quota::Amounts;
+use model::resources::{Resources, Value};
+use model::role::Role;
+use std::collections::BTreeMap;
+
+#[derive(Debug, Default)]
+pub(in crate::seeded) struct Books {
+    totals: BTreeMap<AgentKey, Resources>,
+    /// What each framework has of each agent: offered, or used.
+    held: BTreeMap<(AgentKey, FrameworkKey), Resources>,
+    limits: BTreeMap<Role, Amounts>,
+}
+
+fn of_agent(agent: AgentKey) -> std::ops::RangeInclusive<(AgentKey, FrameworkKey)> {
+    let framework = |at| FrameworkKey { index: at, generation: at };
+    (agent, framework(0))..=(agent, framework(u32::MAX))
+}
+
+impl Books {
+    pub(in crate::seeded) fn hears(&mut self, event: &Event) -> Verdict {
+        match event {
+            Event::AddAgent { agent, total, used } => {
+                self.totals.insert(*agent, total.clone());
+                for (framework, resources) in used {
+                    self.held.entry((*agent, *framework)).or_default().add(resources);
+                }
+            }
+            Event::UpdateAgent { agent, total } => {
+                if let Some(known) = self.totals.get_mut(agent) {
+                    known.clone_from(total);
+                }
+            }
+            Event::RemoveAgent { agent } => {
+                self.totals.remove(agent);
+                self.held.retain(|(of, _), _| of != agent);
+            }
+            Event::RemoveFramework { framework } => self.held.retain(|(_, of), _| of != framework),
+            Event::Release { framework, agent, resources, .. } => {
+                return self.releases(*agent, *framework, resources);
+            }
+            Event::SetQuota { role, quota } => _ = self.limits.insert(role.clone(), quota.limits.clone()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn releases(&mut self, agent: AgentKey, framework: FrameworkKey, resources: &Resources) -> Verdict {
+        // News of an agent or a framework that is removed is late, and means nothing.
+        let Some(held) = self.held.get_mut(&(agent, framework)) else { return Ok(()) };
+        match held.checked_sub(resources) {
+            Some(rest) => {
+                *held = rest;
+                Ok(())
+            }
+            None => {
+                breach(Law::Conservation, format!("{resources} come back of {agent:?}, which gave {held}"))
+            }
+        }
+    }
+
+    pub(in crate::seeded) fn allocates(&mut self, allocation: &Allocation) -> Verdict {
+        let Allocation { framework, role, agent, resources } = allocation;
+        self.held.entry((*agent, *framework)).or_default().add(resources);
+        let Some(total) = self.totals.get(agent) else {
+            return breach(
+                Law::Conservation,
+                format!("{resources} are offered of {agent:?}, which is not there"),
+            );
+        };
+        let mut given = Resources::default();
+        self.held.range(of_agent(*agent)).for_each(|(_, held)| given.add(&held.unallocated()));
+        if !total.contains(&given) {
+            let what = format!("{agent:?} has {total}, and {given} are given away of it");
+            return breach(Law::Conservation, what);
+        }
+        self.is_within_limits(role, resources)
+    }
+
+    /// The role that has just got something, and every role above it.
+    fn is_within_limits(&self, role: &Role, got: &Resources) -> Verdict {
+        for (limited, limits) in self.limits.iter().filter(|(limited, _)| role.is_within(limited)) {
+            for (name, limit) in limits {
+                let is_charged = |of: &Option<Role>| of.as_ref().is_some_and(|of| of.is_within(limited));
+                let parts = self.held.values().flat_map(Resources::iter);
+                let charged = parts.filter(|part| is_charged(&part.allocation) && *part.name == **name);
+                let sum = charged.map(|part| match part.value {
+                    Value::Scalar(amount) => amount,
+                    _ => Default::default(),
+                });
+                let sum = sum.sum::<model::quantity::Quantity>();
+                if sum > *limit && !got.scalar(name).is_zero() {
+                    let what = format!("{limited} may have {limit} {name}, and has {sum} after {got} more");
+                    return breach(Law::Quota, what);
+                }
+            }
+        }
+        Ok(())
+    }
+}
