@@ -108,12 +108,14 @@ struct ExecutorRef {
 struct Run {
   framework @0 :Common.FrameworkInfo;
   task @1 :Common.TaskInfo;
+  startsExecutor @2 :Bool;
 }
 
 struct RunGroup {
   framework @0 :Common.FrameworkInfo;
   tasks @1 :List(Common.TaskInfo);
   # At least one; all name the same executor.
+  startsExecutor @2 :Bool;
 }
 
 struct Kill {

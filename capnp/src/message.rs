@@ -81,14 +81,18 @@ pub enum ToAgent {
     Refused {
         reason: Arc<str>,
     },
+    /// `starts_executor`: the master knows of no executor for it, and counts one as begun with it. Otherwise the task is
+    /// for one that is there, and if that has ended meanwhile, for nobody.
     Run {
         framework: FrameworkInfo,
         task: TaskInfo,
+        starts_executor: bool,
     },
     /// Tasks that are delivered to their executor together or not at all. At least one; all name the same executor.
     RunGroup {
         framework: FrameworkInfo,
         tasks: Vec<TaskInfo>,
+        starts_executor: bool,
     },
     Kill {
         framework_id: FrameworkId,

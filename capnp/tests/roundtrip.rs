@@ -175,9 +175,9 @@ fn to_agent() -> Vec<ToAgent> {
             reconcile: vec![("F-1".into(), "T".into())],
         },
         ToAgent::Refused { reason: "gone".into() },
-        ToAgent::Run { framework: framework(), task: task() },
-        ToAgent::Run { framework: framework(), task: command },
-        ToAgent::RunGroup { framework: framework(), tasks: vec![task(), task()] },
+        ToAgent::Run { framework: framework(), task: task(), starts_executor: true },
+        ToAgent::Run { framework: framework(), task: command, starts_executor: false },
+        ToAgent::RunGroup { framework: framework(), tasks: vec![task(), task()], starts_executor: true },
         ToAgent::Kill { framework_id: "F-1".into(), task_id: "T".into(), grace_ns: Some(5) },
         ToAgent::Kill { framework_id: "F-1".into(), task_id: "T".into(), grace_ns: None },
         ToAgent::Acknowledge {
@@ -196,7 +196,11 @@ fn to_agent() -> Vec<ToAgent> {
 
 #[test]
 fn a_group_of_no_tasks_is_refused() {
-    let frame = wire::encode_to_agent(&ToAgent::RunGroup { framework: framework(), tasks: Vec::new() });
+    let frame = wire::encode_to_agent(&ToAgent::RunGroup {
+        framework: framework(),
+        tasks: Vec::new(),
+        starts_executor: true,
+    });
     let error = wire::decode_to_agent(&frame.expect("short enough")[HEADER_BYTES..]).expect_err("no tasks");
     assert!(error.to_string().contains("runGroup.tasks"), "{error}");
 }

@@ -6,7 +6,7 @@ use crate::node::effect::{Effect, Ending, Group, Record};
 use crate::node::executors::Phase;
 use crate::node::gates::Gate;
 use crate::node::input::Session;
-use crate::node::tasks::Stage;
+use crate::node::tasks::{Order, Stage};
 use model::agent_info::AgentInfo;
 use model::framework::{Capabilities, FrameworkInfo};
 use model::id::{AgentId, ExecutorId, FrameworkId, MasterId, TaskId};
@@ -124,10 +124,12 @@ impl Node {
                 self.registration.pinged(now.time);
                 effects.push(Effect::Send(Box::new(ToMaster::Pong { sequence })));
             }
-            ToAgent::Run { framework, task } => self.run(now, framework, vec![task], None, effects),
-            ToAgent::RunGroup { framework, tasks } => {
+            ToAgent::Run { framework, task, starts_executor } => {
+                self.run(now, framework, Order { tasks: vec![task], group: None, starts_executor }, effects);
+            }
+            ToAgent::RunGroup { framework, tasks, starts_executor } => {
                 let group: Group = tasks.iter().map(|task| task.task_id.clone()).collect();
-                self.run(now, framework, tasks, Some(&group), effects);
+                self.run(now, framework, Order { tasks, group: Some(group), starts_executor }, effects);
             }
             ToAgent::Kill { framework_id, task_id, grace_ns } => {
                 self.kill(now, &framework_id, &task_id, grace_ns, effects);

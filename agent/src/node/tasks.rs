@@ -72,18 +72,25 @@ impl Task {
     }
 }
 
+/// Tasks that one message wants run: one, or with `group` as many as that names, of one executor.
+pub(super) struct Order {
+    pub(super) tasks: Vec<TaskInfo>,
+    pub(super) group: Option<Group>,
+    /// The master counts an executor as begun with it.
+    pub(super) starts_executor: bool,
+}
+
 impl Node {
-    /// Runs one task or, with `group`, its tasks together: as many as `tasks`, all of one executor.
+    /// Runs what is ordered, or tells of each task why not.
     pub(super) fn run(
         &mut self,
         now: Now,
         framework: FrameworkInfo,
-        tasks: Vec<TaskInfo>,
-        group: Option<&Group>,
+        order: Order,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(first) = tasks.first() else { return };
-        if tasks.iter().any(|task| self.registration.agent_id() != Some(&task.agent_id)) {
+        let Some(first) = order.tasks.first() else { return };
+        if order.tasks.iter().any(|task| self.registration.agent_id() != Some(&task.agent_id)) {
             return note(effects, "task for an agent that this one was before", &first.task_id);
         }
         let framework_id = self.meet_framework(now, framework, effects);
@@ -91,46 +98,71 @@ impl Node {
         if framework.is_ending {
             return note(effects, "task of a framework that is being shut down", &first.task_id);
         }
-        if let Some(here) = tasks.iter().find(|task| framework.tasks.contains_key(&task.task_id)) {
+        if let Some(here) = order.tasks.iter().find(|task| framework.tasks.contains_key(&task.task_id)) {
             note(effects, "task that is here already", &here.task_id);
-            return self.drop_rest(now, &framework_id, tasks, effects);
+            return self.drop_rest(now, &framework_id, order.tasks, effects);
         }
-        if self.draining.is_some() {
-            let (reason, why) =
-                (Reason::AGENT_DRAINING, "Task was received while agent was already draining");
-            for task in tasks {
-                self.drop_task(now, &framework_id, task.task_id, reason, why, effects);
-            }
-            return;
+        if let Some((reason, why)) = self.why_not(&framework_id, first, order.starts_executor) {
+            return self.drop_order(now, &framework_id, order, reason, why, effects);
         }
         let executor_id = first.executor_id();
-        let why = match framework.executors.get(&executor_id).map(|executor| executor.phase) {
-            Some(_) if first.executor.is_none() => {
+        let Order { tasks, group, .. } = order;
+        let group = group.as_ref();
+        if !framework.executors.contains_key(&executor_id) {
+            let container_id = self.add_executor(&framework_id, &executor_id, &tasks[0]);
+            // The tasks below are saved after it: on disk, a task without its executor has no place.
+            let tasks = self.add_tasks(&framework_id, &executor_id, tasks, group);
+            self.save_executor(now, &container_id, effects);
+            return self.save_tasks(now, &framework_id, tasks, group, effects);
+        }
+        let tasks = self.add_tasks(&framework_id, &executor_id, tasks, group);
+        self.save_tasks(now, &framework_id, tasks, group, effects);
+    }
+
+    /// Why tasks of that kind cannot run now.
+    fn why_not(
+        &self,
+        framework_id: &FrameworkId,
+        task: &TaskInfo,
+        starts_executor: bool,
+    ) -> Option<(Reason, &'static str)> {
+        if self.draining.is_some() {
+            return Some((Reason::AGENT_DRAINING, "Task was received while agent was already draining"));
+        }
+        let executors = &self.frameworks[framework_id].executors;
+        match executors.get(&task.executor_id()).map(|executor| executor.phase) {
+            Some(_) if task.executor.is_none() => {
                 Some((Reason::TASK_INVALID, "Cannot reuse an already existing executor for a command task"))
             }
             Some(Phase::Ending) => Some((Reason::EXECUTOR_TERMINATED, "Executor terminating")),
             Some(Phase::Ended) => Some((Reason::EXECUTOR_TERMINATED, "Executor terminated")),
-            Some(_) => None,
-            None => {
-                let container_id = self.add_executor(&framework_id, &executor_id, first);
-                // The tasks below are saved after it: on disk, a task without its executor has no place.
-                let tasks = self.add_tasks(&framework_id, &executor_id, tasks, group);
-                self.save_executor(now, &container_id, effects);
-                return self.save_tasks(now, &framework_id, tasks, group, effects);
-            }
-        };
-        if let Some((reason, why)) = why {
-            for task in tasks {
-                self.drop_task(now, &framework_id, task.task_id, reason, why, effects);
-            }
-            let executor = self.frameworks[&framework_id].executors.get(&executor_id);
-            if executor.is_some_and(|executor| executor.phase == Phase::Ended) {
-                self.tell_no_executor(&framework_id, &executor_id, effects);
-            }
-            return;
+            // It was meant for one that has ended since, and is forgotten here: the master does not count another.
+            None if !starts_executor => Some((Reason::EXECUTOR_TERMINATED, "Executor terminated")),
+            Some(_) | None => None,
         }
-        let tasks = self.add_tasks(&framework_id, &executor_id, tasks, group);
-        self.save_tasks(now, &framework_id, tasks, group, effects);
+    }
+
+    /// None of it will run. The master that counts an executor as begun with it would hold that one's resources for ever
+    /// if nobody told it otherwise; of one that was there before it hears, or has heard, when that ends.
+    fn drop_order(
+        &mut self,
+        now: Now,
+        framework_id: &FrameworkId,
+        order: Order,
+        reason: Reason,
+        why: &'static str,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Order { tasks, starts_executor, .. } = order;
+        let executor_id = tasks[0].executor.as_ref().map(|executor| executor.executor_id.clone());
+        for task in tasks {
+            self.drop_task(now, framework_id, task.task_id, reason, why, effects);
+        }
+        let Some(executor_id) = executor_id.filter(|_| starts_executor) else { return };
+        let executor = self.frameworks.get(framework_id).and_then(|it| it.executors.get(&executor_id));
+        if executor.is_none_or(|executor| executor.phase == Phase::Ended) {
+            self.tell_no_executor(framework_id, executor_id, effects);
+        }
     }
 
     /// Part of a group is here: the rest, if it is not, cannot be delivered with it.
@@ -149,19 +181,20 @@ impl Node {
         }
     }
 
-    /// The master heard of the executor's end before it sent the task, and so believes that the task began another
-    /// one. It would hold that one's resources for ever if nobody told it otherwise.
     fn tell_no_executor(
         &mut self,
         framework_id: &FrameworkId,
-        executor_id: &ExecutorId,
+        executor_id: ExecutorId,
         effects: &mut Vec<Effect>,
     ) {
-        let executor = &self.frameworks[framework_id].executors[executor_id];
+        let known = self.frameworks.get(framework_id).and_then(|it| it.executors.get(&executor_id));
+        let known = known.map(|executor| executor.container_id.clone());
+        // Where there never was a container: the one that it would have had.
+        let container_id = known.unwrap_or_else(|| self.new_container_id());
         effects.push(Effect::Send(Box::new(ToMaster::ExecutorExited {
             framework_id: framework_id.clone(),
-            executor_id: executor_id.clone(),
-            container_id: executor.container_id.clone(),
+            executor_id,
+            container_id,
             wait_status: None,
         })));
     }

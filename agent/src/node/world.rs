@@ -403,7 +403,7 @@ impl World {
             let framework = self.framework.clone();
             let framework_id = framework.framework_id.clone().expect("set");
             self.open.insert(task.task_id.clone(), framework_id);
-            self.say(ToAgent::Run { framework, task });
+            self.say(ToAgent::Run { framework, task, starts_executor: true });
         }
     }
 
@@ -414,7 +414,7 @@ impl World {
             let ids: Vec<TaskId> = tasks.iter().map(|task| task.task_id.clone()).collect();
             self.open.extend(ids.iter().map(|id| (id.clone(), framework_id.clone())));
             self.groups.push(ids);
-            self.say(ToAgent::RunGroup { framework, tasks });
+            self.say(ToAgent::RunGroup { framework, tasks, starts_executor: true });
         }
     }
 

@@ -146,7 +146,7 @@ fn a_task_of_a_group_is_looked_at_by_commands_in_its_container() {
     });
     let mut task = ::api::convert::task::from_v1(&info).unwrap();
     task.executor = Some(::api::convert::executor::from_v1(&executor).unwrap());
-    session.say(&ToAgent::RunGroup { framework: framework(false), tasks: vec![task] });
+    session.say(&ToAgent::RunGroup { framework: framework(false), tasks: vec![task], starts_executor: true });
     session.follow("t", TaskState::Running);
     let mut next = || {
         let status = session.update();

@@ -112,7 +112,7 @@ fn an_agent_may_be_killed_at_any_moment() {
             let exit_code = rng.i32(0..4);
             let task = command(&id, &line(folder.path(), &id, awaits, exit_code));
             memory.tasks.insert(TaskId::new(&id), Told { exit_code, updates: Vec::new() });
-            session.try_say(&ToAgent::Run { framework: framework(true), task });
+            session.try_say(&ToAgent::Run { framework: framework(true), task, starts_executor: true });
         }
         let life = Duration::from_millis(rng.u64(0..=LIFE_MS_MAX));
         memory.listen(&mut session, Instant::now() + life);

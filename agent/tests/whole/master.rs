@@ -226,7 +226,7 @@ impl Session {
     }
 
     pub fn run(&mut self, framework: &FrameworkInfo, task: TaskInfo) {
-        self.say(&ToAgent::Run { framework: framework.clone(), task });
+        self.say(&ToAgent::Run { framework: framework.clone(), task, starts_executor: true });
     }
 
     pub fn kill(&mut self, task_id: &str, grace_ns: Option<u64>) {

@@ -134,7 +134,11 @@ fn group(lines: &[(&str, &str)], limits: &[(&str, f64)]) -> ToAgent {
         task.executor = Some(::api::convert::executor::from_v1(&executor).unwrap());
         task
     };
-    ToAgent::RunGroup { framework: framework(true), tasks: lines.iter().map(task).collect() }
+    ToAgent::RunGroup {
+        framework: framework(true),
+        tasks: lines.iter().map(task).collect(),
+        starts_executor: true,
+    }
 }
 
 /// The last update of each task.

@@ -139,7 +139,7 @@ impl Cycle {
     fn hear_agent(&mut self, agent: usize) -> anyhow::Result<()> {
         let Self { agents, running, .. } = self;
         agents.hear(agent, &mut |agent, message| {
-            if let ToAgent::Run { framework, task } = message {
+            if let ToAgent::Run { framework, task, .. } = message {
                 let framework_id = framework.framework_id.context("a framework that runs tasks has an id")?;
                 running.push_back(Running { agent, framework_id, task_id: task.task_id });
             }

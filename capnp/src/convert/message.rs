@@ -66,6 +66,7 @@ pub fn decode_to_agent(payload: &[u8]) -> Result<ToAgent, WireError> {
             ToAgent::Run {
                 framework: info::read_framework(run.get_framework()?)?,
                 task: info::read_task(run.get_task()?)?,
+                starts_executor: run.get_starts_executor(),
             }
         }
         to_agent::RunGroup(it) => read_run_group(it?)?,
@@ -180,6 +181,7 @@ fn read_run_group(it: run_group::Reader<'_>) -> Result<ToAgent, WireError> {
     Ok(ToAgent::RunGroup {
         framework: info::read_framework(it.get_framework()?)?,
         tasks: tasks.iter().map(info::read_task).collect::<Result<_, _>>()?,
+        starts_executor: it.get_starts_executor(),
     })
 }
 
@@ -282,12 +284,17 @@ fn write_to_agent(message: &ToAgent, mut out: to_agent::Builder<'_>) {
             }
         }
         ToAgent::Refused { reason } => out.set_refused(&**reason),
-        ToAgent::Run { framework, task } => {
+        ToAgent::Run { framework, task, starts_executor } => {
             let mut run = out.init_run();
+            run.set_starts_executor(*starts_executor);
             info::write_framework(framework, run.reborrow().init_framework());
             info::write_task(task, run.init_task());
         }
-        ToAgent::RunGroup { framework, tasks } => write_run_group(framework, tasks, out.init_run_group()),
+        ToAgent::RunGroup { framework, tasks, starts_executor } => {
+            let mut group = out.init_run_group();
+            group.set_starts_executor(*starts_executor);
+            write_run_group(framework, tasks, group);
+        }
         ToAgent::Kill { framework_id, task_id, grace_ns } => {
             let mut kill = out.init_kill();
             kill.set_framework_id(framework_id.as_str());

@@ -2,7 +2,7 @@
 
 use super::input::GroupRequest;
 use super::note::Note;
-use super::operations::{Hand, complete};
+use super::operations::{Hand, complete, starts_executor};
 use super::{Cluster, Turn, validate};
 use model::id::FrameworkId;
 use model::task::{Reason, TaskInfo, TaskState};
@@ -33,6 +33,7 @@ impl Cluster {
         // One of no tasks would leave behind an executor that nothing ends.
         let Some(first) = tasks.first() else { return };
         let session = agent.session.expect("an offer's agent is connected");
+        let starts_executor = starts_executor(hand, agent, first);
         let description = (*framework.info).clone();
         let mut used = self.add_executor(hand, first);
         tasks.iter().for_each(|task| used.add(&task.resources));
@@ -44,7 +45,8 @@ impl Cluster {
                 agent_id: hand.agent_id.clone(),
             });
         }
-        turn.agent(session, ToAgent::RunGroup { framework: description, tasks: tasks.clone() });
+        let (framework, sent) = (description, tasks.clone());
+        turn.agent(session, ToAgent::RunGroup { framework, tasks: sent, starts_executor });
         tasks.into_iter().for_each(|task| self.add_task(hand, task));
     }
 

@@ -1,5 +1,6 @@
 //! ACCEPT: what a framework does with what it was offered.
 
+use super::agents::Agent;
 use super::effect::{Done, Event};
 use super::executors::Executor;
 use super::input::{Accept, Operation, TaskRequest};
@@ -10,7 +11,7 @@ use super::{Cluster, Turn, validate};
 use crate::allocator::event::Refusal as Filter;
 use api::refusal::Refusal;
 use api::v1::OperationState;
-use model::id::{AgentId, FrameworkId, OperationId, TaskId};
+use model::id::{AgentId, ExecutorId, FrameworkId, OperationId, TaskId};
 use model::resources::Resources;
 use model::role::Role;
 use model::task::{Reason, Source, TaskInfo, TaskState, TaskStatus};
@@ -193,6 +194,7 @@ impl Cluster {
             }
         };
         let session = agent.session.expect("an offer's agent is connected");
+        let starts_executor = starts_executor(hand, agent, &task);
         let description = FrameworkInfoOf::clone(&framework.info);
         let mut used = task.resources.clone();
         used.add(&self.add_executor(hand, &task));
@@ -202,7 +204,8 @@ impl Cluster {
             task_id: task.task_id.clone(),
             agent_id: hand.agent_id.clone(),
         });
-        turn.agent(session, ToAgent::Run { framework: (*description).clone(), task: task.clone() });
+        let (framework, sent) = ((*description).clone(), task.clone());
+        turn.agent(session, ToAgent::Run { framework, task: sent, starts_executor });
         self.add_task(hand, task);
     }
 
@@ -268,6 +271,13 @@ impl Cluster {
 }
 
 type FrameworkInfoOf = Arc<model::framework::FrameworkInfo>;
+
+/// Whether the task begins an executor, as far as is known here. Where the agent finds that it has one, or has none any
+/// more, it is the agent that is right; but of what is charged here both must think the same.
+pub(super) fn starts_executor(hand: &Hand, agent: &Agent, task: &TaskInfo) -> bool {
+    let place = |id: &ExecutorId| (hand.framework_id.clone(), id.clone());
+    task.executor.as_ref().is_none_or(|info| !agent.executors.contains_key(&place(&info.executor_id)))
+}
 
 /// Fills in what frameworks may leave out: whose executor it is, and the role its resources are allocated to.
 pub(super) fn complete(mut task: TaskInfo, framework_id: &FrameworkId, role: &Role) -> TaskInfo {

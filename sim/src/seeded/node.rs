@@ -383,6 +383,7 @@ impl World {
         let machine = &self.machines[at];
         let mut used = Resources::default();
         for executor in machine.executors.values() {
+            used.add(&executor.resources.unallocated());
             executor.tasks.values().for_each(|resources| used.add(&resources.unallocated()));
         }
         if !machine.info.total.contains(&used) {

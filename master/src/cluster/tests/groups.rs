@@ -37,7 +37,7 @@ fn a_group_is_one_message_and_is_charged_once() {
     let of = |id: &str| member(id, &agent, "cpus:1;mem:100", &info);
     accept(&mut world, &scheduler, &offers, vec![group(vec![of("b"), of("a")])]);
     let told = world.told(session);
-    let [ToAgent::RunGroup { framework, tasks }] = &told[..] else { panic!("{told:?}") };
+    let [ToAgent::RunGroup { framework, tasks, .. }] = &told[..] else { panic!("{told:?}") };
     assert_eq!(framework.framework_id, Some(scheduler.id.clone()));
     let ids: Vec<&str> = tasks.iter().map(|task| task.task_id.as_str()).collect();
     assert_eq!(ids, ["b", "a"], "in their framework's order");

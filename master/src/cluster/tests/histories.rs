@@ -114,8 +114,8 @@ impl Node {
 
     fn hear(&mut self, message: ToAgent) {
         match message {
-            ToAgent::Run { framework, task } => self.run(framework, vec![task]),
-            ToAgent::RunGroup { framework, tasks } => self.run(framework, tasks),
+            ToAgent::Run { framework, task, .. } => self.run(framework, vec![task]),
+            ToAgent::RunGroup { framework, tasks, .. } => self.run(framework, tasks),
             ToAgent::Acknowledge { framework_id, task_id, update_id } => {
                 let key = (framework_id, task_id);
                 let is_over = |(_, state, pending): &(_, TaskState, _)| {

@@ -26,7 +26,7 @@ fn what_is_accepted_runs_and_the_rest_comes_back() {
         vec![task("t1", &agent, "cpus:1;mem:32"), task("t2", &agent, "cpus:1;mem:32")],
     );
     let ran = |message: ToAgent| match message {
-        ToAgent::Run { framework, task } => {
+        ToAgent::Run { framework, task, .. } => {
             (framework.framework_id, task.task_id.to_string(), task.resources)
         }
         other => panic!("{other:?}"),
