@@ -15,6 +15,7 @@ pub mod resources;
 pub mod status;
 pub mod task;
 pub mod time;
+pub mod volume;
 
 use model::body::Body;
 

@@ -63,8 +63,11 @@ fn log_task(note: &Note) {
         Note::OfferTimedOut { framework_id, offer_id } => {
             tracing::info!(%framework_id, %offer_id, "offer_timed_out");
         }
-        Note::OperationRefused { framework_id, name } => {
-            tracing::warn!(%framework_id, name, "operation_refused");
+        Note::OperationDone { framework_id, name, agent_id } => {
+            tracing::info!(%framework_id, name, %agent_id, "operation_done");
+        }
+        Note::OperationRefused { framework_id, name, why } => {
+            tracing::warn!(%framework_id, name, %why, "operation_refused");
         }
         Note::Ignored { what, subject, why } => tracing::warn!(what, %subject, why, "ignored"),
         _ => unreachable!("logged by `log`"),

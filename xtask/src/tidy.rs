@@ -86,6 +86,7 @@ pub(crate) const CORES: &[&str] = &[
     "agent/src/containerizer/isolation",
     "agent/src/containerizer/built_in.rs",
     "agent/src/containerizer/image.rs",
+    "agent/src/containerizer/kept.rs",
     "agent/src/containerizer/limits.rs",
     "agent/src/containerizer/overrides.rs",
     "agent/src/containerizer/order.rs",

@@ -20,6 +20,7 @@ use super::io::{self, Ends};
 use super::isolation::confinement::Namespaces;
 use super::nested;
 use super::order::{Numbers, User, born_in, steps};
+use super::persistent;
 use super::plan::{Output, Plan, Whom};
 use super::sandbox::{self, SandboxError};
 use super::steps::{Step, encode};
@@ -282,6 +283,7 @@ impl Identity {
 fn make_sandbox(plan: &Plan, owner: Option<&Identity>) -> Result<[OwnedFd; 3], SandboxError> {
     let Some(outermost) = &plan.nested_in else {
         sandbox::create(&plan.sandbox, plan.latest.as_deref(), owner)?;
+        persistent::provide(&plan.kept, &plan.sandbox, owner)?;
         return sandbox::open_stdio(&plan.sandbox, owner);
     };
     let folder = sandbox::create_nested(outermost, &plan.sandbox, owner)?;

@@ -209,6 +209,7 @@ pub fn plan(nested: &Nested<'_>) -> Result<Plan, PlanError> {
         task: None,
         image,
         image_user,
+        kept: Vec::new(),
     })
 }
 
@@ -341,6 +342,7 @@ mod tests {
             task: None,
             image: None,
             image_user: None,
+            kept: Vec::new(),
         }
     }
 

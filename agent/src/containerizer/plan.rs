@@ -14,6 +14,7 @@ use model::id::{AgentId, BadId, ContainerId, FrameworkId, check_id};
 use super::image::ImageWish;
 use super::isolation::asked::{Given, Policy, given};
 use super::isolation::confinement::{Confinement, Namespaces, SANDBOX};
+use super::kept::{self, Kept};
 use super::limits::{LimitPolicy, Share, limits};
 use super::nested;
 use super::overrides::Overrides;
@@ -109,6 +110,8 @@ pub struct Plan {
     pub image: Option<ImageWish>,
     /// Whom an image names, instead of `user`.
     pub image_user: Option<User>,
+    /// Persistent volumes that the container has.
+    pub kept: Vec<Kept>,
 }
 
 impl Plan {
@@ -205,8 +208,10 @@ pub fn logger_directory(work_dir: &Path) -> PathBuf {
 
 pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
     let executor = request.executor;
+    let has_mounts = agent.isolation.filesystem;
+    let (kept, volumes) = kept::given(&agent.work_dir, request.shares, has_mounts)?;
     let Given { container, task } =
-        given(&agent.isolation, executor.container.as_ref(), request.task_command.is_some())?;
+        given(&agent.isolation, executor.container.as_ref(), volumes, request.task_command.is_some())?;
     let built_in = (executor.r#type() == v1::executor_info::Type::Default)
         .then(|| super::built_in::default_executor(agent));
     let command = executor.command.as_ref().or(built_in.as_ref()).ok_or(PlanError::NoCommand)?;
@@ -251,6 +256,7 @@ pub fn plan(agent: &Agent, request: &Request<'_>) -> Result<Plan, PlanError> {
         task: task.map(|confinement| TaskPlan { confinement, ..TaskPlan::default() }),
         image,
         image_user: None,
+        kept,
     })
 }
 

@@ -5,6 +5,7 @@
 //! have grown or be new, attributes be new or ranges of them wider, a domain be given where there was none; what was there
 //! is still there, and host name and port are the same.
 
+use api::convert::volume::as_given;
 use api::v1;
 use model::agent_info::AgentInfo;
 use model::resources::Resources;
@@ -44,7 +45,7 @@ pub fn changes(policy: Policy, old: &AgentInfo, new: &AgentInfo) -> Vec<Change> 
     if old.address.port() != new.address.port() {
         changes.push(Change::Port { old: old.address.port(), new: new.address.port() });
     }
-    let (were, are) = (without_dynamic(&old.total), without_dynamic(&new.total));
+    let (were, are) = (as_given(&old.total), as_given(&new.total));
     let resources_may = match policy {
         Policy::Equal => were == are,
         Policy::Additive => are.contains(&were),
@@ -96,24 +97,11 @@ fn show(attribute: &v1::Attribute) -> String {
     format!("{}:{value}", attribute.name)
 }
 
-/// What is there, whoever it is reserved for by now.
-fn without_dynamic(resources: &Resources) -> Resources {
-    resources
-        .iter()
-        .cloned()
-        .map(|mut part| {
-            part.reservations.retain(|reservation| !reservation.is_dynamic);
-            part.disk = part.disk.filter(|disk| disk.persistence_id.is_none());
-            part
-        })
-        .collect()
-}
-
 /// What an agent has that had `before`, and by its flags has `now`: what is new comes on top, and what the master had it
 /// reserve meanwhile stays reserved. For agents whose changes are permitted.
 pub fn total(before: &Resources, now: &Resources) -> Resources {
     let mut total = before.clone();
-    total.add(&now.saturating_sub(&without_dynamic(before)));
+    total.add(&now.saturating_sub(&as_given(before)));
     total
 }
 

@@ -2,6 +2,7 @@
 
 use crate::node::drain::Drain;
 use crate::node::input::{Caller, Session};
+use crate::node::volumes::Changes;
 use bytes::Bytes;
 use model::agent_info::AgentInfo;
 use model::executor::ExecutorInfo;
@@ -44,6 +45,8 @@ pub enum Effect {
     Retire { run: Run },
     /// The same of one task of a run that goes on, and may have many more.
     RetireTask { run: Run, task_id: TaskId },
+    /// Persistent volumes were created or destroyed.
+    Volumes(Changes),
     /// Word for the log of something that was dropped or forced, and whom it concerns.
     Note { what: &'static str, about: String },
     /// Nothing is left to do. The process ends.

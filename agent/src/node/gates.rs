@@ -3,6 +3,7 @@
 use crate::node::Node;
 use crate::node::effect::{Effect, Run};
 use crate::node::updates::Key;
+use crate::node::volumes::Changes;
 use model::id::{ContainerId, FrameworkId, TaskId, UpdateId};
 use model::resources::Resources;
 use model::time::Now;
@@ -58,7 +59,13 @@ impl Node {
             Gate::AcknowledgementSaved { key, update_id } => {
                 self.acknowledgement_saved(now, key, update_id, effects);
             }
-            Gate::TotalSaved { total } => self.info.total = total,
+            Gate::TotalSaved { total } => {
+                let changes = Changes::between(&self.info.total, &total);
+                self.info.total = total;
+                if !changes.is_empty() {
+                    effects.push(Effect::Volumes(changes));
+                }
+            }
             Gate::RunDone { run } => effects.push(Effect::Retire { run }),
         }
     }

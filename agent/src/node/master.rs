@@ -7,6 +7,7 @@ use crate::node::executors::Phase;
 use crate::node::gates::Gate;
 use crate::node::input::Session;
 use crate::node::tasks::{Order, Stage};
+use api::convert::volume::as_given;
 use model::agent_info::AgentInfo;
 use model::framework::{Capabilities, FrameworkInfo};
 use model::id::{AgentId, ExecutorId, FrameworkId, MasterId, TaskId};
@@ -151,6 +152,9 @@ impl Node {
                 self.shutdown_framework(now, &framework_id, effects);
             }
             ToAgent::UpdateFramework { framework } => self.update_framework(now, framework, effects),
+            ToAgent::UpdateTotal { total } if as_given(&total) != as_given(&self.info.total) => {
+                note(effects, "another total than the operator's, whoever it is reserved for", total);
+            }
             ToAgent::UpdateTotal { total } => {
                 let info = AgentInfo { total: total.clone(), ..self.info.clone() };
                 self.save_agent(now, info, Gate::TotalSaved { total }, effects);

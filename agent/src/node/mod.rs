@@ -13,6 +13,7 @@ pub mod recovery;
 pub mod replay;
 pub mod settings;
 pub mod view;
+pub mod volumes;
 
 mod executors;
 mod frameworks;

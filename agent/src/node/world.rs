@@ -221,7 +221,7 @@ impl World {
                     process.stream = None;
                 }
             }
-            Effect::Resize { .. } => {}
+            Effect::Resize { .. } | Effect::Volumes(_) => {}
             Effect::Retire { run } => self.invariant_retired_is_not_written_to(&run, None),
             Effect::RetireTask { run, task_id } => {
                 self.invariant_retired_is_not_written_to(&run, Some(&task_id));

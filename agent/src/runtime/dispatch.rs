@@ -1,8 +1,10 @@
 //! What the node wants, done.
 
+use crate::containerizer::persistent;
 use crate::link::{Link, LinkEvent, Target};
 use crate::node::effect::{Effect, Ending};
 use crate::node::input::{Input, Session};
+use crate::node::volumes::Changes;
 use crate::runtime::Agent;
 use std::rc::Rc;
 use wire::message::ToMaster;
@@ -38,6 +40,7 @@ impl Agent {
                 self.forget(run.container_id.clone());
                 self.retire(run);
             }
+            Effect::Volumes(changes) => self.change_volumes(&changes),
             Effect::RetireTask { run, task_id } => self.retire_task(run, task_id),
             Effect::Note { what, about } => tracing::warn!(about, "{what}"),
             Effect::Exit(ending) => {
@@ -45,6 +48,19 @@ impl Agent {
                 self.exiting.notify_one();
             }
         }
+    }
+
+    /// At once, since the task that is to use them may follow; what is gone is deleted beside everything else.
+    fn change_volumes(&self, changes: &Changes) {
+        let work_dir = self.config.work_dir.clone();
+        if let Err(error) = persistent::carry_out(changes, &work_dir) {
+            tracing::error!(
+                cause = &error as &dyn std::error::Error,
+                ?changes,
+                "volumes cannot be made or removed"
+            );
+        }
+        tokio::task::spawn_blocking(move || persistent::clear(&work_dir));
     }
 
     fn dial(self: &Rc<Self>, session: Session) {

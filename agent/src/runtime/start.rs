@@ -146,11 +146,7 @@ impl Parts {
         let mut signals = Signals::catch().map_err(StartError::Signals)?;
         let (loaded, info) = self.past()?;
         let (bpf, support) = self.open_bpf();
-        let counted = Counted {
-            cpu: support.has(Figure::Cpu),
-            memory: support.has(Figure::Memory),
-            io: support.has(Figure::Io),
-        };
+        let counted = counted(&support);
         if let Some(warning) = self.containerizer.enforcement().warning(&self.config.limits.extras().asked())
         {
             tracing::warn!("{warning}");
@@ -213,6 +209,12 @@ impl Parts {
         tracing::info!(%address, work_dir = %agent.config.work_dir.display(), "agent listens");
         agent.clone().until_the_end(&mut signals).await
     }
+}
+
+/// What need not be read from files.
+fn counted(support: &Support) -> Counted {
+    let has = |figure| support.has(figure);
+    Counted { cpu: has(Figure::Cpu), memory: has(Figure::Memory), io: has(Figure::Io) }
 }
 
 impl Parts {

@@ -35,3 +35,4 @@ mod restart;
 mod sessions;
 mod survival;
 mod users;
+mod volumes;

@@ -39,14 +39,18 @@ impl Core {
 
     pub(super) fn update_agent(&mut self, key: AgentKey, total: Resources) {
         let Some(agent) = self.agent(key) else { return };
-        let total = self.shapes.share(Parcel::from_resources(total));
+        self.set_total(agent, Parcel::from_resources(total));
+        self.refresh_ready(agent);
+        self.touch(agent);
+    }
+
+    fn set_total(&mut self, agent: u32, total: Parcel) {
+        let total = self.shapes.share(total);
         let come = total.quantities();
         self.change_reserved(&total, true);
         let gone = self.slots[agent].set_total(total);
         self.change_reserved(&gone, false);
         self.tree.change_total(&gone.quantities(), &come);
-        self.refresh_ready(agent);
-        self.touch(agent);
     }
 
     pub(super) fn remove_agent(&mut self, key: AgentKey) {
@@ -97,6 +101,30 @@ impl Core {
             Refusal::Pass | Refusal::For { ns: 0 } => self.pass_on(now, agent),
             Refusal::None | Refusal::For { .. } => self.touch(agent),
         }
+    }
+
+    /// What the framework holds there is now something else, and still the framework's.
+    pub(super) fn convert(
+        &mut self,
+        (framework, agent): (FrameworkKey, AgentKey),
+        consumed: Resources,
+        converted: Resources,
+    ) {
+        let (Some(agent), Some(_)) = (self.agent(agent), self.frameworks.get(framework)) else { return };
+        let role = consumed.iter().next().and_then(|part| part.allocation.clone()).unwrap_or_default();
+        let id = self.find_claimant(framework, &role).expect("who converts holds something");
+        let (consumed, converted) = (Parcel::from_resources(consumed), Parcel::from_resources(converted));
+        let mut total = Parcel::clone(self.slots[agent].total());
+        total.subtract(&consumed);
+        total.add(&converted);
+        let consumed = Arc::new(consumed);
+        self.slots.release(agent, &mut self.tree.claimants, id, consumed.clone());
+        self.tree.discharge(id, &consumed);
+        self.set_total(agent, total);
+        self.tree.charge_used(id, &converted);
+        self.slots.hold(agent, &mut self.tree.claimants, id, (Arc::new(converted), Resources::EMPTY));
+        self.slots[agent].refit();
+        self.refresh_ready(agent);
     }
 
     /// All that was handed out comes back as it was: as nearly everything that is declined.

@@ -136,6 +136,9 @@ impl Core {
             Event::Release { framework, agent, resources, refusal } => {
                 self.release(now, (framework, agent), resources, refusal);
             }
+            Event::Convert { framework, agent, consumed, converted } => {
+                self.convert((framework, agent), consumed, converted);
+            }
             Event::Suppress { framework, roles } => self.suppress(framework, &roles),
             Event::Revive { framework, roles } => self.revive(framework, &roles),
             Event::SetWeight { role, weight } => self.tree.set_weight(&role, weight),

@@ -72,6 +72,15 @@ pub enum Event {
         refusal: Refusal,
     },
 
+    /// What a framework holds on an agent has become something else, on its agent as well: reserved, or a volume, or no more.
+    /// Both are marked with the same allocation role, and the first is part of what the framework holds there.
+    Convert {
+        framework: FrameworkKey,
+        agent: AgentKey,
+        consumed: Resources,
+        converted: Resources,
+    },
+
     /// No offers for these roles of the framework (all of them when empty) until revived.
     Suppress {
         framework: FrameworkKey,
@@ -104,8 +113,17 @@ impl Event {
             | Self::RemoveAgent { agent }
             | Self::ActivateAgent { agent }
             | Self::DeactivateAgent { agent }
-            | Self::Release { agent, .. } => Some(*agent),
-            _ => None,
+            | Self::Release { agent, .. }
+            | Self::Convert { agent, .. } => Some(*agent),
+            Self::AddFramework { .. }
+            | Self::UpdateFramework { .. }
+            | Self::RemoveFramework { .. }
+            | Self::ActivateFramework { .. }
+            | Self::DeactivateFramework { .. }
+            | Self::Suppress { .. }
+            | Self::Revive { .. }
+            | Self::SetQuota { .. }
+            | Self::SetWeight { .. } => None,
         }
     }
 
@@ -117,8 +135,17 @@ impl Event {
             | Self::RemoveAgent { agent }
             | Self::ActivateAgent { agent }
             | Self::DeactivateAgent { agent }
-            | Self::Release { agent, .. } => Some(agent),
-            _ => None,
+            | Self::Release { agent, .. }
+            | Self::Convert { agent, .. } => Some(agent),
+            Self::AddFramework { .. }
+            | Self::UpdateFramework { .. }
+            | Self::RemoveFramework { .. }
+            | Self::ActivateFramework { .. }
+            | Self::DeactivateFramework { .. }
+            | Self::Suppress { .. }
+            | Self::Revive { .. }
+            | Self::SetQuota { .. }
+            | Self::SetWeight { .. } => None,
         }
     }
 }

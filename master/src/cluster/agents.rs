@@ -39,6 +39,8 @@ pub(super) struct Agent {
     pub(super) reregistered: Option<UnixTime>,
     pub(super) used: Resources,
     pub(super) offered: Resources,
+    /// What is free there was changed while the allocator may have been handing it out: its word is looked at twice.
+    pub(super) is_contested: bool,
     pub(super) tasks: BTreeSet<(FrameworkId, TaskId)>,
     pub(super) executors: BTreeMap<(FrameworkId, ExecutorId), Arc<Executor>>,
     pub(super) offers: BTreeMap<OfferId, Arc<Offer>>,
@@ -158,6 +160,7 @@ impl Agent {
             reregistered: None,
             used: Resources::default(),
             offered: Resources::default(),
+            is_contested: false,
             tasks: BTreeSet::new(),
             executors: BTreeMap::new(),
             offers: BTreeMap::new(),

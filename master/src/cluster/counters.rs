@@ -66,6 +66,7 @@ counters! {
     tasks_gone_by_operator = "master/tasks_gone_by_operator";
     messages_reconcile_operations = "master/messages_reconcile_operations";
     operations_error = "master/operations/error";
+    operations_finished = "master/operations/finished";
 }
 
 impl Counters {

@@ -89,6 +89,9 @@ impl Cluster {
     pub(super) fn operator_call(&mut self, ticket: Ticket, call: OperatorCall, turn: &mut Turn<'_>) {
         match self.change_for(&call, turn.now.unix) {
             Ok(Some(change)) => self.persist(change, Then::Operator { ticket, call }, turn),
+            Ok(None) if matches!(call, OperatorCall::Convert { .. }) => {
+                self.operator_call_durable(ticket, call, turn);
+            }
             Ok(None) => turn.answer(ticket, Ok(Done::Ok)),
             Err(refusal) => turn.answer(ticket, Err(refusal)),
         }
@@ -119,6 +122,8 @@ impl Cluster {
                 self.promise_quotas(quotas, *is_forced)?;
                 Ok(Some(quotas_change(quotas)))
             }
+            // The agent keeps it.
+            OperatorCall::Convert { .. } => Ok(None),
             OperatorCall::MarkGone { agent_id } if self.withdrawn.is_gone(agent_id) => Ok(None),
             OperatorCall::MarkGone { agent_id } => {
                 let unknown = |_| Refusal::AgentNotFound { agent_id: agent_id.to_string() };
@@ -152,6 +157,9 @@ impl Cluster {
             OperatorCall::UpdateQuota { quotas, .. } => {
                 self.update_quota(quotas, turn);
                 Ok(())
+            }
+            OperatorCall::Convert { agent_id, conversion } => {
+                self.convert_for_operator(&agent_id, &conversion, turn)
             }
         };
         turn.answer(ticket, answer.map(|()| Done::Ok));

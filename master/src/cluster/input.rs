@@ -1,5 +1,6 @@
 //! The menu of everything that can happen to the cluster core, and when it is legal.
 
+use super::conversions::Conversion;
 use crate::allocator::event::Allocation;
 use crate::registrar::registry::Registry;
 use crate::usage::{NodeRow, Row};
@@ -80,6 +81,11 @@ pub enum OperatorCall {
     },
     MarkGone {
         agent_id: AgentId,
+    },
+    /// RESERVE_RESOURCES, UNRESERVE_RESOURCES, CREATE_VOLUMES, DESTROY_VOLUMES.
+    Convert {
+        agent_id: AgentId,
+        conversion: Conversion,
     },
     UpdateWeights {
         weights: Vec<(Role, Quantity)>,
@@ -178,6 +184,12 @@ pub enum Operation {
         tasks: Vec<TaskRequest>,
     },
     LaunchGroup(GroupRequest),
+    /// RESERVE, UNRESERVE, CREATE, DESTROY; or why it is none of them.
+    Convert {
+        name: &'static str,
+        conversion: Result<Conversion, Arc<str>>,
+        id: Option<OperationId>,
+    },
     /// An operation that this master does not do yet: by its name, and by the id under which the framework wants to
     /// hear of it.
     Unsupported {

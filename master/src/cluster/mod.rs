@@ -4,6 +4,7 @@
 //! are everything that can happen and everything that can be done about it. Behaviour and texts are those of Mesos
 //! (src/master/master.cpp, validation.cpp; docs/scheduler-http-api.md, docs/reconciliation.md).
 
+pub mod conversions;
 pub mod counters;
 pub mod effect;
 pub mod executors;

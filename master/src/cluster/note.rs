@@ -109,9 +109,15 @@ pub enum Note {
         framework_id: FrameworkId,
         offer_id: OfferId,
     },
+    OperationDone {
+        framework_id: FrameworkId,
+        name: &'static str,
+        agent_id: AgentId,
+    },
     OperationRefused {
         framework_id: FrameworkId,
         name: &'static str,
+        why: Arc<str>,
     },
     /// A message or call about something that is not there (any more): late, or mistaken. Nothing was done.
     Ignored {

@@ -109,7 +109,7 @@ impl Cluster {
         let to = self.frameworks.get_mut(&framework_id).expect("a live key's framework is known");
         let from = self.agents.get_mut(&agent_id).expect("a live key's agent is registered");
         let is_withheld = self.withdrawn.is_deactivated(&agent_id) || self.expected.holds_offers();
-        if to.stream.is_none() || from.session.is_none() || is_withheld {
+        if to.stream.is_none() || from.session.is_none() || is_withheld || !from.still_has(&resources) {
             turn.allocator(ToAllocator::Release { framework, agent, resources, refusal: Refusal::None });
             return None;
         }

@@ -55,6 +55,17 @@ impl Cluster {
                     tasks.into_iter().for_each(|task| self.launch(&mut hand, task, turn));
                 }
                 Operation::LaunchGroup(group) => self.launch_group(&mut hand, group, turn),
+                Operation::Convert { name, conversion, id: operation_id } => {
+                    let done = conversion
+                        .map_err(|why| why.to_string())
+                        .and_then(|conversion| self.convert(&mut hand, &conversion, turn));
+                    match done {
+                        Ok(()) => self.operation_done(id, name, operation_id, &hand.agent_id, turn),
+                        Err(why) => {
+                            self.refuse_operation(id, name, operation_id, Some(&hand.agent_id), &why, turn);
+                        }
+                    }
+                }
                 Operation::Unsupported { name, id: operation_id } => {
                     let why = format!("{name} is not supported by this master");
                     self.refuse_operation(id, name, operation_id, Some(&hand.agent_id), &why, turn);
@@ -107,7 +118,8 @@ impl Cluster {
                     let why = format!("Task launched with invalid offers: {why}");
                     self.refuse_group(id, &group.members, (state, Reason::INVALID_OFFERS), &why, turn);
                 }
-                Operation::Unsupported { name, id: operation_id } => {
+                Operation::Convert { name, id: operation_id, .. }
+                | Operation::Unsupported { name, id: operation_id } => {
                     let why = format!("Operation attempted with invalid offers: {why}");
                     self.refuse_operation(id, name, operation_id, None, &why, turn);
                 }
@@ -156,6 +168,25 @@ impl Cluster {
         self.frameworks.get(id).expect("the caller is subscribed").tell(&status, turn);
     }
 
+    /// The agent is told of what it has now, before anything that follows.
+    fn operation_done(
+        &mut self,
+        id: &FrameworkId,
+        name: &'static str,
+        operation_id: Option<OperationId>,
+        agent_id: &AgentId,
+        turn: &mut Turn<'_>,
+    ) {
+        self.counters.operations_finished += 1;
+        turn.note(Note::OperationDone { framework_id: id.clone(), name, agent_id: agent_id.clone() });
+        let framework = self.frameworks.get(id).expect("the caller is subscribed");
+        if let (Some(operation_id), Some(stream)) = (operation_id, &framework.stream) {
+            let (agent_id, message) = (Some(agent_id.clone()), Arc::from(""));
+            let state = OperationState::OperationFinished;
+            turn.scheduler(stream, Event::Operation { operation_id, agent_id, state, message });
+        }
+    }
+
     fn refuse_operation(
         &mut self,
         id: &FrameworkId,
@@ -166,7 +197,7 @@ impl Cluster {
         turn: &mut Turn<'_>,
     ) {
         self.counters.operations_error += 1;
-        turn.note(Note::OperationRefused { framework_id: id.clone(), name });
+        turn.note(Note::OperationRefused { framework_id: id.clone(), name, why: Arc::from(why) });
         let framework = self.frameworks.get(id).expect("the caller is subscribed");
         if let (Some(operation_id), Some(stream)) = (operation_id, &framework.stream) {
             let (agent_id, message) = (agent_id.cloned(), Arc::from(why));
@@ -290,7 +321,7 @@ pub(super) fn complete(mut task: TaskInfo, framework_id: &FrameworkId, role: &Ro
 }
 
 /// Marks those parts that carry no mark yet: one that names another role is not in the offer, and is refused as such.
-fn allocated(resources: &Resources, role: &Role) -> Resources {
+pub(super) fn allocated(resources: &Resources, role: &Role) -> Resources {
     let mark = |part: &model::resources::Resource| model::resources::Resource {
         allocation: part.allocation.clone().or_else(|| Some(role.clone())),
         ..part.clone()

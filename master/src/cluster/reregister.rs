@@ -11,6 +11,7 @@ use super::{Cluster, Turn};
 use crate::allocator::event::{Event as ToAllocator, Refusal};
 use crate::allocator::key::FrameworkKey;
 use crate::registrar::change::Change;
+use api::convert::volume::as_given;
 use model::framework::FrameworkInfo;
 use model::id::{AgentId, ExecutorId, FrameworkId, TaskId};
 use model::resources::Resources;
@@ -61,8 +62,9 @@ impl Cluster {
             .collect();
         let hostname = Arc::clone(&info.hostname);
         let is_known = self.agents.contains(&agent_id);
+        let mut is_behind = false;
         if is_known {
-            self.reconnect(&agent_id, session, info, turn);
+            is_behind = self.reconnect(&agent_id, session, info, turn);
         } else {
             let key = self.agent_keys.take(&agent_id);
             let mut agent = Agent::new(agent_id.clone(), key, info, session, turn.now.unix);
@@ -94,6 +96,10 @@ impl Cluster {
             reconciled_count: missing.len(),
         });
         turn.agent(session, self.registered(agent_id.clone(), missing));
+        if is_behind {
+            let total = self.agents.get(&agent_id).expect("made known above").info.total.clone();
+            turn.agent(session, ToAgent::UpdateTotal { total });
+        }
         self.bring_up_to_date(&agent_id, session, &frameworks, over, &named, turn);
         self.offer_again(&agent_id, is_known, is_charged, turn);
         self.withdraw_again(&agent_id, session, turn);
@@ -102,14 +108,15 @@ impl Cluster {
         }
     }
 
-    /// A registered agent's new session; what it had in the old one stands.
+    /// A registered agent's new session; what it had in the old one stands. Whether it has yet to hear of reservations and
+    /// volumes that were made of what it has.
     fn reconnect(
         &mut self,
         id: &AgentId,
         session: SessionId,
-        info: model::agent_info::AgentInfo,
+        mut info: model::agent_info::AgentInfo,
         turn: &mut Turn<'_>,
-    ) {
+    ) -> bool {
         let agent = self.agents.get_mut(id).expect("checked by `reregister`");
         if let Some(old) = agent.session.replace(session) {
             self.sessions.remove(&old);
@@ -126,13 +133,20 @@ impl Cluster {
         turn.effects.extend(agent.node.map(|row| Effect::KeepNode { session, row }));
         agent.reregistered = Some(turn.now.unix);
         agent.ping.reset();
-        let is_resized = agent.info.total != info.total;
+        let has = &agent.info.total;
+        let is_behind = *has != info.total && as_given(has) == as_given(&info.total);
+        if is_behind {
+            info.total.clone_from(has);
+        }
+        let is_resized = *has != info.total;
         agent.info = Arc::new(info);
         if is_resized {
+            agent.is_contested = true;
             // What is offered may be there no more.
             let offers: Vec<_> = agent.offers.keys().cloned().collect();
             offers.iter().for_each(|offer| self.rescind(offer, Refusal::None, turn));
         }
+        is_behind
     }
 
     /// Makes the frameworks known that only the agent knows. Returns those of its frameworks that are over.

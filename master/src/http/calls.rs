@@ -1,8 +1,9 @@
 //! v1 scheduler calls as the core's calls. What a call lacks is refused here, in Mesos' words (src/master/validation.cpp);
 //! what is wrong with a task on its own account goes on to the core, which tells its scheduler.
 
+use crate::cluster::conversions::{Conversion, Kind};
 use crate::cluster::input::{Accept, BadTask, Call, GroupRequest, Operation, TaskRequest};
-use api::convert::{framework, id, task, time};
+use api::convert::{framework, id, resources, task, time};
 use api::refusal::Refusal;
 use api::v1;
 use api::v1::offer::operation::Type as OperationType;
@@ -151,6 +152,11 @@ fn accept(accept: call::Accept) -> Accept {
 
 fn operation(operation: v1::offer::Operation) -> Operation {
     let kind = operation.r#type.and_then(|kind| OperationType::try_from(kind).ok());
+    if let Some((kind, resources, source)) = conversion(kind, &operation) {
+        let conversion = read_conversion(kind, resources, source).map_err(Arc::from);
+        let id = operation.id.map(|id| OperationId::new(&id.value));
+        return Operation::Convert { name: kind.name(), conversion, id };
+    }
     match (kind, operation.launch, operation.launch_group) {
         (Some(OperationType::Launch), launch, _) => {
             let tasks = launch.map(|launch| launch.task_infos).unwrap_or_default();
@@ -164,6 +170,38 @@ fn operation(operation: v1::offer::Operation) -> Operation {
             id: operation.id.map(|id| OperationId::new(&id.value)),
         },
     }
+}
+
+/// What an operation turns into what, as it was sent.
+fn conversion(
+    kind: Option<OperationType>,
+    operation: &v1::offer::Operation,
+) -> Option<(Kind, &[v1::Resource], &[v1::Resource])> {
+    let v1::offer::Operation { reserve, unreserve, create, destroy, .. } = operation;
+    Some(match kind? {
+        OperationType::Reserve => {
+            let (resources, source) =
+                reserve.as_ref().map_or((&[][..], &[][..]), |it| (&it.resources, &it.source));
+            (Kind::Reserve, resources, source)
+        }
+        OperationType::Unreserve => {
+            (Kind::Unreserve, unreserve.as_ref().map_or(&[], |it| &it.resources), &[])
+        }
+        OperationType::Create => (Kind::Create, create.as_ref().map_or(&[], |it| &it.volumes), &[]),
+        OperationType::Destroy => (Kind::Destroy, destroy.as_ref().map_or(&[], |it| &it.volumes), &[]),
+        _ => return None,
+    })
+}
+
+fn read_conversion(
+    kind: Kind,
+    resources: &[v1::Resource],
+    source: &[v1::Resource],
+) -> Result<Conversion, String> {
+    let read = |what: &str, resources: &[v1::Resource]| {
+        resources::from_v1(resources).map_err(|error| format!("Invalid {what}: {error}"))
+    };
+    Ok(Conversion { kind, resources: read("resources", resources)?, source: read("source", source)? })
 }
 
 fn group_request(group: v1::offer::operation::LaunchGroup, wants_feedback: bool) -> GroupRequest {

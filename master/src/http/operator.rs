@@ -2,9 +2,11 @@
 
 use super::legacy;
 use super::serve::{App, body, document, encoding_of_post, gauges, header, refuse};
+use crate::cluster::conversions::{Conversion, Kind};
 use crate::cluster::input::OperatorCall;
 use crate::driver::Command;
 use api::convert::quantity::from_f64;
+use api::convert::resources;
 use api::media::{self, Encoding};
 use api::refusal::Refusal;
 use api::v1::master::call::Type;
@@ -60,10 +62,45 @@ fn change(kind: Type, call: &v1::master::Call) -> Result<Option<OperatorCall>, R
         Type::MarkAgentGone => {
             call.mark_agent_gone.as_ref().map(|it| OperatorCall::MarkGone { agent_id: agent(&it.agent_id) })
         }
+        Type::ReserveResources => call
+            .reserve_resources
+            .as_ref()
+            .map(|it| conversion(Kind::Reserve, &it.agent_id, &it.resources, &it.source))
+            .transpose()?,
+        Type::UnreserveResources => call
+            .unreserve_resources
+            .as_ref()
+            .map(|it| conversion(Kind::Unreserve, &it.agent_id, &it.resources, &[]))
+            .transpose()?,
+        Type::CreateVolumes => call
+            .create_volumes
+            .as_ref()
+            .map(|it| conversion(Kind::Create, &it.agent_id, &it.volumes, &[]))
+            .transpose()?,
+        Type::DestroyVolumes => call
+            .destroy_volumes
+            .as_ref()
+            .map(|it| conversion(Kind::Destroy, &it.agent_id, &it.volumes, &[]))
+            .transpose()?,
         Type::UpdateWeights => call.update_weights.as_ref().map(weights).transpose()?,
         Type::UpdateQuota => call.update_quota.as_ref().map(quotas).transpose()?,
         _ => None,
     })
+}
+
+fn conversion(
+    kind: Kind,
+    agent_id: &v1::AgentId,
+    resources: &[v1::Resource],
+    source: &[v1::Resource],
+) -> Result<OperatorCall, Refusal> {
+    let read = |what: &str, resources: &[v1::Resource]| {
+        let bad = |error| Refusal::Bad(format!("Invalid {} operation: Invalid {what}: {error}", kind.name()));
+        resources::from_v1(resources).map_err(bad)
+    };
+    let conversion =
+        Conversion { kind, resources: read("resources", resources)?, source: read("source", source)? };
+    Ok(OperatorCall::Convert { agent_id: AgentId::new(&agent_id.value), conversion })
 }
 
 fn weights(call: &v1::master::call::UpdateWeights) -> Result<OperatorCall, Refusal> {

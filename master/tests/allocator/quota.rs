@@ -7,7 +7,7 @@ use master::allocator::event::{Allocation, Claims, Event, Refusal};
 use master::allocator::key::{AgentKey, FrameworkKey, KeyPool};
 use model::quantity::Quantity;
 use model::quota::{Amounts, Quota};
-use model::resources::{CPUS, MEM, Resource, Resources, Value};
+use model::resources::{CPUS, MEM, Reservation, Resource, Resources, Value};
 use model::role::Role;
 use model::time::Time;
 use proptest::prelude::*;
@@ -66,6 +66,37 @@ impl Cluster {
 
 fn shown(offers: &[Allocation]) -> Vec<String> {
     offers.iter().map(|offer| format!("{} {}", offer.role, offer.resources.unallocated())).collect()
+}
+
+/// Reserved for the role, in its hands or not, it counts for the role; and never twice.
+#[test]
+fn what_is_reserved_out_of_an_offer_counts_once_and_is_nobody_elses() {
+    let mut cluster = Cluster::default();
+    cluster.quota("eng", &[], &[("cpus", 3)]);
+    cluster.framework("eng");
+    let offers = cluster.agent("cpus:4");
+    assert_eq!(shown(&offers), ["eng cpus:3"]);
+    let Allocation { framework, agent, ref role, .. } = offers[0];
+    let layer = Reservation { role: role.clone(), is_dynamic: true, principal: None, labels: Vec::new() };
+    let reserved: Resources =
+        [Resource { reservations: vec![layer], ..Resource::scalar(CPUS, Quantity::from_units(2)) }]
+            .into_iter()
+            .collect();
+    let (consumed, converted) = ("cpus:2".parse::<Resources>().unwrap(), reserved.clone());
+    let (consumed, converted) = (consumed.allocated_to(role), converted.allocated_to(role));
+    let told = cluster.tell(Event::Convert { framework, agent, consumed, converted });
+    assert!(told.is_empty(), "it has as much as before: {told:?}");
+    assert_eq!(shown(&cluster.framework("ops")), ["ops cpus:1"]);
+    let mut all = "cpus:1".parse::<Resources>().unwrap();
+    all.add(&reserved);
+    let resources = all.allocated_to(role);
+    let again = cluster.tell(Event::Release { framework, agent, resources, refusal: Refusal::None });
+    // One is anybody's, and ops has one; eng, with what is reserved for it, may have it as well.
+    let of = |of: &str| -> u64 {
+        let theirs = again.iter().filter(|offer| offer.role.as_str() == of);
+        theirs.map(|offer| offer.resources.scalar(CPUS).milli() / 1000).sum()
+    };
+    assert!(of("eng") >= 2 && of("eng") + of("ops") == 3, "{:?}", shown(&again));
 }
 
 #[test]

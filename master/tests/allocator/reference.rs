@@ -128,6 +128,17 @@ impl Reference {
             Event::Release { framework, agent, resources, refusal } => {
                 self.release(now, *framework, *agent, resources, *refusal);
             }
+            Event::Convert { framework, agent, consumed, converted } => {
+                let role = roles_of(consumed).pop().expect("they are allocated");
+                let swap = |of: &mut Resources| {
+                    *of = of.checked_sub(&consumed.unallocated()).expect("what is converted is there");
+                    of.add(&converted.unallocated());
+                };
+                let slot = self.agents.get_mut(&agent.index).unwrap();
+                swap(&mut slot.total);
+                let by = (*framework, role);
+                swap(&mut slot.held.iter_mut().find(|(holder, _)| *holder == by).unwrap().1);
+            }
             Event::Suppress { framework, roles } => {
                 let claims = &mut self.frameworks.get_mut(framework).unwrap().claims;
                 let meant = claims.roles.iter().filter(|role| roles.is_empty() || roles.contains(role));

@@ -152,7 +152,10 @@ impl World {
             }
             Effect::Tell { caller, event } => self.executor_hears(at, caller, event),
             Effect::Close { caller } => self.close_stream(at, caller),
-            Effect::Resize { .. } | Effect::Retire { .. } | Effect::RetireTask { .. } => {}
+            Effect::Resize { .. }
+            | Effect::Volumes(_)
+            | Effect::Retire { .. }
+            | Effect::RetireTask { .. } => {}
             Effect::Note { what, about } => self.trace(|| format!("node-{at} notes: {what}: {about}")),
             Effect::Exit(why) => self.agent_exits(at, &why),
         }

@@ -70,9 +70,11 @@ struct Rights {
     is_asked: bool,
 }
 
+/// `kept`: the persistent volumes among its resources.
 pub fn given(
     policy: &Policy,
     container: Option<&v1::ContainerInfo>,
+    kept: Vec<Volume>,
     is_command_task: bool,
 ) -> Result<Given, PlanError> {
     let info = container.cloned().unwrap_or_default();
@@ -84,7 +86,7 @@ pub fn given(
         namespaces: namespaces(policy, &info, &linux)?,
         hostname: hostname(&info)?,
         shm_bytes: shm(policy, &linux)?,
-        volumes: volumes::given(&info.volumes)?,
+        volumes: volumes::given(&info.volumes)?.into_iter().chain(kept).collect(),
         ..Confinement::default()
     };
     if policy.private_tmp {
@@ -123,7 +125,7 @@ pub fn given(
     Ok(Given { container: outer, task: Some(task) })
 }
 
-pub(super) fn cannot(field: &'static str, why: impl Into<String>) -> PlanError {
+pub(in crate::containerizer) fn cannot(field: &'static str, why: impl Into<String>) -> PlanError {
     PlanError::Cannot { field, why: why.into() }
 }
 

@@ -2,6 +2,7 @@
 //! after every single event.
 
 mod agents;
+mod conversions;
 mod drain;
 mod frameworks;
 mod groups;

@@ -81,6 +81,15 @@ impl Books {
                 let held = self.held.get_mut(&(agent, framework)).expect("held");
                 *held = held.checked_sub(&resources).expect("no more is released than is held");
             }
+            ToAllocator::Convert { framework, agent, consumed, converted } => {
+                let swap = |of: &mut Resources, consumed: &Resources, converted: &Resources| {
+                    *of = of.checked_sub(consumed).expect("what is converted is there");
+                    of.add(converted);
+                };
+                swap(self.held.get_mut(&(agent, framework)).expect("held"), &consumed, &converted);
+                let total = &mut self.totals.get_mut(&agent).expect("added").0;
+                swap(total, &consumed.unallocated(), &converted.unallocated());
+            }
             ToAllocator::SetWeight { .. } | ToAllocator::SetQuota { .. } => {}
         }
     }
@@ -422,6 +431,14 @@ impl World {
     /// The allocator offers the framework all that is free; the offers' ids.
     pub(super) fn offer(&mut self, scheduler: &Scheduler) -> Vec<OfferId> {
         self.offer_role(scheduler, &Role::star())
+    }
+
+    /// What the allocator handed out before it heard of what has changed since.
+    pub(super) fn handed_out(&mut self, scheduler: &Scheduler, agent: &AgentId, text: &str) -> Allocation {
+        let framework = self.cluster.frameworks.get(&scheduler.id).expect("subscribed").key;
+        let agent = self.cluster.agents.get(agent).expect("registered").key;
+        self.books.held.entry((agent, framework)).or_default().add(&star(text));
+        Allocation { framework, role: Role::star(), agent, resources: star(text) }
     }
 
     pub(super) fn offer_role(&mut self, scheduler: &Scheduler, role: &Role) -> Vec<OfferId> {
