@@ -147,13 +147,15 @@ mod tests {
 
     const AGENT_COUNT: usize = 50;
 
-    fn started() -> (Allocator, std::sync::mpsc::Receiver<()>) {
+    fn started(workers: usize) -> (Allocator, std::sync::mpsc::Receiver<()>) {
         let (wake, woken) = std::sync::mpsc::channel();
         let waker = move || {
             // The test may have seen enough and gone.
             let _ = wake.send(());
         };
-        (Allocator::start(Options::default(), Box::new(waker)).expect("a thread"), woken)
+        let workers = std::num::NonZeroUsize::new(workers).expect("somebody");
+        let options = Options { workers, ..Options::default() };
+        (Allocator::start(options, Box::new(waker)).expect("a thread"), woken)
     }
 
     fn poll_until(
@@ -174,7 +176,17 @@ mod tests {
     /// Everything free is offered, comes back, and is offered again, across threads and through full rings.
     #[test]
     fn what_is_given_back_is_offered_again() {
-        let (mut allocator, woken) = started();
+        give_back_and_take(1);
+    }
+
+    /// Likewise where agents are several threads'.
+    #[test]
+    fn several_workers_offer_what_is_given_back() {
+        give_back_and_take(3);
+    }
+
+    fn give_back_and_take(workers: usize) {
+        let (mut allocator, woken) = started(workers);
         let (mut agents, mut frameworks) =
             (KeyPool::<AgentKey>::default(), KeyPool::<FrameworkKey>::default());
         let framework = frameworks.take();
@@ -198,11 +210,41 @@ mod tests {
         assert_eq!(refusals, 0);
     }
 
+    /// What one worker gets back of a role at its limit, another may offer: it is told, though nothing happens to it.
+    #[test]
+    fn room_under_a_limit_is_found_by_whoever_has_agents() {
+        let (mut allocator, woken) = started(2);
+        let framework = KeyPool::<FrameworkKey>::default().take();
+        let mut quota = model::quota::Quota::default();
+        quota.limits.insert("cpus".into(), model::quantity::Quantity::from_units(4));
+        allocator.send(Event::SetQuota { role: Role::star(), quota });
+        let info = Claims { roles: vec![Role::star()], ..Claims::default() };
+        allocator.send(Event::AddFramework { framework, info, is_active: true });
+        let mut agents = KeyPool::<AgentKey>::default();
+        for _ in 0..2 {
+            let total = "cpus:4".parse().expect("resources");
+            allocator.send(Event::AddAgent { agent: agents.take(), total, used: Vec::new() });
+        }
+        let mut cpus = 0;
+        let mut last = None;
+        while cpus < 4 {
+            let first = poll_until(&mut allocator, &woken, 1).remove(0);
+            cpus += first.resources.scalar("cpus").milli() / 1000;
+            last = Some(first);
+        }
+        assert_eq!(cpus, 4, "no more than the limit");
+        let Allocation { agent, resources, .. } = last.expect("something was offered");
+        let refusal = Refusal::For { ns: u64::MAX };
+        allocator.send(Event::Release { framework, agent, resources, refusal });
+        let next = poll_until(&mut allocator, &woken, 1).remove(0);
+        assert_ne!(next.agent, agent, "it is refused there");
+    }
+
     /// A refusal ends though nothing happens: the worker wakes itself.
     #[test]
     #[expect(clippy::disallowed_methods, reason = "asks the true clock whether the refusal has lasted")]
     fn time_alone_brings_an_offer_back() {
-        let (mut allocator, woken) = started();
+        let (mut allocator, woken) = started(1);
         let framework = KeyPool::<FrameworkKey>::default().take();
         let info = Claims { roles: vec![Role::star()], ..Claims::default() };
         let agent = KeyPool::<AgentKey>::default().take();
@@ -220,7 +262,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "the allocator's thread has panicked")]
     fn a_dead_worker_is_noticed() {
-        let (mut allocator, woken) = started();
+        let (mut allocator, woken) = started(1);
         let agent = KeyPool::<AgentKey>::default().take();
         for _ in 0..2 {
             // The second is a bug of the sender.
