@@ -120,6 +120,11 @@ impl Parcel {
         }
     }
 
+    /// Of what is in columns alone.
+    pub(super) fn plain(&self, column: usize) -> Quantity {
+        self.plain[column]
+    }
+
     /// Whether the columns hold anything, ports included.
     pub(super) fn has_plain(&self) -> bool {
         self.plain.iter().any(|amount| !amount.is_zero()) || !self.ports.is_empty()

@@ -33,8 +33,9 @@ impl Slice {
         let share = self.share(total);
         let mut caps = [Quantity::ZERO; COLUMN_COUNT];
         for (column, cap) in caps.iter_mut().enumerate() {
-            let scalar = Scalar::Column(column);
-            *cap = self.named(scalar).unwrap_or_else(|| part_of(total.amount(scalar), share));
+            // What is reserved or may be revoked is dealt by itself.
+            let named = self.named(Scalar::Column(column));
+            *cap = named.unwrap_or_else(|| part_of(total.plain(column), share));
         }
         let port_count = part_of(Quantity::from_milli(total.ports().count()), share).milli();
         let cap_rest = |part: &Resource| {
