@@ -395,6 +395,23 @@ fn the_environment_names_what_it_lacks() {
     assert!(executor.read("stderr").contains("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD: expected a number"));
 }
 
+/// What the process has written to: memory of its own, and pages of the program's tables, which hold addresses and grow with
+/// the program (much less of an optimized one).
+fn anonymous_kib(pid: impl std::fmt::Display) -> (u64, u64) {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/smaps")).expect("it runs");
+    let (mut own, mut relocated, mut is_program) = (0, 0, false);
+    for line in maps.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        if !first.ends_with(':') {
+            is_program = line.contains('/');
+        } else if first == "Anonymous:" {
+            *(if is_program { &mut relocated } else { &mut own }) += second.parse::<u64>().expect("a number");
+        }
+    }
+    (own, relocated)
+}
+
 /// What every running command task costs beside its command, and how soon it runs. The bounds are those of an unoptimized
 /// build on a busy machine; the figures are printed (`--nocapture`).
 #[test]
@@ -414,13 +431,14 @@ fn the_executor_is_small_and_quick() {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
     };
-    let [anonymous_kib, file_kib, peak_kib] = ["RssAnon", "RssFile", "VmHWM"].map(figure);
+    let [file_kib, peak_kib] = ["RssFile", "VmHWM"].map(figure);
     let threads = figure("Threads");
+    let (own_kib, relocated_kib) = anonymous_kib(executor.pid());
     println!(
-        "subscribes after {subscribed:.1?}, runs after {running:.1?}; {anonymous_kib} KiB of its own, \
-         {file_kib} KiB of the program file, {peak_kib} KiB at most; {threads} thread(s)"
+        "subscribes after {subscribed:.1?}, runs after {running:.1?}; {own_kib} KiB of its own, {relocated_kib} KiB of \
+         addresses in the program, {file_kib} KiB of the program file, {peak_kib} KiB at most; {threads} thread(s)"
     );
     assert_eq!(threads, 1);
-    assert!(anonymous_kib < 2 << 10, "{status}");
+    assert!(own_kib < 1 << 10, "{own_kib} KiB\n{status}");
     assert!(running < Duration::from_secs(2), "{running:?}");
 }
