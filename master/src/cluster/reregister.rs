@@ -252,7 +252,9 @@ impl Cluster {
         if was_unreachable {
             let reason = Some(Reason::AGENT_REREGISTERED);
             let text = "Unreachable agent re-reregistered";
-            framework.tell(&task.status_by_master(task.state, reason, text, turn.now.unix), turn);
+            // The state of the update that is owed, as in reconciliation: one further on would be taken back by that update.
+            let state = task.pending.map_or(task.state, |(state, _)| state);
+            framework.tell(&task.status_by_master(state, reason, text, turn.now.unix), turn);
         }
         framework.tasks.insert(task_id, Arc::new(task));
     }
