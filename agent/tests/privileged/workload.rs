@@ -1,7 +1,7 @@
 //! What runs inside the measured containers: this same test binary, told by a variable what to do. Not tests.
 #![expect(clippy::disallowed_methods, reason = "a workload is something that runs for a time")]
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -177,10 +177,13 @@ fn memory(mib: usize) {
     grown.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
     std::hint::black_box(&grown);
     step("grown");
-    // It lives until its stdin is closed.
-    let mut child = Command::new("/bin/cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    // It lives until its stdin is closed; once it has answered it has mapped all that it will.
+    let mut child = Command::new("/bin/cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut to, mut from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    to.write_all(b"?").unwrap();
+    from.read_exact(&mut [0]).unwrap();
     step("forked");
-    drop(child.stdin.take());
+    drop(to);
     child.wait().unwrap();
     step("alone");
     drop(grown);
