@@ -10,6 +10,7 @@ pub mod executor;
 pub mod framework;
 pub mod group;
 pub mod id;
+pub mod maintenance;
 pub mod quantity;
 pub mod resources;
 pub mod status;

@@ -8,6 +8,7 @@ mod protobuf;
 use bytes::Bytes;
 use model::agent_info::AgentInfo;
 use model::id::{AgentId, ExecutorId, FrameworkId, OfferId};
+use model::maintenance::Unavailability;
 use model::resources::{Resource, Resources};
 use model::role::Role;
 
@@ -28,6 +29,7 @@ pub struct Offer<'a> {
     pub role: &'a Role,
     pub resources: &'a Resources,
     pub executor_ids: &'a [ExecutorId],
+    pub unavailability: Option<Unavailability>,
 }
 
 /// Where an agent's HTTP server is reached, and what of it there is to reach.

@@ -1,8 +1,8 @@
 //! OFFERS events written straight from the model are, byte for byte, those that the messages would be.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use api::convert::agent;
 use api::convert::resources::{self, Format};
+use api::convert::{agent, maintenance};
 use api::media::{self, Encoding};
 use api::v1::scheduler::{self, event};
 use api::{offers, v1};
@@ -10,6 +10,7 @@ use model::agent_info::AgentInfo;
 use model::body::Body;
 use model::framework::Capabilities;
 use model::id::{AgentId, ExecutorId, FrameworkId, OfferId};
+use model::maintenance::Unavailability;
 use model::quantity::Quantity;
 use model::ranges::Ranges;
 use model::resources::{Disk, Reservation, Resource, Resources, Value};
@@ -27,6 +28,7 @@ struct Owned {
     role: Role,
     resources: Resources,
     executor_ids: Vec<ExecutorId>,
+    unavailability: Option<Unavailability>,
 }
 
 impl Owned {
@@ -39,6 +41,7 @@ impl Owned {
             role: &self.role,
             resources: &self.resources,
             executor_ids: &self.executor_ids,
+            unavailability: self.unavailability,
         }
     }
 
@@ -64,7 +67,7 @@ impl Owned {
                 path: Some("/slave(1)".into()),
                 ..v1::Url::default()
             }),
-            unavailability: None,
+            unavailability: self.unavailability.map(maintenance::unavailability),
             allocation_info: format
                 .has_allocation
                 .then(|| v1::resource::AllocationInfo { role: Some(self.role.to_string()) }),
@@ -188,11 +191,17 @@ fn agent_info() -> impl Strategy<Value = AgentInfo> {
     })
 }
 
+fn unavailability((start_ns, duration_ns): (i64, Option<u64>)) -> Unavailability {
+    Unavailability { start_ns, duration_ns }
+}
+
 fn offer() -> impl Strategy<Value = Owned> {
     let parts = prop::collection::vec(resource(), 0..6);
     let executors = prop::collection::vec(text(), 0..3);
-    ([text(), text(), text()], agent_info(), role(), parts, executors).prop_map(
-        |(ids, agent, role, parts, executors)| Owned {
+    let unavailability = (any::<i64>(), prop::option::of(0..u64::MAX / 2)).prop_map(unavailability);
+    let unavailability = prop::option::of(unavailability);
+    ([text(), text(), text()], agent_info(), role(), parts, executors, unavailability).prop_map(
+        |(ids, agent, role, parts, executors, unavailability)| Owned {
             id: OfferId::new(&ids[0]),
             framework_id: FrameworkId::new(&ids[1]),
             agent_id: AgentId::new(&ids[2]),
@@ -200,6 +209,7 @@ fn offer() -> impl Strategy<Value = Owned> {
             role,
             resources: parts.into_iter().collect(),
             executor_ids: executors.iter().map(ExecutorId::new).collect(),
+            unavailability,
         },
     )
 }
@@ -237,6 +247,7 @@ fn a_damaged_account_of_an_agent_is_left_out() {
             role: Role::star(),
             resources: "cpus:1".parse().unwrap(),
             executor_ids: Vec::new(),
+            unavailability: None,
         };
         for encoding in [Encoding::Protobuf, Encoding::Json] {
             let record = offers::record(encoding, Format::PLAIN, [owned.borrowed()].into_iter());

@@ -12,8 +12,8 @@ struct Record {
     # Under "quota/ROLE".
     weight @3 :UInt64;
     # Under "weight/ROLE", thousandths.
-    maintenance @4 :Data;
-    # Under "maintenance": the schedule, as the v1 API has it.
+    machine @4 :Machine;
+    # Under "machine/IP/HOSTNAME": it is in the maintenance schedule.
   }
 }
 
@@ -46,4 +46,15 @@ struct Quota {
 struct Amount {
   name @0 :Text;
   milli @1 :UInt64;
+}
+
+struct Machine {
+  window @0 :UInt32;
+  place @1 :UInt32;
+  # Where it stands in the schedule as it was set.
+  startNs @2 :Int64;
+  # Since 1970.
+  hasDuration @3 :Bool;
+  durationNs @4 :UInt64;
+  isDown @5 :Bool;
 }

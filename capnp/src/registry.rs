@@ -4,10 +4,10 @@
 
 use crate::convert::{arc, info, list_len, read_slice, write_message};
 use crate::error::WireError;
-use crate::generated::registry_capnp::{agent, amount, drain, quota, record};
-use bytes::Bytes;
+use crate::generated::registry_capnp::{agent, amount, drain, machine, quota, record};
 use capnp::struct_list;
 use model::agent_info::AgentInfo;
+use model::maintenance::{Scheduled, Unavailability};
 use model::quantity::Quantity;
 use model::time::UnixTime;
 use std::collections::BTreeMap;
@@ -22,8 +22,8 @@ pub enum Record {
     Agent(AgentRecord),
     Quota(QuotaRecord),
     Weight(Quantity),
-    /// The schedule in its v1 encoding.
-    Maintenance(Bytes),
+    /// A machine of the maintenance schedule.
+    Machine(Scheduled),
 }
 
 /// What is known of one agent.
@@ -81,7 +81,7 @@ impl Record {
                 write_amounts(&it.limits, quota.init_limits(limits));
             }
             Self::Weight(weight) => out.set_weight(weight.milli()),
-            Self::Maintenance(schedule) => out.set_maintenance(schedule),
+            Self::Machine(it) => write_machine(it, out.init_machine()),
         }
         write_message(&builder, 0)
     }
@@ -96,7 +96,7 @@ impl Record {
             record::Agent(it) => Self::Agent(read_agent(it?)?),
             record::Quota(it) => Self::Quota(read_quota(it?)?),
             record::Weight(milli) => Self::Weight(quantity(milli, "weight")?),
-            record::Maintenance(schedule) => Self::Maintenance(Bytes::copy_from_slice(schedule?)),
+            record::Machine(it) => Self::Machine(read_machine(it?)),
         })
     }
 }
@@ -141,6 +141,25 @@ fn read_drain(it: drain::Reader<'_>) -> DrainRecord {
 fn read_quota(it: quota::Reader<'_>) -> Result<QuotaRecord, WireError> {
     let guarantees = read_amounts(it.get_guarantees()?)?;
     Ok(QuotaRecord { guarantees, limits: read_amounts(it.get_limits()?)? })
+}
+
+fn write_machine(it: &Scheduled, mut out: machine::Builder<'_>) {
+    out.set_window(it.window);
+    out.set_place(it.place);
+    out.set_start_ns(it.unavailability.start_ns);
+    out.set_has_duration(it.unavailability.duration_ns.is_some());
+    out.set_duration_ns(it.unavailability.duration_ns.unwrap_or(0));
+    out.set_is_down(it.is_down);
+}
+
+fn read_machine(it: machine::Reader<'_>) -> Scheduled {
+    let duration_ns = it.get_has_duration().then_some(it.get_duration_ns());
+    Scheduled {
+        window: it.get_window(),
+        place: it.get_place(),
+        unavailability: Unavailability { start_ns: it.get_start_ns(), duration_ns },
+        is_down: it.get_is_down(),
+    }
 }
 
 fn write_amounts(amounts: &BTreeMap<Arc<str>, Quantity>, mut out: struct_list::Builder<'_, amount::Owned>) {
@@ -198,6 +217,11 @@ mod tests {
         pairs.map(record).collect()
     }
 
+    fn machine(start_ns: i64, duration_ns: Option<u64>) -> Scheduled {
+        let unavailability = Unavailability { start_ns, duration_ns };
+        Scheduled { window: 1, place: u32::MAX, unavailability, is_down: duration_ns.is_some() }
+    }
+
     #[test]
     fn what_is_written_is_what_is_read() {
         let amounts = |names: &[&str]| {
@@ -207,7 +231,8 @@ mod tests {
         let others = [
             Record::Quota(quota),
             Record::Weight(Quantity::from_milli(1500)),
-            Record::Maintenance(Bytes::from_static(b"x")),
+            Record::Machine(machine(-1, None)),
+            Record::Machine(machine(i64::MAX, Some(0))),
         ];
         for record in agents().into_iter().chain(others) {
             assert_eq!(Record::decode(&record.encode()), Ok(record));

@@ -24,6 +24,14 @@ pub(crate) fn log(note: &Note) {
         Note::AgentDraining { agent_id, marks_gone } => {
             tracing::info!(%agent_id, marks_gone, "agent_draining");
         }
+        Note::MachineScheduled { machine, is_down } => {
+            let mode = match is_down {
+                None => "UP",
+                Some(false) => "DRAINING",
+                Some(true) => "DOWN",
+            };
+            tracing::info!(hostname = machine.hostname(), ip = ?machine.ip(), mode, "machine_scheduled");
+        }
         Note::AgentDrained { agent_id } => tracing::info!(%agent_id, "agent_drained"),
         Note::FrameworkSubscribed { framework_id, name, is_new } => {
             tracing::info!(%framework_id, %name, is_new, "framework_subscribed");

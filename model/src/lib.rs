@@ -10,6 +10,7 @@ pub mod framework;
 pub mod id;
 pub mod latency;
 pub mod limits;
+pub mod maintenance;
 pub mod quantity;
 pub mod quota;
 pub mod ranges;

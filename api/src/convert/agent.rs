@@ -57,6 +57,16 @@ pub fn master_info(id: &MasterId, at: SocketAddr, hostname: &str, version: &str)
     }
 }
 
+/// Where the agent's HTTP server is.
+pub fn url(info: &AgentInfo) -> v1::Url {
+    v1::Url {
+        scheme: "http".into(),
+        address: address(info.address, &info.hostname),
+        path: Some("/slave(1)".into()),
+        ..v1::Url::default()
+    }
+}
+
 fn address(at: SocketAddr, hostname: &str) -> v1::Address {
     v1::Address {
         hostname: Some(hostname.to_owned()),

@@ -8,7 +8,7 @@ use model::resources::{Resource, Value};
 use serde::Serialize;
 
 use super::{Described, Offer, PATH, SCHEME, is_plain, old_role};
-use crate::convert::{quantity, resources};
+use crate::convert::{maintenance, quantity, resources};
 use crate::json;
 use crate::recordio;
 
@@ -64,6 +64,10 @@ fn write(out: &mut Vec<u8>, offer: &Offer<'_>, described: &Described<'_>, format
     any(out, &*offer.agent.hostname);
     let at = offer.agent.address;
     write!(out, r#","ip":"{}","port":{}}},"path":"{PATH}"}}"#, at.ip(), at.port()).expect("a Vec takes all");
+    if let Some(it) = offer.unavailability {
+        put(out, r#","unavailability":"#);
+        any(out, &json::value(&maintenance::unavailability(it)));
+    }
     if format.has_allocation {
         put(out, r#","allocation_info":"#);
         role(out, offer.role.as_str());

@@ -9,7 +9,7 @@ use prost::Message as _;
 use prost::encoding::encode_varint;
 
 use super::{Described, Offer, PATH, SCHEME, is_plain, old_role};
-use crate::convert::{quantity, resources};
+use crate::convert::{maintenance, quantity, resources};
 use crate::recordio;
 use crate::v1::scheduler::event::Type;
 use crate::v1::value;
@@ -113,6 +113,9 @@ fn write(out: &mut Fields<'_>, offer: &Offer<'_>, described: &Described<'_>, for
         });
         url.text(3, PATH);
     });
+    if let Some(it) = offer.unavailability {
+        out.bytes(9, &maintenance::unavailability(it).encode_to_vec());
+    }
     if format.has_allocation {
         out.id(10, offer.role.as_str());
     }

@@ -16,6 +16,7 @@ use crate::registrar::change::Change;
 use crate::usage::{NodeRow, Row};
 use model::agent_info::AgentInfo;
 use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, TaskId};
+use model::maintenance::Unavailability;
 use model::resources::Resources;
 use model::task::{Reason, TaskState};
 use model::time::{Time, UnixTime};
@@ -50,6 +51,8 @@ pub(super) struct Agent {
     pub(super) node: Option<NodeRow>,
     /// Asked to be killed: asked again when the agent comes back and still has them.
     pub(super) killed: BTreeSet<(FrameworkId, TaskId)>,
+    /// When its machine is expected to be away; nothing is planned for most.
+    pub(super) unavailability: Option<Unavailability>,
     pub(super) ping: Ping,
 }
 
@@ -74,6 +77,8 @@ pub(super) enum Removal {
     Replaced,
     /// An operator says so.
     Gone,
+    /// Its machine is taken down for maintenance.
+    MachineDown,
 }
 
 /// Agents that were given up, oldest forgotten first.
@@ -167,6 +172,7 @@ impl Agent {
             containers: BTreeMap::new(),
             node: None,
             killed: BTreeSet::new(),
+            unavailability: None,
             ping: Ping { sequence: 0, is_answered: true, missed_count: 0, due: Time::default() },
         }
     }
@@ -188,6 +194,9 @@ impl Agent {
 impl Cluster {
     pub(super) fn register(&mut self, session: SessionId, info: AgentInfo, turn: &mut Turn<'_>) {
         self.counters.messages_register_slave += 1;
+        if self.refuse_down(&info, session, turn) {
+            return;
+        }
         if let Some(old) = self.addresses.get(&info.address).cloned() {
             // It runs where that one ran and does not know its id: what was there is gone.
             self.remove_agent(&old, Removal::Replaced, turn);
@@ -206,6 +215,9 @@ impl Cluster {
         info: AgentInfo,
         turn: &mut Turn<'_>,
     ) {
+        if self.refuse_down(&info, session, turn) {
+            return self.persist(Change::Forget { agent_id: id }, Then::Nothing, turn);
+        }
         self.counters.slave_registrations += 1;
         turn.note(Note::AgentRegistered {
             agent_id: id.clone(),
@@ -230,7 +242,9 @@ impl Cluster {
         self.timers.set(agent.ping.due, Timer::Ping(agent.id.clone()));
         self.sessions.insert(session, agent.id.clone());
         self.addresses.insert(agent.info.address, agent.id.clone());
-        self.agents.insert(agent.id.clone(), agent);
+        let id = agent.id.clone();
+        self.agents.insert(id.clone(), agent);
+        self.place(&id, turn);
     }
 
     pub(super) fn registered(&self, agent_id: AgentId, reconcile: Vec<(FrameworkId, TaskId)>) -> ToAgent {
@@ -249,9 +263,10 @@ impl Cluster {
         agent.session = None;
         let key = agent.key;
         let offers: Vec<_> = agent.offers.keys().cloned().collect();
-        turn.note(Note::AgentDisconnected { agent_id: id });
+        turn.note(Note::AgentDisconnected { agent_id: id.clone() });
         turn.allocator(event::Event::DeactivateAgent { agent: key });
         offers.iter().for_each(|offer| self.rescind(offer, event::Refusal::None, turn));
+        self.rescind_inverse_offers(&id, turn);
     }
 
     /// The next ping is due; one without an answer, or without a session to send it through, counts as missed.
@@ -315,6 +330,8 @@ impl Cluster {
         for offer in agent.offers.values() {
             self.forget_offer(offer, turn);
         }
+        self.displace(id);
+        self.forget_answers(id, turn);
         for (framework_id, task_id) in &agent.tasks {
             self.lose_task(framework_id, task_id, removal, &why, turn);
         }
@@ -335,6 +352,11 @@ impl Cluster {
             Removal::Unregistered | Removal::Replaced => {
                 self.persist(Change::Forget { agent_id: id.clone() }, Then::Nothing, turn);
             }
+            // On its way there, it is in the registry as what it will be.
+            Removal::MachineDown if self.pending.leaving.contains(id) => {}
+            Removal::MachineDown => {
+                self.persist(Change::Forget { agent_id: id.clone() }, Then::Nothing, turn);
+            }
             Removal::Gone => {}
         }
         self.tell_of_lost_agent(id, turn);
@@ -349,6 +371,9 @@ impl Cluster {
             Removal::Replaced => {
                 format!("Agent {} removed: a new agent registered at the same address", agent.info.hostname)
             }
+            Removal::MachineDown => {
+                format!("Agent {} removed: {}", agent.info.hostname, super::maintenance::TAKEN_DOWN)
+            }
             Removal::Gone => "Agent has been marked gone".to_owned(),
         }
     }
@@ -360,7 +385,7 @@ impl Cluster {
             Removal::Unregistered => &mut self.counters.slave_removals_reason_unregistered,
             Removal::Replaced => &mut self.counters.slave_removals_reason_registered,
             // Mesos has no name for it.
-            Removal::Gone => return,
+            Removal::Gone | Removal::MachineDown => return,
         };
         *reason += 1;
     }

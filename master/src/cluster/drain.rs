@@ -122,6 +122,9 @@ impl Cluster {
                 self.promise_quotas(quotas, *is_forced)?;
                 Ok(Some(quotas_change(quotas)))
             }
+            OperatorCall::UpdateSchedule { .. }
+            | OperatorCall::StartMaintenance { .. }
+            | OperatorCall::StopMaintenance { .. } => self.promise_maintenance(call).map(Some),
             // The agent keeps it.
             OperatorCall::Convert { .. } => Ok(None),
             OperatorCall::MarkGone { agent_id } if self.withdrawn.is_gone(agent_id) => Ok(None),
@@ -158,6 +161,9 @@ impl Cluster {
                 self.update_quota(quotas, turn);
                 Ok(())
             }
+            OperatorCall::UpdateSchedule { .. }
+            | OperatorCall::StartMaintenance { .. }
+            | OperatorCall::StopMaintenance { .. } => self.maintain(&call, turn),
             OperatorCall::Convert { agent_id, conversion } => {
                 self.convert_for_operator(&agent_id, &conversion, turn)
             }

@@ -11,6 +11,7 @@ use super::{Cluster, Turn};
 use crate::registrar::change::Change;
 use model::agent_info::AgentInfo;
 use model::id::AgentId;
+use model::maintenance::Machines;
 use model::quota::Quota;
 use model::role::Role;
 use model::time::UnixTime;
@@ -61,6 +62,8 @@ pub(super) struct Pending {
     pub(super) leaving: BTreeSet<AgentId>,
     /// Roles' quotas as they are when all that was asked for is durable.
     pub(super) quotas: BTreeMap<Role, Quota>,
+    /// The maintenance schedule likewise.
+    pub(super) machines: Machines,
 }
 
 impl Pending {
@@ -182,7 +185,7 @@ impl Cluster {
     }
 
     /// An agent that was to be admitted again left before it was: it stands in the registry as it did before.
-    fn not_back_after_all(&mut self, agent_id: AgentId, turn: &mut Turn<'_>) {
+    pub(super) fn not_back_after_all(&mut self, agent_id: AgentId, turn: &mut Turn<'_>) {
         // Where another introduction of it is behind this one, that one decides.
         if self.agents.contains(&agent_id) || self.pending.admitting.contains_key(&agent_id) {
             return;

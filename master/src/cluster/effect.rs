@@ -1,6 +1,7 @@
 //! The menu of everything the cluster core can want done. The shell that drives it carries these out in order.
 
 use super::input::{SessionId, StreamId, Ticket};
+use super::inverse::InverseOffer;
 use super::note::Note;
 use super::offers::Offer;
 use crate::allocator::event;
@@ -67,6 +68,12 @@ pub enum Event {
         capabilities: Capabilities,
     },
     Rescind {
+        offer_id: OfferId,
+    },
+    InverseOffers {
+        offers: Vec<Arc<InverseOffer>>,
+    },
+    RescindInverseOffer {
         offer_id: OfferId,
     },
     Update {

@@ -142,6 +142,7 @@ impl Cluster {
         turn.scheduler(&stream, Event::Subscribed { framework_id: id.clone() });
         // At once, because some clients handle a record only when the next one begins.
         turn.scheduler(&stream, Event::Heartbeat);
+        self.ask_everywhere();
         if !is_new {
             let key = self.frameworks.get(&id).expect("it is not new").key;
             turn.allocator(ToAllocator::ActivateFramework { framework: key });
@@ -220,6 +221,7 @@ impl Cluster {
         for offer in &offers {
             self.discard(offer, Filter::None, turn);
         }
+        self.drop_inverse_offers(id, false);
         if let Some(old) = old {
             self.streams.remove(&old);
             turn.scheduler(&old, Event::Error { message: Arc::from("Framework failed over") });
@@ -309,6 +311,7 @@ impl Cluster {
         for offer in &offers {
             self.discard(offer, Filter::None, turn);
         }
+        self.drop_inverse_offers(&id, false);
     }
 
     pub(super) fn heartbeat(&mut self, id: &FrameworkId, turn: &mut Turn<'_>) {
@@ -355,6 +358,7 @@ impl Cluster {
             self.streams.remove(&stream);
             turn.close_stream(stream);
         }
+        self.drop_inverse_offers(id, true);
         // It also ends everything allocated to the framework.
         turn.allocator(ToAllocator::RemoveFramework { framework: framework.key });
         self.framework_keys.give_back(framework.key);

@@ -7,6 +7,7 @@ use crate::usage::{NodeRow, Row};
 use bytes::Bytes;
 use model::framework::FrameworkInfo;
 use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, OperationId, TaskId, UpdateId};
+use model::maintenance::{MachineId, Window};
 use model::quantity::Quantity;
 use model::quota::Quota;
 use model::role::Role;
@@ -65,7 +66,7 @@ pub enum Input {
     Durable { count: usize },
 }
 
-/// What operators do about agents and roles. Legal at any time; refused where the agent is not known.
+/// What operators do about agents, machines and roles. Legal at any time; refused where the agent is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OperatorCall {
     Drain {
@@ -86,6 +87,17 @@ pub enum OperatorCall {
     Convert {
         agent_id: AgentId,
         conversion: Conversion,
+    },
+    /// What is planned from here on, in place of what was.
+    UpdateSchedule {
+        windows: Vec<Window>,
+    },
+    /// Agents there end, and none may register.
+    StartMaintenance {
+        machines: Vec<MachineId>,
+    },
+    StopMaintenance {
+        machines: Vec<MachineId>,
     },
     UpdateWeights {
         weights: Vec<(Role, Quantity)>,
@@ -164,7 +176,14 @@ pub enum Call {
     },
     /// REQUEST: a hint that allocators may use and ours, like Mesos' own, does not.
     Request,
-    /// Calls about what this master never hands out (inverse offers, operations with feedback): nothing to do.
+    /// ACCEPT_INVERSE_OFFERS, DECLINE_INVERSE_OFFERS.
+    AnswerInverseOffers {
+        offer_ids: Vec<OfferId>,
+        is_accepted: bool,
+        /// For how long it need not be asked again, nanoseconds.
+        refuse_ns: u64,
+    },
+    /// Calls about what this master never hands out (operations with feedback): nothing to do.
     Nothing,
 }
 

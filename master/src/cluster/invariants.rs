@@ -1,6 +1,7 @@
 //! The laws of the cluster's books. Tests and the simulator check them after every input; they cost a walk over everything.
 
 use super::Cluster;
+use model::maintenance::MachineId;
 use model::resources::Resources;
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ impl Cluster {
         self.invariant_agents_and_frameworks_agree();
         self.invariant_sessions_and_streams_lead_back();
         self.invariant_lists_are_bounded();
+        self.invariant_inverse_offers_are_asked();
+        self.invariant_agents_know_their_machines();
     }
 
     fn invariant_used_is_the_sum_of_what_runs(&self) {
@@ -95,6 +98,16 @@ impl Cluster {
         }
         let connected = self.frameworks.iter().filter(|(_, framework)| framework.stream.is_some()).count();
         assert_eq!(connected, self.streams.len());
+    }
+
+    fn invariant_agents_know_their_machines(&self) {
+        for (id, agent) in self.agents.iter() {
+            let machine = self.maintenance.machines().get(&MachineId::of(&agent.info));
+            assert!(machine.is_none_or(|it| !it.is_down), "{id} is on a machine that is down");
+            assert_eq!(agent.unavailability, machine.map(|it| it.unavailability), "{id}");
+            assert_eq!(self.maintenance.agents().contains(id), machine.is_some(), "{id}");
+        }
+        assert!(self.maintenance.agents().iter().all(|id| self.agents.contains(id)));
     }
 
     fn invariant_lists_are_bounded(&self) {

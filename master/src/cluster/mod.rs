@@ -9,6 +9,7 @@ pub mod counters;
 pub mod effect;
 pub mod executors;
 pub mod input;
+pub mod inverse;
 pub mod note;
 pub mod offers;
 pub mod snapshot;
@@ -25,6 +26,7 @@ mod groups;
 mod invariants;
 mod kept;
 mod keys;
+mod maintenance;
 mod operations;
 mod reconcile;
 mod recovery;
@@ -116,6 +118,8 @@ pub struct Cluster {
     withdrawn: drain::Withdrawn,
     expected: recovery::Expected,
     removals: recovery::Removals,
+    maintenance: maintenance::Maintenance,
+    inverse: inverse::Inverse,
     pending: durable::Pending,
 
     frameworks: Kept<FrameworkId, frameworks::Framework>,
@@ -191,6 +195,8 @@ impl Cluster {
             withdrawn: drain::Withdrawn::default(),
             expected: recovery::Expected::default(),
             removals: recovery::Removals::default(),
+            maintenance: maintenance::Maintenance::default(),
+            inverse: inverse::Inverse::default(),
             pending: durable::Pending::default(),
             frameworks,
             framework_keys: Keys::default(),
@@ -216,6 +222,7 @@ impl Cluster {
             self.hear(input, turn);
         }
         self.finish_draining(turn);
+        self.ask_back(turn);
     }
 
     fn hear(&mut self, input: Input, turn: &mut Turn<'_>) {
@@ -259,8 +266,11 @@ impl Cluster {
                 Timer::OffersHeld => self.release_offers(turn),
                 Timer::RecoveryOver => self.recovery_over(turn),
                 Timer::Removal => self.next_removal(turn),
+                Timer::InverseOffer(offer_id) => self.inverse_offer_timed_out(&offer_id, turn),
+                Timer::AskBack(agent_id, _) => self.ask_again(&agent_id),
             }
         }
+        self.ask_back(turn);
     }
 
     /// The cluster as it is now. Costs what has changed since the last one (see [`snapshot`]).
@@ -279,6 +289,8 @@ impl Cluster {
             withdrawn: self.withdrawn_agents(),
             unreachable_agents: self.unreachable.since(),
             expected_agents: self.expected.list(),
+            machines: Arc::clone(self.maintenance.machines()),
+            inverse_answers: self.inverse_answers(),
             counters: self.counters,
             usage: Arc::clone(&self.usage),
         });
@@ -361,6 +373,9 @@ impl Cluster {
             Call::ReconcileOperations { operations } => self.reconcile_operations(id, operations, turn),
             Call::Message { agent_id, executor_id, data } => {
                 self.scheduler_message(id, &agent_id, executor_id, data, turn);
+            }
+            Call::AnswerInverseOffers { offer_ids, is_accepted, refuse_ns } => {
+                self.answer_inverse_offers(id, &offer_ids, (is_accepted, refuse_ns), turn);
             }
             Call::Request => self.counters.messages_resource_request += 1,
             Call::Nothing => {}

@@ -2,6 +2,7 @@
 
 use super::input::SessionId;
 use model::id::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId};
+use model::maintenance::MachineId;
 use model::task::{Reason, TaskState};
 use std::sync::Arc;
 
@@ -52,6 +53,11 @@ pub enum Note {
     },
     AgentDrained {
         agent_id: AgentId,
+    },
+    /// `is_down` is `None`: it is up, and planned to stay so.
+    MachineScheduled {
+        machine: MachineId,
+        is_down: Option<bool>,
     },
     FrameworkSubscribed {
         framework_id: FrameworkId,

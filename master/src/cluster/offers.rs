@@ -8,6 +8,7 @@ use super::{Cluster, Turn};
 use crate::allocator::event::{Allocation, Event as ToAllocator, Refusal};
 use model::agent_info::AgentInfo;
 use model::id::{AgentId, ExecutorId, FrameworkId, OfferId};
+use model::maintenance::Unavailability;
 use model::resources::Resources;
 use model::role::Role;
 use model::time::Time;
@@ -26,6 +27,8 @@ pub struct Offer {
     pub resources: Resources,
     /// The framework's executors on that agent.
     pub executor_ids: Vec<ExecutorId>,
+    /// When its machine is expected to be away.
+    pub unavailability: Option<Unavailability>,
     /// When it is taken back (`--offer_timeout`).
     pub expires: Option<Time>,
 }
@@ -129,12 +132,16 @@ impl Cluster {
             role,
             executor_ids,
             resources,
+            unavailability: from.unavailability,
             expires,
         });
         from.offered.add(&offer.resources);
         from.offers.insert(id.clone(), Arc::clone(&offer));
         to.offers.insert(id, Arc::clone(&offer));
         self.offers.insert(number, Arc::clone(&offer));
+        if offer.unavailability.is_some() {
+            self.ask_later(&offer.agent_id);
+        }
         Some(offer)
     }
 

@@ -86,6 +86,7 @@ impl Cluster {
     /// Takes over what the masters before this one have written down.
     pub(super) fn recovered(&mut self, registry: Registry, turn: &mut Turn<'_>) {
         self.take_over_shares(registry.quotas, registry.weights, turn);
+        self.take_over_machines(registry.machines);
         for (id, agent) in registry.agents {
             self.withdrawn.take_over(&id, agent.withdrawal);
             match agent.standing {

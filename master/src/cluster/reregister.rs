@@ -24,7 +24,9 @@ use wire::message::{Reregister, RunningExecutor, RunningTask, ToAgent};
 impl Cluster {
     pub(super) fn reregister(&mut self, session: SessionId, message: Reregister, turn: &mut Turn<'_>) {
         self.counters.messages_reregister_slave += 1;
-        if self.refuse_gone(&message.agent_id, session, turn) {
+        if self.refuse_gone(&message.agent_id, session, turn)
+            || self.refuse_down(&message.info, session, turn)
+        {
             return;
         }
         let (agent_id, info) = (&message.agent_id, &message.info);
@@ -50,6 +52,9 @@ impl Cluster {
     pub(super) fn admitted_again(&mut self, session: SessionId, message: Reregister, turn: &mut Turn<'_>) {
         if self.refuse_gone(&message.agent_id, session, turn) {
             return;
+        }
+        if self.refuse_down(&message.info, session, turn) {
+            return self.not_back_after_all(message.agent_id, turn);
         }
         self.counters.slave_reregistrations += 1;
         let Reregister { agent_id, info, frameworks, executors, tasks } = message;
@@ -103,6 +108,7 @@ impl Cluster {
         self.bring_up_to_date(&agent_id, session, &frameworks, over, &named, turn);
         self.offer_again(&agent_id, is_known, is_charged, turn);
         self.withdraw_again(&agent_id, session, turn);
+        self.ask_later(&agent_id);
         if was_expected {
             self.release_offers_if_enough(turn);
         }
@@ -146,6 +152,7 @@ impl Cluster {
             let offers: Vec<_> = agent.offers.keys().cloned().collect();
             offers.iter().for_each(|offer| self.rescind(offer, Refusal::None, turn));
         }
+        self.place(id, turn);
         is_behind
     }
 

@@ -9,12 +9,14 @@
 use super::counters::Counters;
 pub use super::drain::Drain;
 use super::executors::Executor;
+use super::inverse::InverseAnswer;
 use super::offers::Offer;
 use super::tasks::Task;
 use crate::usage;
 use model::agent_info::AgentInfo;
 use model::framework::FrameworkInfo;
 use model::id::{AgentId, FrameworkId, MasterId};
+use model::maintenance::{MachineId, Machines};
 use model::quantity::Quantity;
 use model::quota::Quota;
 use model::resources::Resources;
@@ -61,6 +63,10 @@ pub struct Snapshot {
     pub unreachable_agents: Vec<(AgentId, UnixTime)>,
     /// Agents of the master before this one that are not back yet, by id.
     pub expected_agents: Vec<(AgentId, Arc<AgentInfo>)>,
+    /// The maintenance schedule.
+    pub machines: Arc<Machines>,
+    /// What frameworks say about machines of the schedule.
+    pub inverse_answers: BTreeMap<MachineId, Vec<InverseAnswer>>,
     pub counters: Counters,
     /// Figures of containers: [`Task::usage`] and [`Executor::usage`] are read here.
     pub usage: Arc<usage::Table>,

@@ -18,6 +18,9 @@ pub(super) enum Timer {
     RecoveryOver,
     /// The next agent may be given up.
     Removal,
+    InverseOffer(OfferId),
+    /// The framework may be asked about the agent again.
+    AskBack(AgentId, FrameworkId),
 }
 
 /// All timers, soonest first. Whoever sets one remembers when it is due, to be able to cancel it: O(log n) each.

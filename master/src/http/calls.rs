@@ -106,9 +106,19 @@ fn read_rest(kind: Type, call: v1::scheduler::Call) -> Result<Call, Refusal> {
             Call::ReconcileOperations { operations: reconcile.map(one).collect() }
         }
         Type::Request => Call::Request,
-        Type::AcceptInverseOffers | Type::DeclineInverseOffers | Type::AcknowledgeOperationStatus => {
-            Call::Nothing
+        Type::AcceptInverseOffers => {
+            let accept = call.accept_inverse_offers.expect(PRESENT);
+            let refuse_ns = time::refuse_ns(accept.filters.as_ref());
+            let offer_ids = offers(&accept.inverse_offer_ids);
+            Call::AnswerInverseOffers { offer_ids, is_accepted: true, refuse_ns }
         }
+        Type::DeclineInverseOffers => {
+            let decline = call.decline_inverse_offers.expect(PRESENT);
+            let refuse_ns = time::refuse_ns(decline.filters.as_ref());
+            let offer_ids = offers(&decline.inverse_offer_ids);
+            Call::AnswerInverseOffers { offer_ids, is_accepted: false, refuse_ns }
+        }
+        Type::AcknowledgeOperationStatus => Call::Nothing,
         Type::UpdateFramework => update_framework(call)?,
         _ => return Err(Refusal::UnknownCall),
     })

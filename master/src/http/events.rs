@@ -1,10 +1,11 @@
 //! The core's events as v1 messages, written in a subscriber's media type.
 
 use crate::cluster::effect::Event;
+use crate::cluster::inverse::InverseOffer;
 use crate::cluster::offers::Offer;
 use crate::cluster::snapshot::MasterInfo;
 use api::convert::resources::Format;
-use api::convert::{agent, status};
+use api::convert::{agent, maintenance, status};
 use api::media::{self, Encoding};
 use api::offers;
 use api::v1;
@@ -83,6 +84,16 @@ fn rare_to_v1(event: &Event, out: &mut scheduler::Event) {
             out.failure =
                 Some(event::Failure { agent_id: Some(agent_id.into()), executor_id, status: *status });
         }
+        Event::InverseOffers { offers } => {
+            out.set_type(event::Type::InverseOffers);
+            let inverse_offers = offers.iter().map(|offer| asked(offer)).collect();
+            out.inverse_offers = Some(event::InverseOffers { inverse_offers });
+        }
+        Event::RescindInverseOffer { offer_id } => {
+            out.set_type(event::Type::RescindInverseOffer);
+            out.rescind_inverse_offer =
+                Some(event::RescindInverseOffer { inverse_offer_id: offer_id.into() });
+        }
         Event::Error { message } => {
             out.set_type(event::Type::Error);
             out.error = Some(event::Error { message: message.to_string() });
@@ -102,6 +113,18 @@ fn rare_to_v1(event: &Event, out: &mut scheduler::Event) {
     }
 }
 
+/// As in Mesos it names no resources: all that the framework has there is meant.
+fn asked(offer: &InverseOffer) -> v1::InverseOffer {
+    v1::InverseOffer {
+        id: (&offer.id).into(),
+        url: Some(agent::url(&offer.agent)),
+        framework_id: (&offer.framework_id).into(),
+        agent_id: Some((&offer.agent_id).into()),
+        unavailability: maintenance::unavailability(offer.unavailability),
+        resources: Vec::new(),
+    }
+}
+
 fn told(offer: &Offer) -> offers::Offer<'_> {
     offers::Offer {
         id: &offer.id,
@@ -111,5 +134,6 @@ fn told(offer: &Offer) -> offers::Offer<'_> {
         role: &offer.role,
         resources: &offer.resources,
         executor_ids: &offer.executor_ids,
+        unavailability: offer.unavailability,
     }
 }

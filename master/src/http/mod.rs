@@ -5,6 +5,7 @@ pub mod system;
 
 mod calls;
 mod events;
+mod maintenance;
 mod operator;
 mod outbox;
 mod registrar;

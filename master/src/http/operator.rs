@@ -6,7 +6,7 @@ use crate::cluster::conversions::{Conversion, Kind};
 use crate::cluster::input::OperatorCall;
 use crate::driver::Command;
 use api::convert::quantity::from_f64;
-use api::convert::resources;
+use api::convert::{maintenance, resources};
 use api::media::{self, Encoding};
 use api::refusal::Refusal;
 use api::v1::master::call::Type;
@@ -82,9 +82,33 @@ fn change(kind: Type, call: &v1::master::Call) -> Result<Option<OperatorCall>, R
             .as_ref()
             .map(|it| conversion(Kind::Destroy, &it.agent_id, &it.volumes, &[]))
             .transpose()?,
+        Type::UpdateMaintenanceSchedule => {
+            call.update_maintenance_schedule.as_ref().map(|it| schedule(&it.schedule)).transpose()?
+        }
+        Type::StartMaintenance => {
+            call.start_maintenance.as_ref().map(|it| machines(true, &it.machines)).transpose()?
+        }
+        Type::StopMaintenance => {
+            call.stop_maintenance.as_ref().map(|it| machines(false, &it.machines)).transpose()?
+        }
         Type::UpdateWeights => call.update_weights.as_ref().map(weights).transpose()?,
         Type::UpdateQuota => call.update_quota.as_ref().map(quotas).transpose()?,
         _ => None,
+    })
+}
+
+/// What is planned from here on.
+pub(super) fn schedule(schedule: &v1::maintenance::Schedule) -> Result<OperatorCall, Refusal> {
+    let windows = maintenance::windows_from_v1(schedule).map_err(Refusal::Bad)?;
+    Ok(OperatorCall::UpdateSchedule { windows })
+}
+
+/// Machines that go down, or come up.
+pub(super) fn machines(is_down: bool, ids: &[v1::MachineId]) -> Result<OperatorCall, Refusal> {
+    let machines = maintenance::machines_from_v1(ids).map_err(Refusal::Bad)?;
+    Ok(match is_down {
+        true => OperatorCall::StartMaintenance { machines },
+        false => OperatorCall::StopMaintenance { machines },
     })
 }
 

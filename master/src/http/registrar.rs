@@ -41,6 +41,8 @@ mod tests {
     use crate::registrar::Registrar;
     use crate::registrar::change::Change;
     use crate::registrar::storage::memory::Memory;
+    use model::quantity::Quantity;
+    use model::role::Role;
     use std::collections::BTreeMap;
 
     #[test]
@@ -50,7 +52,9 @@ mod tests {
         let named = |figures: &Figures| gauges(figures).into_iter().collect::<BTreeMap<_, _>>();
         assert!(!named(&figures).contains_key("registrar/state_store_ms"), "nothing was written");
         for n in 1..=3 {
-            registrar.push(Change::Maintenance { schedule: vec![n; 100].into() });
+            let weights =
+                vec![(Role::parse(&"r".repeat(100)).expect("a role"), Some(Quantity::from_units(n)))];
+            registrar.push(Change::Weights { weights });
             registrar.write().expect("memory");
         }
         let named = named(&figures);

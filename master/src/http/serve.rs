@@ -2,7 +2,7 @@
 
 use super::legacy::{self, Query, Reply};
 use super::outbox::{Answer, Caller, Inbox, Outbox};
-use super::{operator, registrar, scheduler, standby, system};
+use super::{maintenance, operator, registrar, scheduler, standby, system};
 use crate::cluster::snapshot::MasterInfo;
 use crate::driver::{Command, Picture, Post};
 use crate::standing::Stands;
@@ -141,10 +141,11 @@ async fn route(app: &App, request: Request) -> Response {
     if !app.stands.leads() {
         return standby::answer(app, &request);
     }
-    match place(request.uri().path()) {
+    match place(request.method(), request.uri().path()) {
         Place::Scheduler => scheduler::answer(app, request).await,
         Place::Operator => operator::answer(app, request).await,
         Place::Metrics => metrics(app, request).await,
+        Place::Maintenance(change) => maintenance::answer(app, request, change).await,
         Place::Document => snapshot_document(app, request).await,
     }
 }
@@ -154,16 +155,23 @@ enum Place {
     Operator,
     /// In Prometheus' format; what follows the name belongs to Mesos' documents.
     Metrics,
+    /// One of the older paths that change what is planned.
+    Maintenance(maintenance::Change),
     Document,
 }
 
-fn place(path: &str) -> Place {
+fn place(method: &Method, path: &str) -> Place {
     let mut parts = path.split('/').filter(|part| !part.is_empty()).peekable();
     parts.next_if(|part| *part == "master");
     match (parts.next(), parts.next(), parts.next()) {
         (Some("api"), Some("v1"), Some("scheduler")) => Place::Scheduler,
         (Some("api"), Some("v1"), _) => Place::Operator,
         (Some("metrics"), None, _) => Place::Metrics,
+        (Some("machine"), Some("down"), _) => Place::Maintenance(maintenance::Change::Down),
+        (Some("machine"), Some("up"), _) => Place::Maintenance(maintenance::Change::Up),
+        (Some("maintenance"), Some("schedule"), _) if method == Method::POST => {
+            Place::Maintenance(maintenance::Change::Schedule)
+        }
         _ => Place::Document,
     }
 }

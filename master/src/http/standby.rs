@@ -50,6 +50,8 @@ fn nothing(app: &App) -> Snapshot {
         withdrawn: BTreeMap::new(),
         unreachable_agents: Vec::new(),
         expected_agents: Vec::new(),
+        machines: Arc::default(),
+        inverse_answers: BTreeMap::new(),
         counters: Counters::default(),
         usage: Arc::clone(&app.usage),
     }

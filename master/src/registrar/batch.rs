@@ -67,23 +67,30 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
+    use model::agent_info::AgentInfo;
+    use model::body::Body;
+    use model::id::AgentId;
+    use model::quantity::Quantity;
+    use model::role::Role;
+    use std::sync::Arc;
 
     #[test]
     fn what_came_meanwhile_is_written_at_once_and_each_object_once() {
         let mut batch = Batch::default();
         assert_eq!(batch.take(), None);
-        let schedule =
-            |text: &'static str| Change::Maintenance { schedule: Bytes::from_static(text.as_bytes()) };
-        batch.push(schedule("a"));
+        let weight = |n: u64| {
+            let role = Role::parse("r").expect("a role");
+            Change::Weights { weights: vec![(role, Some(Quantity::from_units(n)))] }
+        };
+        batch.push(weight(1));
         assert_eq!(batch.take().map(|writes| writes.len()), Some(1));
-        batch.push(schedule("b"));
-        batch.push(schedule("c"));
-        batch.push(schedule("c"));
+        batch.push(weight(2));
+        batch.push(weight(3));
+        batch.push(weight(3));
         assert_eq!((batch.waiting_count(), batch.committed()), (4, 1));
         let writes = batch.take().expect("three changes");
         assert_eq!((writes.len(), batch.committed()), (1, 3));
-        batch.push(schedule("c"));
+        batch.push(weight(3));
         assert_eq!((batch.take(), batch.committed()), (Some(Vec::new()), 1), "durable already");
         assert_eq!((batch.take(), batch.waiting_count()), (None, 0));
     }
@@ -91,8 +98,18 @@ mod tests {
     #[test]
     fn a_batch_has_an_end() {
         let mut batch = Batch::default();
-        let schedule = |n: usize| Change::Maintenance { schedule: vec![n as u8; BYTES_MAX].into() };
-        (0..3).for_each(|n| batch.push(schedule(n)));
+        let large = |n: u16| {
+            let info = AgentInfo {
+                hostname: "h".into(),
+                address: ([127, 0, 0, 1], n).into(),
+                total: "cpus:1".parse().expect("resources"),
+                boot_id: "b".into(),
+                version: "1".into(),
+                body: Body::new(vec![0; BYTES_MAX]),
+            };
+            Change::Admit { agent_id: AgentId::new(n.to_string()), info: Arc::new(info) }
+        };
+        (0..3).for_each(|n| batch.push(large(n)));
         for _ in 0..3 {
             batch.take().expect("one is left");
             assert_eq!(batch.committed(), 1);

@@ -1,8 +1,8 @@
 //! CORE: what can change in the registry, one object at a time, and how a change reaches the storage.
 
-use bytes::Bytes;
 use model::agent_info::AgentInfo;
 use model::id::AgentId;
+use model::maintenance::Changed;
 use model::quantity::Quantity;
 use model::role::Role;
 use model::time::UnixTime;
@@ -27,8 +27,8 @@ pub enum Change {
     Quotas { quotas: Vec<(Role, Option<QuotaRecord>)> },
     /// Likewise. `None`: what the flags say holds again.
     Weights { weights: Vec<(Role, Option<Quantity>)> },
-    /// The schedule in its v1 encoding; empty: nothing is planned.
-    Maintenance { schedule: Bytes },
+    /// Of the maintenance schedule, an object a machine. `None`: the machine is not in it any more.
+    Machines { machines: Vec<Changed> },
 }
 
 /// One object as it is to be kept; without a value it is to be deleted.

@@ -2,8 +2,8 @@
 //! their bytes are `wire::registry`'s.
 
 use super::change::{Change, Write};
-use bytes::Bytes;
 use model::id::AgentId;
+use model::maintenance::{MachineId, Machines};
 use model::quantity::Quantity;
 use model::role::Role;
 use model::time::UnixTime;
@@ -17,8 +17,8 @@ pub struct Registry {
     pub agents: BTreeMap<AgentId, AgentRecord>,
     pub quotas: BTreeMap<Role, QuotaRecord>,
     pub weights: BTreeMap<Role, Quantity>,
-    /// The maintenance schedule in its v1 encoding; empty without one.
-    pub maintenance: Bytes,
+    /// Those that are in the maintenance schedule.
+    pub machines: Machines,
 }
 
 /// An object that cannot be understood: the registry is another version's, or the storage did not keep its word.
@@ -50,7 +50,7 @@ impl Registry {
             }
             ("quota", Record::Quota(quota)) => _ = self.quotas.insert(Role::parse(id).ok()?, quota),
             ("weight", Record::Weight(weight)) => _ = self.weights.insert(Role::parse(id).ok()?, weight),
-            ("maintenance", Record::Maintenance(schedule)) => self.maintenance = schedule,
+            ("machine", Record::Machine(machine)) => _ = self.machines.insert(machine_of(id)?, machine),
             _ => return None,
         }
         Some(())
@@ -70,6 +70,10 @@ impl Registry {
                 new.map(|(role, weight)| object(format!("weight/{role}"), weight.map(Record::Weight)))
                     .collect()
             }
+            Change::Machines { machines } => {
+                let new = machines.iter().filter(|(id, it)| set(&mut self.machines, id, it.as_ref()));
+                new.map(|(id, it)| object(machine_key(id), it.map(Record::Machine))).collect()
+            }
             _ => self.apply_one(change).into_iter().collect(),
         }
     }
@@ -88,13 +92,9 @@ impl Registry {
                 agent.withdrawal = *withdrawal;
                 Some(kept(agent_key(agent_id), &Record::Agent(agent.clone())))
             }
-            Change::Maintenance { schedule } => {
-                let is_new = self.maintenance != *schedule;
-                self.maintenance.clone_from(schedule);
-                let record = Some(schedule).filter(|it| !it.is_empty()).cloned().map(Record::Maintenance);
-                is_new.then(|| object("maintenance".into(), record))
+            Change::Quotas { .. } | Change::Weights { .. } | Change::Machines { .. } => {
+                unreachable!("several objects: see `apply`")
             }
-            Change::Quotas { .. } | Change::Weights { .. } => unreachable!("several objects: see `apply`"),
         }
     }
 
@@ -133,6 +133,18 @@ fn agent_key(id: &AgentId) -> Box<str> {
     format!("agent/{id}").into()
 }
 
+fn machine_key(id: &MachineId) -> String {
+    let ip = id.ip().map(|ip| ip.to_string()).unwrap_or_default();
+    format!("machine/{ip}/{}", id.hostname())
+}
+
+/// From what stands behind `machine/`. No address has a slash in it; a hostname may have what it likes.
+fn machine_of(key: &str) -> Option<MachineId> {
+    let (ip, hostname) = key.split_once('/')?;
+    let ip = if ip.is_empty() { None } else { Some(ip.parse().ok()?) };
+    Some(MachineId::new(hostname, ip))
+}
+
 fn kept(key: Box<str>, record: &Record) -> Write {
     Write { key, value: Some(record.encode()) }
 }
@@ -142,13 +154,13 @@ fn object(key: String, record: Option<Record>) -> Write {
 }
 
 /// Whether it was anything else before.
-fn set<V: Clone + PartialEq>(map: &mut BTreeMap<Role, V>, role: &Role, value: Option<&V>) -> bool {
-    if map.get(role) == value {
+fn set<K: Clone + Ord, V: Clone + PartialEq>(map: &mut BTreeMap<K, V>, key: &K, value: Option<&V>) -> bool {
+    if map.get(key) == value {
         return false;
     }
     match value {
-        Some(value) => _ = map.insert(role.clone(), value.clone()),
-        None => _ = map.remove(role),
+        Some(value) => _ = map.insert(key.clone(), value.clone()),
+        None => _ = map.remove(key),
     }
     true
 }
@@ -158,6 +170,7 @@ mod tests {
     use super::*;
     use model::agent_info::AgentInfo;
     use model::body::Body;
+    use model::maintenance::{Scheduled, Unavailability};
     use std::sync::Arc;
 
     fn info(port: u16) -> Arc<AgentInfo> {
@@ -216,6 +229,29 @@ mod tests {
         let quotas = Change::Quotas { quotas: vec![(role("eng"), Some(quota.clone())), (role("ops"), None)] };
         assert_eq!(keys(&mut registry, quotas), [("quota/eng".to_owned(), true)]);
         assert_eq!(registry.quotas, BTreeMap::from([(role("eng"), quota)]));
+    }
+
+    #[test]
+    fn a_machine_is_known_by_its_key() {
+        let mut registry = Registry::default();
+        let it = Scheduled {
+            window: 0,
+            place: 1,
+            unavailability: Unavailability { start_ns: -5, duration_ns: None },
+            is_down: true,
+        };
+        let ids = [("host", Some([10, 0, 0, 1].into())), ("a/b", None), ("", Some([0; 16].into()))];
+        let ids = ids.map(|(hostname, ip)| MachineId::new(hostname, ip));
+        let down = |it: Option<Scheduled>| Change::Machines {
+            machines: ids.iter().map(|id| (id.clone(), it)).collect(),
+        };
+        let writes = registry.apply(&down(Some(it)));
+        assert_eq!(writes.len(), 3);
+        assert_eq!(registry.apply(&down(Some(it))), [], "as it was");
+        let objects = writes.iter().map(|write| (&*write.key, write.value.as_deref().expect("kept")));
+        assert_eq!(Registry::read(objects).as_ref(), Ok(&registry));
+        assert!(registry.apply(&down(None)).iter().all(|write| write.value.is_none()));
+        assert_eq!(registry, Registry::default());
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod bad_input;
 mod http;
 mod journey;
 mod latency;
+mod maintenance;
 mod quota;
 mod streams;
 

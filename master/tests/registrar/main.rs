@@ -1,6 +1,5 @@
 //! The registry through every fault of its storage: what was answered is in it, whatever happens then.
 
-use bytes::Bytes;
 use master::registrar::change::Change;
 use master::registrar::registry::Registry;
 use master::registrar::storage::Storage;
@@ -11,6 +10,7 @@ use master::registrar::{Failure, Registrar};
 use model::agent_info::AgentInfo;
 use model::body::Body;
 use model::id::AgentId;
+use model::maintenance::{MachineId, Scheduled, Unavailability};
 use model::quantity::Quantity;
 use model::role::Role;
 use model::time::UnixTime;
@@ -60,8 +60,18 @@ fn change() -> impl Strategy<Value = Change> {
             let weight = |(role, weight): (Role, Option<u64>)| (role, weight.map(Quantity::from_units));
             Change::Weights { weights: weights.into_iter().map(weight).collect() }
         }),
-        1 => proptest::collection::vec(any::<u8>(), 0..40)
-            .prop_map(|schedule| Change::Maintenance { schedule: Bytes::from(schedule) }),
+        1 => proptest::collection::vec(("[a-c]", proptest::option::of((any::<i64>(), any::<bool>()))), 1..3).prop_map(
+            |machines| {
+                let scheduled = |(start_ns, is_down)| Scheduled {
+                    window: 0,
+                    place: 0,
+                    unavailability: Unavailability { start_ns, duration_ns: None },
+                    is_down,
+                };
+                let machine = |(name, it): (String, Option<_>)| (MachineId::new(&name, None), it.map(scheduled));
+                Change::Machines { machines: machines.into_iter().map(machine).collect() }
+            }
+        ),
     ]
 }
 

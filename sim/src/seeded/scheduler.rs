@@ -172,7 +172,12 @@ impl World {
                 self.trace(|| format!("scheduler-{at} is told: {message}"));
                 self.lose_scheduler(at);
             }
-            Event::Heartbeat | Event::Message { .. } | Event::Failure { .. } | Event::Operation { .. } => {}
+            Event::Heartbeat
+            | Event::Message { .. }
+            | Event::Failure { .. }
+            | Event::Operation { .. }
+            | Event::InverseOffers { .. }
+            | Event::RescindInverseOffer { .. } => {}
         }
     }
 

@@ -7,6 +7,7 @@ mod drain;
 mod frameworks;
 mod groups;
 mod histories;
+mod maintenance;
 mod offers;
 mod pictures;
 mod recovery;

@@ -69,6 +69,8 @@ pub(super) fn snapshot() -> Snapshot {
         agents: state.get_agents.iter().flat_map(|all| &all.agents).map(agent_of).collect(),
         withdrawn: std::collections::BTreeMap::new(),
         expected_agents: Vec::new(),
+        machines: Arc::default(),
+        inverse_answers: BTreeMap::new(),
         unreachable_agents: Vec::new(),
         counters: Counters::default(),
         usage,
@@ -202,6 +204,7 @@ pub(super) fn offer(snapshot: &Snapshot) -> Offer {
         role: Role::star(),
         resources: "cpus:2".parse::<Resources>().expect("resources").allocated_to(&Role::star()),
         executor_ids: Vec::new(),
+        unavailability: None,
         expires: None,
     }
 }

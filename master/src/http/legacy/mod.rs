@@ -5,6 +5,7 @@
 mod agents;
 mod frameworks;
 mod history;
+mod maintenance;
 mod metrics;
 mod operator;
 mod prometheus;
@@ -29,7 +30,7 @@ pub use operator::answer;
 pub use prometheus::{Around, page};
 
 use crate::cluster::snapshot::Snapshot;
-use api::legacy::each::Nothing;
+use api::json;
 use api::legacy::{duration, version::Version};
 
 /// The document at `path`, or `None` when there is none there and the next handler may look.
@@ -50,8 +51,10 @@ pub fn get(path: &str, query: &Query, snapshot: &Snapshot, gauges: &[Gauge]) -> 
         ("flags", _) => Reply::json(&version::Flags::of(snapshot), query),
         ("weights", _) => Reply::json(&roles::Weights(snapshot), query),
         ("quota", _) => Reply::json(&roles::Quotas(snapshot), query),
-        // No maintenance is planned in a master that has no calls to do so.
-        ("maintenance", Some("schedule" | "status")) => Reply::json(&Nothing {}, query),
+        ("maintenance", Some("schedule")) => {
+            Reply::json(&json::value(&maintenance::schedule(snapshot)), query)
+        }
+        ("maintenance", Some("status")) => Reply::json(&json::value(&maintenance::status(snapshot)), query),
         ("metrics", Some("snapshot")) => match query.get("timeout").map(duration) {
             Some(Err(bad)) => Reply::bad(&format!("{bad}.\n")),
             _ => Reply::json(&metrics::all(snapshot, gauges), query),

@@ -1,6 +1,7 @@
 //! The GET calls of the master's operator API: the same facts as messages, for JSON and protobuf alike.
 
 use super::agents;
+use super::maintenance;
 use super::metrics;
 use super::roles::Roles;
 use crate::cluster::snapshot::{AgentView, FrameworkView, Snapshot};
@@ -85,8 +86,8 @@ pub fn answer(kind: Type, snapshot: &Snapshot, gauges: &[Gauge]) -> Result<Optio
     Ok(Some(out))
 }
 
-/// Answers about what only operators set: quota; and about what this master has no calls to set: verbosity, operations,
-/// maintenance.
+/// Answers about what only operators set: quota, maintenance; and about what this master has no calls to set: verbosity,
+/// operations.
 fn unset(kind: Type, snapshot: &Snapshot) -> Option<Response> {
     use response::Type as Answer;
     let mut out = Response::default();
@@ -105,11 +106,13 @@ fn unset(kind: Type, snapshot: &Snapshot) -> Option<Response> {
         }
         Type::GetMaintenanceStatus => {
             out.set_type(Answer::GetMaintenanceStatus);
-            out.get_maintenance_status = Some(response::GetMaintenanceStatus::default());
+            out.get_maintenance_status =
+                Some(response::GetMaintenanceStatus { status: maintenance::status(snapshot) });
         }
         Type::GetMaintenanceSchedule => {
             out.set_type(Answer::GetMaintenanceSchedule);
-            out.get_maintenance_schedule = Some(response::GetMaintenanceSchedule::default());
+            out.get_maintenance_schedule =
+                Some(response::GetMaintenanceSchedule { schedule: maintenance::schedule(snapshot) });
         }
         _ => return None,
     }
