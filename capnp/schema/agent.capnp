@@ -14,6 +14,7 @@ struct ToMaster {
     pong @5 :UInt64;
     unregister @6 :Void;
     usage @7 :Report.UsageReport;
+    oversubscribed @8 :List(Common.Resource);
   }
 }
 
@@ -23,6 +24,7 @@ struct Reregister {
   frameworks @2 :List(Common.FrameworkInfo);
   executors @3 :List(RunningExecutor);
   tasks @4 :List(RunningTask);
+  oversubscribed @5 :List(Common.Resource);
 }
 
 struct RunningExecutor {

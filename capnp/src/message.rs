@@ -31,6 +31,8 @@ pub enum ToMaster {
     Pong { sequence: u64 },
     /// The agent is shutting down for good: its tasks are being ended.
     Unregister,
+    /// What may be lent out there beside what the agent has of its own, in place of what was told before, used or not.
+    Oversubscribed { total: Resources },
 }
 
 /// What an agent knows of itself when it comes back.
@@ -41,6 +43,8 @@ pub struct Reregister {
     pub frameworks: Vec<FrameworkInfo>,
     pub executors: Vec<RunningExecutor>,
     pub tasks: Vec<RunningTask>,
+    /// As in [`ToMaster::Oversubscribed`].
+    pub oversubscribed: Resources,
 }
 
 /// An executor that the agent has not yet seen the end of.

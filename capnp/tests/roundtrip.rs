@@ -43,6 +43,12 @@ fn resources() -> Resources {
     all
 }
 
+/// What an estimator says: revocable, and nobody's.
+fn lent() -> Resources {
+    let all: Resources = "cpus:1.5;mem:64;ports:[1-2]".parse().expect("resources");
+    all.revocable()
+}
+
 fn framework() -> FrameworkInfo {
     FrameworkInfo {
         framework_id: Some("F-1".into()),
@@ -145,6 +151,7 @@ fn to_master() -> Vec<ToMaster> {
             frameworks: vec![framework(), FrameworkInfo { framework_id: None, ..framework() }],
             executors,
             tasks: vec![running(None), running(Some((TaskState::Starting, UpdateId([1; 16]))))],
+            oversubscribed: lent(),
         }),
         ToMaster::Update {
             framework_id: "F-1".into(),
@@ -162,6 +169,8 @@ fn to_master() -> Vec<ToMaster> {
         exited(None),
         ToMaster::Pong { sequence: u64::MAX },
         ToMaster::Unregister,
+        ToMaster::Oversubscribed { total: lent() },
+        ToMaster::Oversubscribed { total: Resources::default() },
     ]
 }
 
@@ -203,6 +212,16 @@ fn a_group_of_no_tasks_is_refused() {
     });
     let error = wire::decode_to_agent(&frame.expect("short enough")[HEADER_BYTES..]).expect_err("no tasks");
     assert!(error.to_string().contains("runGroup.tasks"), "{error}");
+}
+
+/// Else an agent could raise what it has behind the registry's back.
+#[test]
+fn what_is_lent_out_must_be_revocable() {
+    for total in [resources(), "cpus:1".parse().expect("resources"), lent().allocated_to(&Role::star())] {
+        let frame = wire::encode_to_master(&ToMaster::Oversubscribed { total }).expect("short enough");
+        let error = wire::decode_to_master(&frame[HEADER_BYTES..]).expect_err("not lent");
+        assert!(error.to_string().contains("oversubscribed"), "{error}");
+    }
 }
 
 #[test]

@@ -306,6 +306,11 @@ impl Resources {
         self.with_allocation(None)
     }
 
+    /// The same resources as they may be lent out: each part may be taken back.
+    pub fn revocable(&self) -> Self {
+        self.parts().iter().map(|part| Resource { is_revocable: true, ..part.clone() }).collect()
+    }
+
     fn with_allocation(&self, role: Option<&Role>) -> Self {
         let mark = |part: &Resource| Resource { allocation: role.cloned(), ..part.clone() };
         self.parts().iter().map(mark).collect()

@@ -6,6 +6,8 @@ use model::task::TaskState;
 pub struct Counters {
     ended: [u64; TaskState::ALL.len()],
     pub executors_terminated: u64,
+    /// Ended because what they had on loan was needed.
+    pub executors_preempted: u64,
     pub container_launch_errors: u64,
     pub valid_status_updates: u64,
     pub invalid_status_updates: u64,

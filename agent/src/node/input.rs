@@ -62,6 +62,17 @@ pub enum Input {
         limit_bytes: u64,
         used_bytes: u64,
     },
+    /// What the agent may lend out, used or not, has changed: told to the master now, and to each one that comes after it. At any
+    /// time; every part counts as revocable.
+    Oversubscribed {
+        total: Resources,
+    },
+    /// The container must go, for what it has on loan is needed: it is ended at once, and its tasks are told `cause` with
+    /// `CONTAINER_PREEMPTED`. At any time; ignored where it is ending anyway, or has nothing on loan.
+    Preempt {
+        container_id: ContainerId,
+        cause: Arc<str>,
+    },
     /// An executor calls; answered by one *Answer*.
     Executor {
         caller: Caller,

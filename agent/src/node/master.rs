@@ -11,6 +11,7 @@ use api::convert::volume::as_given;
 use model::agent_info::AgentInfo;
 use model::framework::{Capabilities, FrameworkInfo};
 use model::id::{AgentId, ExecutorId, FrameworkId, MasterId, TaskId};
+use model::resources::Resources;
 use model::task::{Reason, Source, TaskState, TaskStatus};
 use model::time::Now;
 use wire::message::{Reregister, RunningExecutor, RunningTask, ToAgent, ToMaster};
@@ -31,6 +32,10 @@ impl Node {
             None => ToMaster::Register { info: self.info.clone() },
             Some(agent_id) => ToMaster::Reregister(self.introduction(agent_id.clone())),
         };
+        self.oversubscribed.introduced(match &introduction {
+            ToMaster::Reregister(known) => known.oversubscribed.clone(),
+            _ => Resources::default(),
+        });
         effects.push(Effect::Send(Box::new(introduction)));
     }
 
@@ -42,6 +47,7 @@ impl Node {
             frameworks: Vec::new(),
             executors: Vec::new(),
             tasks: Vec::new(),
+            oversubscribed: self.oversubscribed.total().clone(),
         };
         for (framework_id, framework) in &self.frameworks {
             if framework.is_ending {
@@ -206,6 +212,7 @@ impl Node {
             self.forward(key, status, effects);
         }
         effects.extend(self.untold.drain(..).map(UntoldEnd::message));
+        self.tell_oversubscribed(effects);
     }
 
     /// The master knows a task that was not named to it. Unless it has come to be known since, it is not here.

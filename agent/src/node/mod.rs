@@ -21,6 +21,7 @@ mod gates;
 pub(crate) mod limitation;
 mod master;
 mod registration;
+mod revocable;
 mod subscriptions;
 mod tasks;
 mod timers;
@@ -41,6 +42,7 @@ use crate::node::frameworks::Framework;
 use crate::node::gates::Gate;
 use crate::node::input::{Caller, Input};
 use crate::node::registration::Registration;
+use crate::node::revocable::Oversubscribed;
 use crate::node::settings::Settings;
 use crate::node::timers::Timers;
 use crate::node::updates::Updates;
@@ -71,6 +73,7 @@ pub struct Node {
     counters: Counters,
     /// Ends of executors that no master has been told of; it is when it has admitted the agent.
     untold: Vec<master::UntoldEnd>,
+    oversubscribed: Oversubscribed,
     /// Set when the agent is ending everything it runs; it exits with this once nothing runs any more.
     ending: Option<effect::Ending>,
     /// Set while everything that runs here is being killed for an operator.
@@ -95,6 +98,7 @@ impl Node {
             rng: fastrand::Rng::with_seed(seed),
             counters: Counters::default(),
             untold: Vec::new(),
+            oversubscribed: Oversubscribed::default(),
             ending: None,
             draining: None,
         }
@@ -125,6 +129,8 @@ impl Node {
             Input::DiskOverstepped { container_id, limit_bytes, used_bytes } => {
                 self.disk_overstepped(&container_id, limit_bytes, used_bytes, effects);
             }
+            Input::Oversubscribed { total } => self.oversubscribe(&total, effects),
+            Input::Preempt { container_id, cause } => self.preempt(&container_id, cause, effects),
             Input::Executor { caller, framework_id, executor_id, call } => {
                 self.executor_call(now, caller, &framework_id, &executor_id, call, effects);
             }

@@ -29,6 +29,9 @@ enum Step {
     /// The wall clock, so many hours forth or back.
     ClockJump(i8),
     ShutdownExecutor(u8),
+    /// So many CPUs may be lent out.
+    Estimate(u8),
+    Preempt(u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -50,6 +53,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Reboot),
         1 => any::<i8>().prop_map(Step::ClockJump),
         1 => (0..4u8).prop_map(Step::ShutdownExecutor),
+        2 => (0..3u8).prop_map(Step::Estimate),
+        1 => any::<u8>().prop_map(Step::Preempt),
     ]
 }
 
@@ -62,7 +67,11 @@ fn take(world: &mut World, step: &Step, number: usize) {
             // Ids are not used twice, as the master sees to.
             let executor = format!("e{e}");
             let executor = if *e == 0 { None } else { Some(executor.as_str()) };
-            world.run(task(&format!("t{t}-{number}"), executor));
+            let mut task = task(&format!("t{t}-{number}"), executor);
+            if t % 2 == 0 {
+                task.resources = task.resources.revocable();
+            }
+            world.run(task);
         }
         Step::RunGroup(count, e) => {
             let executor = format!("e{e}");
@@ -112,6 +121,15 @@ fn take(world: &mut World, step: &Step, number: usize) {
             let (framework_id, executor_id) = (FrameworkId::new("F"), ExecutorId::new(format!("e{e}")));
             world.say(ToAgent::ShutdownExecutor { framework_id, executor_id });
         }
+        Step::Estimate(cpus) => {
+            let total = format!("cpus:{cpus}").parse().expect("resources");
+            world.input(Input::Oversubscribed { total });
+        }
+        Step::Preempt(n) => {
+            if let Some(container_id) = nth(*n, world) {
+                world.input(Input::Preempt { container_id, cause: "needed".into() });
+            }
+        }
     }
 }
 
@@ -120,7 +138,8 @@ proptest! {
 
     /// Whatever happens, once the world is at rest every task that the master sent has an end that was acknowledged, its
     /// updates came in order, each after the one before was acknowledged, and nothing was told before it was durable (the
-    /// world asserts these two as it goes). No executor was given a part of a group (the world again).
+    /// world asserts these two as it goes). No executor was given a part of a group (the world again). What may be lent out is
+    /// what the master was told last.
     #[test]
     fn nothing_stays_owed(steps in prop::collection::vec(step(), 1..120), checkpoint: bool) {
         let mut world = World::registered(checkpoint);
@@ -143,5 +162,6 @@ proptest! {
             prop_assert!(told.last().is_some_and(|state| state.is_terminal()), "{} was told {:?}", task_id, told);
         }
         prop_assert_eq!(world.node.containers_since(model::time::Time(0)).len(), 0);
+        prop_assert_eq!(&world.lent.total, world.node.oversubscribed());
     }
 }

@@ -83,6 +83,11 @@ impl Node {
         &self.counters
     }
 
+    /// What may be lent out beside what there is, as last estimated.
+    pub fn oversubscribed(&self) -> &Resources {
+        self.oversubscribed.total()
+    }
+
     /// What executors and tasks hold now.
     pub fn used(&self) -> Resources {
         let mut used = Resources::default();

@@ -140,6 +140,7 @@ pub(super) struct World {
     groups: Vec<Vec<TaskId>>,
     pub(super) framework: FrameworkInfo,
     pub(super) registered: bool,
+    pub(super) lent: laws::Lent,
     pub(super) exited: bool,
 }
 
@@ -169,6 +170,7 @@ impl World {
             groups: Vec::new(),
             framework: framework("F", checkpoint),
             registered: false,
+            lent: laws::Lent::default(),
             exited: false,
         };
         world.input(Input::Start);
@@ -243,6 +245,7 @@ impl World {
 
     fn master_hears(&mut self, message: ToMaster) {
         let Some(session) = self.session else { return };
+        self.note_lent(&message);
         match message {
             ToMaster::Register { .. } => self.admit(session, Vec::new()),
             ToMaster::Reregister(known) => {

@@ -7,6 +7,7 @@ use anyhow::{Context, ensure};
 use model::body::Body;
 use model::framework::{Capabilities, FrameworkInfo};
 use model::id::{FrameworkId, TaskId};
+use model::resources::Resources;
 use model::role::Role;
 use model::task::{TaskInfo, TaskState};
 use serde_json::json;
@@ -35,6 +36,7 @@ pub(super) fn run(count: usize, tasks: usize, report: &mut Report) -> anyhow::Re
             frameworks: vec![framework.clone()],
             executors: Vec::new(),
             tasks: (0..tasks).map(|at| task(number, at)).collect::<anyhow::Result<_>>()?,
+            oversubscribed: Resources::default(),
         }))
     };
     let (began, own) = (clock::now(), clock::process_cpu());

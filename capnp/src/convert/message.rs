@@ -8,11 +8,14 @@ use crate::generated::agent_capnp::{
     executor_exited, kill, message, registered, reregister, run_group, running_executor, running_task,
     task_ref, to_agent, to_master, update,
 };
+use crate::generated::common_capnp;
 use crate::message::{Reregister, RunningExecutor, RunningTask, ToAgent, ToMaster};
 use crate::report::Report;
 use bytes::Bytes;
+use capnp::struct_list;
 use model::framework::FrameworkInfo;
 use model::id::{ExecutorId, FrameworkId, TaskId};
+use model::resources::{Resource, Resources};
 use model::task::TaskInfo;
 use std::sync::Arc;
 
@@ -50,6 +53,7 @@ pub fn decode_to_master(payload: &[u8]) -> Result<Incoming<'_>, WireError> {
         to_master::ExecutorExited(it) => read_exited(it?)?,
         to_master::Pong(sequence) => ToMaster::Pong { sequence },
         to_master::Unregister(()) => ToMaster::Unregister,
+        to_master::Oversubscribed(total) => ToMaster::Oversubscribed { total: read_revocable(total?)? },
     };
     Ok(Incoming::Message(Box::new(message)))
 }
@@ -111,7 +115,21 @@ fn read_reregister(it: reregister::Reader<'_>) -> Result<Reregister, WireError> 
         frameworks: it.get_frameworks()?.iter().map(info::read_framework).collect::<Result<_, _>>()?,
         executors: it.get_executors()?.iter().map(read_running_executor).collect::<Result<_, _>>()?,
         tasks: it.get_tasks()?.iter().map(read_running_task).collect::<Result<_, _>>()?,
+        oversubscribed: read_revocable(it.get_oversubscribed()?)?,
     })
+}
+
+/// What is lent out is marked so, part by part, and belongs to nobody: else it would count as the agent's own.
+fn read_revocable(
+    parts: struct_list::Reader<'_, common_capnp::resource::Owned>,
+) -> Result<Resources, WireError> {
+    let total = resource::read_all(parts)?;
+    let is_lent =
+        |part: &Resource| part.is_revocable && part.allocation.is_none() && part.reservations.is_empty();
+    if !total.iter().all(is_lent) {
+        return Err(WireError::field("oversubscribed", "is not revocable, or somebody's"));
+    }
+    Ok(total)
 }
 
 fn read_running_executor(it: running_executor::Reader<'_>) -> Result<RunningExecutor, WireError> {
@@ -216,6 +234,9 @@ fn write_to_master(message: &ToMaster, mut out: to_master::Builder<'_>) {
         }
         ToMaster::Pong { sequence } => out.set_pong(*sequence),
         ToMaster::Unregister => out.set_unregister(()),
+        ToMaster::Oversubscribed { total } => {
+            resource::write_all(total, out.init_oversubscribed(resource::count(total)));
+        }
     }
 }
 
@@ -234,6 +255,8 @@ fn write_reregister(it: &Reregister, mut out: reregister::Builder<'_>) {
         to.set_is_command(executor.is_command);
         info::write_executor(&executor.executor, to.init_executor());
     }
+    let lent = out.reborrow().init_oversubscribed(resource::count(&it.oversubscribed));
+    resource::write_all(&it.oversubscribed, lent);
     let mut tasks = out.init_tasks(list_len(it.tasks.len()));
     for (i, task) in (0..).zip(&it.tasks) {
         write_running_task(task, tasks.reborrow().get(i));

@@ -40,6 +40,10 @@ pub(super) struct Agent {
     pub(super) reregistered: Option<UnixTime>,
     pub(super) used: Resources,
     pub(super) offered: Resources,
+    /// What it may lend out beside what it has, as it has estimated last.
+    pub(super) oversubscribed: Resources,
+    /// It has made an estimate, at some time.
+    pub(super) is_lending: bool,
     /// What is free there was changed while the allocator may have been handing it out: its word is looked at twice.
     pub(super) is_contested: bool,
     pub(super) tasks: BTreeSet<(FrameworkId, TaskId)>,
@@ -140,7 +144,7 @@ impl Viewed for Agent {
             is_active: self.session.is_some(),
             registered: self.registered,
             reregistered: self.reregistered,
-            total: self.info.total.clone(),
+            total: self.total(),
             used: self.used.clone(),
             offered: self.offered.clone(),
             node: self.node,
@@ -165,6 +169,8 @@ impl Agent {
             reregistered: None,
             used: Resources::default(),
             offered: Resources::default(),
+            oversubscribed: Resources::default(),
+            is_lending: false,
             is_contested: false,
             tasks: BTreeSet::new(),
             executors: BTreeMap::new(),

@@ -233,17 +233,6 @@ impl Agent {
         Ok(total)
     }
 
-    /// Whether what the allocator hands out is there besides what is used and offered.
-    pub(super) fn still_has(&self, resources: &Resources) -> bool {
-        if !self.is_contested {
-            return true;
-        }
-        let mut taken = self.used.unallocated();
-        taken.add(&self.offered.unallocated());
-        taken.add(&resources.unallocated());
-        self.info.total.contains(&taken)
-    }
-
     /// It has that now, and is to write it down.
     fn turn_into(&mut self, total: Resources, turn: &mut Turn<'_>) {
         Arc::make_mut(&mut self.info).total.clone_from(&total);
@@ -319,7 +308,8 @@ impl Cluster {
             }
         }
         let agent = self.agents.get_mut(agent_id).expect("looked up above");
-        agent.turn_into(total.clone(), turn);
+        agent.turn_into(total, turn);
+        let total = agent.total();
         // What the allocator has on its way to us is of what there was.
         agent.is_contested = true;
         turn.allocator(ToAllocator::UpdateAgent { agent: agent.key, total });

@@ -35,6 +35,8 @@ counters! {
     messages_register_slave = "master/messages_register_slave";
     messages_reregister_slave = "master/messages_reregister_slave";
     messages_unregister_slave = "master/messages_unregister_slave";
+    messages_update_slave = "master/messages_update_slave";
+    oversubscribed_dropped = "master/oversubscribed_estimates_dropped";
     messages_status_update = "master/messages_status_update";
     messages_status_update_acknowledgement = "master/messages_status_update_acknowledgement";
     messages_exited_executor = "master/messages_exited_executor";

@@ -31,6 +31,7 @@ mod operations;
 mod reconcile;
 mod recovery;
 mod reregister;
+mod revocable;
 mod rows;
 mod shares;
 mod sum;
@@ -309,6 +310,11 @@ impl Cluster {
             return match message {
                 ToMaster::Register { info } => self.register(session, info, turn),
                 ToMaster::Reregister(message) => self.reregister(session, message, turn),
+                ToMaster::Oversubscribed { .. } => {
+                    // Its agent was given up while it was on its way.
+                    self.counters.oversubscribed_dropped += 1;
+                    turn.close_session(session, "lends what no agent has");
+                }
                 _ => turn.close_session(session, "spoke before it registered"),
             };
         };
@@ -327,6 +333,7 @@ impl Cluster {
                 self.executor_exited(agent_id, framework_id, executor_id, wait_status, turn);
             }
             ToMaster::Pong { sequence } => self.pong(&agent_id, sequence),
+            ToMaster::Oversubscribed { total } => self.oversubscribe(&agent_id, total, turn),
             ToMaster::Unregister => {
                 self.counters.messages_unregister_slave += 1;
                 self.remove_agent(&agent_id, agents::Removal::Unregistered, turn);

@@ -57,7 +57,7 @@ impl Cluster {
             return self.not_back_after_all(message.agent_id, turn);
         }
         self.counters.slave_reregistrations += 1;
-        let Reregister { agent_id, info, frameworks, executors, tasks } = message;
+        let Reregister { agent_id, info, frameworks, executors, tasks, oversubscribed } = message;
         let was_expected = self.expected.remove(&agent_id).is_some();
         let named: BTreeSet<_> =
             tasks.iter().map(|task| (task.framework_id.clone(), task.task.task_id.clone())).collect();
@@ -92,6 +92,7 @@ impl Cluster {
         if is_known {
             self.drop_executors(&agent_id, &running, turn);
         }
+        self.agents.get_mut(&agent_id).expect("made known above").estimate(oversubscribed);
         let agent = self.agents.get(&agent_id).expect("made known above");
         let missing: Vec<_> = agent.tasks.difference(&named).cloned().collect();
         turn.note(Note::AgentReregistered {
@@ -107,6 +108,7 @@ impl Cluster {
         }
         self.bring_up_to_date(&agent_id, session, &frameworks, over, &named, turn);
         self.offer_again(&agent_id, is_known, is_charged, turn);
+        self.rescind_beyond_estimate(&agent_id, turn);
         self.withdraw_again(&agent_id, session, turn);
         self.ask_later(&agent_id);
         if was_expected {
@@ -337,7 +339,7 @@ impl Cluster {
     /// Tells the allocator what the agent has; last, when it is known what of it is used.
     fn offer_again(&mut self, agent_id: &AgentId, is_known: bool, is_charged: bool, turn: &mut Turn<'_>) {
         let agent = self.agents.get_mut(agent_id).expect("made known by `reregister`");
-        let total = agent.info.total.clone();
+        let total = agent.total();
         if is_known && !is_charged {
             turn.allocator(ToAllocator::UpdateAgent { agent: agent.key, total });
             return turn.allocator(ToAllocator::ActivateAgent { agent: agent.key });

@@ -112,7 +112,7 @@ pub struct AgentView {
     pub is_active: bool,
     pub registered: UnixTime,
     pub reregistered: Option<UnixTime>,
-    /// Everything it has, as it is now; `info.total` is what it registered with.
+    /// Everything it has, what it lends included, as it is now; `info.total` is its own.
     pub total: Resources,
     /// Used by tasks that are not over and by executors; marked with the role it is allocated to.
     pub used: Resources,

@@ -3,6 +3,7 @@
 
 use super::agents::Agent;
 use super::frameworks::Framework;
+use super::revocable;
 use model::executor::ExecutorInfo;
 use model::resources::{Resource, Resources, Value};
 use model::task::TaskInfo;
@@ -27,6 +28,7 @@ pub(super) fn task(
                 described(&info.resources)
             ));
         }
+        unmixed("Task and its executor mix", [&task.resources, &info.resources])?;
         if !agent.executors.contains_key(&(framework.id.clone(), info.executor_id.clone())) {
             total.add(&info.resources);
         }
@@ -59,6 +61,8 @@ pub(super) fn group(
     }
     let Some(info) = tasks.first().and_then(|task| task.executor.as_ref()) else { return Ok(()) };
     executor(info, framework, agent)?;
+    let all = tasks.iter().map(|task| &task.resources).chain([&info.resources]);
+    unmixed("Task group and executor mix", all)?;
     let parts: Vec<&Resources> = tasks.iter().map(|task| &task.resources).chain([&info.resources]).collect();
     if parts.iter().enumerate().any(|(i, a)| parts.iter().skip(i + 1).any(|b| overlaps(a, b))) {
         let each: Vec<String> = tasks.iter().map(|task| described(&task.resources)).collect();
@@ -118,7 +122,18 @@ fn placed(task: &TaskInfo, framework: &Framework, agent: &Agent) -> Result<(), S
         let (given, expected) = (&task.agent_id, &agent.id);
         return Err(format!("Task uses invalid agent {given} while agent {expected} is expected"));
     }
+    revocable::understood(&task.resources, &framework.info)?;
     one_role(&task.resources).map_err(|why| format!("Invalid task resources: {why}"))
+}
+
+/// Whether those together take no resource half on loan.
+fn unmixed<'a>(who: &str, all: impl IntoIterator<Item = &'a Resources> + Clone) -> Result<(), String> {
+    if !all.clone().into_iter().flat_map(Resources::iter).any(|part| part.is_revocable) {
+        return Ok(());
+    }
+    let mut sum = Resources::default();
+    all.into_iter().for_each(|each| sum.add(each));
+    revocable::unmixed(&sum).map_err(|why| format!("{who} revocable and non-revocable resources: {why}"))
 }
 
 fn executor(info: &ExecutorInfo, framework: &Framework, agent: &Agent) -> Result<(), String> {
@@ -128,7 +143,9 @@ fn executor(info: &ExecutorInfo, framework: &Framework, agent: &Agent) -> Result
             "ExecutorInfo has an invalid FrameworkID (Actual: {other} vs Expected: {expected})"
         ));
     }
+    revocable::understood(&info.resources, &framework.info)?;
     one_role(&info.resources).map_err(|why| format!("Invalid executor resources: {why}"))?;
+    unmixed("Executor mixes", [&info.resources])?;
     if let Some(shared) = info.resources.iter().find(|part| part.is_shared) {
         let shared = described(&[shared.clone()].into_iter().collect());
         return Err(format!("Executor resources {shared} should not contain any shared resources"));

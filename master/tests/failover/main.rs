@@ -15,6 +15,7 @@ use master::registrar::Registrar;
 use master::registrar::registry::Registry;
 use master::registrar::storage::redb::Redb;
 use model::id::AgentId;
+use model::resources::Resources;
 use model::role::Role;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -132,6 +133,7 @@ fn back(master: SocketAddr, id: &AgentId, port: u16) -> Agent {
         frameworks: vec![],
         executors: vec![],
         tasks: vec![],
+        oversubscribed: Resources::default(),
     }));
     match agent.hear() {
         ToAgent::Registered { agent_id, .. } => assert_eq!(agent_id, *id),

@@ -3,10 +3,31 @@
 use super::World;
 use crate::node::effect::{Record, Run};
 use model::id::TaskId;
+use model::resources::Resources;
 use model::task::TaskStatus;
 use wire::message::ToMaster;
 
+/// What the master knows may be lent out, and how often it was told within a session.
+#[derive(Default)]
+pub(in super::super) struct Lent {
+    pub(in super::super) total: Resources,
+    pub(in super::super) told_count: u32,
+}
+
 impl World {
+    pub(super) fn note_lent(&mut self, message: &ToMaster) {
+        match message {
+            ToMaster::Register { .. } => self.lent.total = Resources::default(),
+            ToMaster::Reregister(known) => self.lent.total.clone_from(&known.oversubscribed),
+            ToMaster::Oversubscribed { total } => {
+                assert_ne!(self.lent.total, *total, "told what the master knows");
+                self.lent.total.clone_from(total);
+                self.lent.told_count += 1;
+            }
+            _ => {}
+        }
+    }
+
     /// The framework is told one update of a task only when it has acknowledged the one before.
     pub(super) fn invariant_one_at_a_time(&self, task_id: &TaskId) {
         for (update_id, state) in &self.told[task_id] {
@@ -60,5 +81,6 @@ pub(super) fn name_of(message: &ToMaster) -> &'static str {
         ToMaster::ExecutorExited { .. } => "ExecutorExited",
         ToMaster::Pong { .. } => "Pong",
         ToMaster::Unregister => "Unregister",
+        ToMaster::Oversubscribed { .. } => "Oversubscribed",
     }
 }

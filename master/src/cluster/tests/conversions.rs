@@ -187,7 +187,7 @@ fn an_allocation_of_what_is_no_more_becomes_no_offer() {
     let (_, agent) = world.agent("cpus:4");
     let scheduler = world.framework(framework_info());
     assert!(world.operator(by_operator(Kind::Reserve, &agent, &reserved(&r("cpus:1")))).is_ok());
-    let late = world.handed_out(&scheduler, &agent, "cpus:4");
+    let late = world.handed_out(&scheduler, &agent, &r("cpus:4"));
     world.give(crate::cluster::input::Input::Allocations(vec![late]));
     assert_eq!(world.cluster.offers.len(), 0);
     let offers = world.offer(&scheduler);

@@ -26,6 +26,11 @@ enum Step {
         missing: usize,
     },
     Goodbye(usize),
+    /// So much may be lent out there.
+    Estimate {
+        agent: usize,
+        cpus: u8,
+    },
     Pong(usize),
     Subscribe {
         is_aware: bool,
@@ -67,6 +72,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => n.clone().prop_map(Step::Disconnect),
         4 => (n.clone(), 1..4usize).prop_map(|(agent, missing)| Step::Return { agent, missing }),
         1 => n.clone().prop_map(Step::Goodbye),
+        4 => (n.clone(), 0..4u8).prop_map(|(agent, cpus)| Step::Estimate { agent, cpus }),
         4 => n.clone().prop_map(Step::Pong),
         3 => any::<bool>().prop_map(|is_aware| Step::Subscribe { is_aware }),
         2 => n.clone().prop_map(Step::Leave),
@@ -98,6 +104,7 @@ struct Node {
     executors: BTreeMap<(FrameworkId, ExecutorId), ExecutorInfo>,
     frameworks: BTreeMap<FrameworkId, FrameworkInfo>,
     last_ping: u64,
+    lent: Resources,
 }
 
 impl Node {
@@ -218,6 +225,7 @@ impl Play {
                     executors: BTreeMap::new(),
                     frameworks: BTreeMap::new(),
                     last_ping: 0,
+                    lent: Resources::default(),
                 });
             }
             Step::Disconnect(n) => {
@@ -232,6 +240,15 @@ impl Play {
                 let Some(id) = pick(&self.nodes, n).map(|node| node.id.clone()) else { return };
                 if let Some(session) = self.session(&id) {
                     self.world.say(session, ToMaster::Unregister);
+                }
+            }
+            Step::Estimate { agent, cpus } => {
+                let Some(id) = pick(&self.nodes, agent).map(|node| node.id.clone()) else { return };
+                let node = self.nodes.iter_mut().find(|node| node.id == id).expect("picked");
+                node.lent = r(&format!("cpus:{cpus};mem:{}", u32::from(cpus) * 100)).revocable();
+                let total = node.lent.clone();
+                if let Some(session) = self.session(&id) {
+                    self.world.say(session, ToMaster::Oversubscribed { total });
                 }
             }
             Step::Pong(n) => {
@@ -259,7 +276,7 @@ impl Play {
     fn take_of_frameworks(&mut self, step: &Step) {
         match *step {
             Step::Subscribe { is_aware } => {
-                let info = if is_aware { partition_aware() } else { framework_info() };
+                let info = if is_aware { revocable() } else { framework_info() };
                 let scheduler = self.world.framework(info);
                 self.schedulers.push(scheduler);
             }
@@ -406,6 +423,7 @@ impl Play {
             frameworks: node.frameworks.values().cloned().collect(),
             executors,
             tasks,
+            oversubscribed: node.lent.clone(),
         };
         let session = self.world.session();
         self.world.say(session, ToMaster::Reregister(message));
@@ -438,7 +456,12 @@ impl Play {
                 &format!("cpus:{}", model::quantity::Quantity::from_milli(cpus_milli)),
             );
             let executor = shared.map(|n| executor(&format!("e{n}"), "mem:8"));
-            tasks.push(TaskInfo { executor, ..info });
+            // Every third wants it lent.
+            let resources = match number.is_multiple_of(3) {
+                true => info.resources.revocable(),
+                false => info.resources.clone(),
+            };
+            tasks.push(TaskInfo { executor, resources, ..info });
         }
         // Half of those that share an executor come as a group.
         let operation = if shared.is_some() && cpus_milli.is_multiple_of(2) {

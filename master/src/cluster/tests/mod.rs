@@ -11,6 +11,7 @@ mod maintenance;
 mod offers;
 mod pictures;
 mod recovery;
+mod revocable;
 mod shares;
 mod tasks;
 mod world;

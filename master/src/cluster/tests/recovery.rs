@@ -7,6 +7,7 @@ use crate::cluster::{RemovalRate, Settings};
 use crate::registrar::change::Change;
 use crate::registrar::registry::Registry;
 use model::id::{AgentId, FrameworkId, TaskId};
+use model::resources::Resources;
 use model::task::TaskState;
 use model::time::UnixTime;
 use std::sync::Arc;
@@ -279,6 +280,7 @@ fn what_an_agent_says_of_itself_is_kept_when_it_changes() {
         frameworks: vec![],
         executors: vec![],
         tasks: vec![running(&FrameworkId::new("nobody"), task("t", &agent(0), "cpus:1"), TaskState::Running)],
+        oversubscribed: Resources::default(),
     };
     let session = world.session();
     world.is_storage_slow = true;

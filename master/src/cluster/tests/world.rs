@@ -287,7 +287,7 @@ impl World {
             let is_withheld =
                 self.cluster.withdrawn.is_deactivated(id) || self.cluster.expected.holds_offers();
             let may_be = agent.session.is_some() && !is_withheld;
-            assert_eq!((total, *is_active), (&agent.info.total, may_be));
+            assert_eq!((total, *is_active), (&agent.total(), may_be));
         }
         assert_eq!(self.books.totals.len(), self.cluster.agents.iter().count());
         for (_, framework) in self.cluster.frameworks.iter() {
@@ -337,7 +337,14 @@ impl World {
     ) -> SessionId {
         let session = self.session();
         let executors = Vec::new();
-        let message = Reregister { agent_id: id.clone(), info, frameworks, executors, tasks };
+        let message = Reregister {
+            agent_id: id.clone(),
+            info,
+            frameworks,
+            executors,
+            tasks,
+            oversubscribed: Resources::default(),
+        };
         self.say(session, ToMaster::Reregister(message));
         session
     }
@@ -434,11 +441,17 @@ impl World {
     }
 
     /// What the allocator handed out before it heard of what has changed since.
-    pub(super) fn handed_out(&mut self, scheduler: &Scheduler, agent: &AgentId, text: &str) -> Allocation {
+    pub(super) fn handed_out(
+        &mut self,
+        scheduler: &Scheduler,
+        agent: &AgentId,
+        resources: &Resources,
+    ) -> Allocation {
+        let resources = resources.allocated_to(&Role::star());
         let framework = self.cluster.frameworks.get(&scheduler.id).expect("subscribed").key;
         let agent = self.cluster.agents.get(agent).expect("registered").key;
-        self.books.held.entry((agent, framework)).or_default().add(&star(text));
-        Allocation { framework, role: Role::star(), agent, resources: star(text) }
+        self.books.held.entry((agent, framework)).or_default().add(&resources);
+        Allocation { framework, role: Role::star(), agent, resources }
     }
 
     pub(super) fn offer_role(&mut self, scheduler: &Scheduler, role: &Role) -> Vec<OfferId> {
@@ -536,6 +549,12 @@ pub(super) fn framework_info() -> FrameworkInfo {
 
 pub(super) fn partition_aware() -> FrameworkInfo {
     FrameworkInfo { capabilities: Capabilities::PARTITION_AWARE, ..framework_info() }
+}
+
+/// One that understands, besides, what may be taken back.
+pub(super) fn revocable() -> FrameworkInfo {
+    let capabilities = Capabilities::PARTITION_AWARE.with(Capabilities::REVOCABLE_RESOURCES);
+    FrameworkInfo { capabilities, ..framework_info() }
 }
 
 pub(super) fn task(id: &str, agent: &AgentId, resources: &str) -> TaskInfo {
