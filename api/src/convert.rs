@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod check;
+pub mod constraints;
 pub mod executor;
 pub mod framework;
 pub mod group;

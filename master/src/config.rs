@@ -2,6 +2,7 @@
 //! written with dashes or with underscores, as Mesos writes it. The command line goes before the environment.
 
 use crate::allocator::options::{Minimums, Options};
+use crate::allocator::pattern::Limits;
 use crate::allocator::policy::Kind;
 use crate::allocator::slice::Slice;
 use crate::cluster::snapshot::MasterInfo;
@@ -110,6 +111,12 @@ struct Flags {
     /// second, more than a master delivers; with several, whose turn it is may be late by 10 ms.
     #[arg(long, default_value = "1", value_parser = number(NonZeroUsize::MIN, WORKERS_MAX))]
     allocator_workers: NonZeroUsize,
+    /// Regular expressions in frameworks' offer constraints may take so much each, compiled.
+    #[arg(long, default_value = "4KB", value_parser = bytes)]
+    offer_constraints_re2_max_mem: usize,
+    /// And have so many states: about one a character, ten for a dot.
+    #[arg(long, default_value_t = 100, value_parser = number::<usize>(1, 1_000_000))]
+    offer_constraints_re2_max_program_size: usize,
     /// Threads that serve HTTP. Each connection stays with one; a second helps where one is busy all the time.
     #[arg(long, default_value_t = 1, value_parser = number::<usize>(1, HTTP_THREADS_MAX))]
     http_threads: usize,
@@ -158,6 +165,8 @@ pub struct Config {
     pub allocation: Options,
     pub weights: BTreeMap<Role, Quantity>,
     pub http_threads: usize,
+    /// Of regular expressions in offer constraints.
+    pub pattern_limits: Limits,
     /// A filter of `tracing`.
     pub log: String,
     /// Every flag as it is in force, for operators to read.
@@ -251,6 +260,10 @@ impl Config {
             },
             weights: flags.weights.as_deref().cloned().unwrap_or_default(),
             http_threads: flags.http_threads,
+            pattern_limits: Limits {
+                memory_bytes: flags.offer_constraints_re2_max_mem,
+                program_size: flags.offer_constraints_re2_max_program_size,
+            },
             log: flags.log.clone(),
             flags: flags.shown(),
         }
@@ -309,6 +322,11 @@ impl Flags {
                 Some(self.max_unreachable_tasks_per_framework.to_string()),
             ),
             ("min_allocatable_resources", Some(self.min_allocatable_resources.to_string())),
+            ("offer_constraints_re2_max_mem", Some(shown_bytes(self.offer_constraints_re2_max_mem))),
+            (
+                "offer_constraints_re2_max_program_size",
+                Some(self.offer_constraints_re2_max_program_size.to_string()),
+            ),
             ("offer_slice", self.offer_slice.as_ref().map(ToString::to_string)),
             ("offer_timeout", self.offer_timeout.map(shown_ms)),
             ("port", Some(self.port.to_string())),
@@ -386,6 +404,26 @@ fn duration_ms(text: &str) -> Result<u64, String> {
         Some(ms) => Ok(ms.round() as u64),
         None => Err(format!("allowed is {ALLOWED}")),
     }
+}
+
+/// Mesos' units of size, each 1024 of the one before.
+const SIZES: [(&str, u32); 4] = [("GB", 30), ("MB", 20), ("KB", 10), ("B", 0)];
+
+/// A whole number of bytes, at least one and less than a TiB.
+fn bytes(text: &str) -> Result<usize, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let shift = SIZES.iter().find(|(name, _)| *name == unit).map(|(_, shift)| shift);
+    let size =
+        number.parse::<usize>().ok().zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift));
+    let allowed = "allowed is a whole number and a unit, from 1B to 1023GB, such as 4KB";
+    size.filter(|size| (1..1 << 40).contains(size)).ok_or_else(|| allowed.to_owned())
+}
+
+fn shown_bytes(bytes: usize) -> String {
+    let fits = |(_, shift): &&(&str, u32)| bytes.trailing_zeros() >= *shift;
+    let (unit, shift) = SIZES.iter().find(fits).expect("any number is one of bytes");
+    format!("{}{unit}", bytes >> shift)
 }
 
 fn zookeeper(text: &str) -> Result<ZookeeperUrl, String> {
@@ -470,6 +508,7 @@ mod tests {
                 &["--min-allocatable-resources", "gpus", "asked for twice"],
             ),
             (&["--offer_slice=2"], &[], &["--offer-slice", "from 0.001 to 1"]),
+            (&["--offer_constraints_re2_max_mem=0B"], &[], &["--offer-constraints-re2-max-mem", "4KB"]),
             (&["--filter_gpu_resources=maybe"], &[], &["--filter-gpu-resources", "maybe"]),
             (&["--agent_removal_rate_limit=1"], &[], &["--agent-removal-rate-limit", "1/10mins"]),
             (&["--recovery_agent_removal_limit=101%"], &[], &["--recovery-agent-removal-limit", "100%"]),

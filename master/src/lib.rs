@@ -134,8 +134,9 @@ impl Master {
         };
         let first = if alone.is_some() { Standing::Leading } else { Standing::Standby(None) };
         let (standing, stands) = standing::standing(first);
+        let master = Arc::new(info.clone());
         let (door, http, mut threads) =
-            http::start(config.http_threads, &post, &Arc::new(info.clone()), &stands, &table)
+            http::start(config.http_threads, &post, &master, &stands, &table, config.pattern_limits)
                 .map_err(failed("http"))?;
         let (outbox, net_thread) = net::start(listener, door, post.clone(), writer, stands)?;
         threads.push(net_thread);

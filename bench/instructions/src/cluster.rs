@@ -107,7 +107,7 @@ impl Cluster {
             self.frameworks.push((framework, role.clone()));
             let suppressed = if is_suppressed { vec![role.clone()] } else { Vec::new() };
             let capabilities = Capabilities::MULTI_ROLE;
-            let info = Claims { roles: vec![role], suppressed, capabilities };
+            let info = Claims { roles: vec![role], suppressed, capabilities, ..Claims::default() };
             self.handle(Event::AddFramework { framework, info, is_active: true });
         }
     }

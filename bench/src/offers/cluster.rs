@@ -82,7 +82,7 @@ impl Cluster {
     pub(crate) fn add_framework(&mut self, is_suppressed: bool) {
         let (framework, role) = self.new_framework();
         let suppressed = if is_suppressed { vec![role.clone()] } else { Vec::new() };
-        let info = Claims { roles: vec![role], suppressed, capabilities: Capabilities::default() };
+        let info = Claims { roles: vec![role], suppressed, ..Claims::default() };
         self.handle(Event::AddFramework { framework, info, is_active: true });
     }
 

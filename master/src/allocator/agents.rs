@@ -33,6 +33,7 @@ impl Core {
             });
         }
         self.slots[key.index].refit();
+        self.bar_on(key.index);
         self.refresh_ready(key.index);
         self.touch(key.index);
     }
@@ -55,6 +56,7 @@ impl Core {
 
     pub(super) fn remove_agent(&mut self, key: AgentKey) {
         let Some(agent) = self.agent(key) else { return };
+        self.descriptions.forget(key);
         for (id, parcel) in self.slots.drop_all_held(agent, &mut self.tree.claimants) {
             self.tree.discharge(id, &parcel);
             self.drop_if_idle(self.tree.claimants[id].framework, id);

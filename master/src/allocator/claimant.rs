@@ -2,6 +2,7 @@
 //! A claimant stays while it holds something, though its framework has left the role.
 
 use super::bits::Bits;
+use super::constraints::RoleConstraints;
 use super::key::FrameworkKey;
 use super::policy::Rank;
 use super::quantities::Quantities;
@@ -25,6 +26,8 @@ pub(super) struct Claimant {
     pub(super) framework: FrameworkKey,
     pub(super) role: NodeId,
     pub(super) capabilities: Capabilities,
+    /// Of which agents it wants anything; of all when `None`.
+    pub(super) constraints: Option<RoleConstraints>,
     /// Breaks ties in the order in which frameworks came.
     pub(super) sequence: u64,
     /// Of all workers, as far as is known here.
@@ -86,6 +89,7 @@ impl Claimants {
             framework,
             role,
             capabilities: Capabilities::default(),
+            constraints: None,
             sequence,
             allocated: Quantities::default(),
             count: 0,

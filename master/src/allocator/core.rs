@@ -9,6 +9,7 @@
 //! settles once, so that an agent on which ten tasks ended makes one offer and not ten.
 
 use super::account::Account;
+use super::barred::Descriptions;
 use super::bits::Bits;
 use super::claimant::ClaimantId;
 use super::column::Columns;
@@ -42,6 +43,7 @@ pub struct Core {
     pub(super) slots: Slots,
     pub(super) tree: RoleTree,
     pub(super) frameworks: Frameworks,
+    pub(super) descriptions: Descriptions,
     pub(super) columns: Columns,
     pub(super) shapes: Shapes,
     /// Active agents on which so much is free that it could be offered.
@@ -121,6 +123,7 @@ impl Core {
         self.quota_moved = true;
         self.count_if_for_all(&event);
         match event {
+            Event::DescribeAgent { agent, description } => self.describe_agent(agent, description),
             Event::AddAgent { agent, total, used } => self.add_agent(agent, total, used),
             Event::UpdateAgent { agent, total } => self.update_agent(agent, total),
             Event::RemoveAgent { agent } => self.remove_agent(agent),

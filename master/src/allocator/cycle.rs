@@ -98,11 +98,12 @@ pub(super) fn next_taker(
         }),
         Among::Everybody => {
             desk.refusing = slot.refusals.refusing(desk.at_hand(), now);
-            if !desk.refusing.is_nobody() {
-                if !columns.has_eager_but(desk.refusing) {
+            let barred = slot.barred.as_deref();
+            if !desk.refusing.is_nobody() || barred.is_some() {
+                if !columns.has_eager_but(desk.refusing, barred) {
                     return None;
                 }
-                if let Some(few) = Few::of(columns.eager_but(desk.refusing)) {
+                if let Some(few) = Few::of(columns.eager_but(desk.refusing, barred)) {
                     return few.first(tree, |id| desk.offer(id));
                 }
             }
@@ -139,6 +140,9 @@ impl Desk<'_> {
     fn offer(&self, id: ClaimantId) -> Option<Take> {
         let claimant = &self.tree.claimants[id];
         if !claimant.is_eager() || claimant.column.is_some_and(|column| self.refusing.has(column)) {
+            return None;
+        }
+        if self.slot.is_barred(id) {
             return None;
         }
         let is_filtered = self.slot.has_gpus && self.options.filter_gpu_resources;

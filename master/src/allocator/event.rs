@@ -7,16 +7,24 @@
 //! given back in either case. An allocation to a framework or from an agent that has meanwhile become *inactive* is to
 //! be given back by [`Event::Release`].
 
+use super::constraints::{Constraints, Description};
 use super::key::{AgentKey, FrameworkKey};
 use model::framework::Capabilities;
 use model::quantity::Quantity;
 use model::quota::Quota;
 use model::resources::Resources;
 use model::role::Role;
+use std::sync::Arc;
 
 /// Something that has happened.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// What an agent says of itself: before it is added, and when that changes. One that is not described has no host name and
+    /// no attributes.
+    DescribeAgent {
+        agent: AgentKey,
+        description: Arc<Description>,
+    },
     /// An agent, active. `used` is what already runs there, marked with its allocation role; the frameworks named are
     /// added before (inactive ones if they have yet to return).
     AddAgent {
@@ -108,7 +116,8 @@ impl Event {
     /// The agent that it is about; what is about none concerns all workers.
     pub(super) fn agent(&self) -> Option<AgentKey> {
         match self {
-            Self::AddAgent { agent, .. }
+            Self::DescribeAgent { agent, .. }
+            | Self::AddAgent { agent, .. }
             | Self::UpdateAgent { agent, .. }
             | Self::RemoveAgent { agent }
             | Self::ActivateAgent { agent }
@@ -130,7 +139,8 @@ impl Event {
     /// Likewise, to give it another name.
     pub(super) fn agent_mut(&mut self) -> Option<&mut AgentKey> {
         match self {
-            Self::AddAgent { agent, .. }
+            Self::DescribeAgent { agent, .. }
+            | Self::AddAgent { agent, .. }
             | Self::UpdateAgent { agent, .. }
             | Self::RemoveAgent { agent }
             | Self::ActivateAgent { agent }
@@ -157,6 +167,8 @@ pub struct Claims {
     /// Those of `roles` for which it wants no offers now.
     pub suppressed: Vec<Role>,
     pub capabilities: Capabilities,
+    /// Of which agents it wants to be offered something.
+    pub constraints: Arc<Constraints>,
 }
 
 /// What a release says about being offered the same again.

@@ -76,6 +76,7 @@ impl Core {
             if was_suppressed && !claimant.is_suppressed {
                 self.columns.forget(&mut self.tree.claimants, id);
             }
+            self.constrain(id, &claims.constraints);
             self.reconsider(key, id);
         }
     }
@@ -163,6 +164,7 @@ impl Core {
         claimant.is_subscribed = false;
         claimant.is_suppressed = false;
         self.columns.forget(&mut self.tree.claimants, id);
+        self.constrain_no_more(id);
         self.reconsider(key, id);
         self.drop_if_idle(key, id);
     }

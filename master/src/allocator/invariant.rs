@@ -22,6 +22,7 @@ impl Core {
         self.invariant_charges();
         self.invariant_shares();
         self.invariant_refusals();
+        self.invariant_barred();
         self.invariant_quota();
         self.invariant_nobody_waits(now);
     }

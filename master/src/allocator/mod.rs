@@ -3,15 +3,18 @@
 //! their allocations through lock-free rings (`handle.rs`). No Mutex, RwLock or Condvar in this folder; nothing here knows sockets or
 //! encodings.
 
+pub mod constraints;
 pub mod core;
 pub mod crew;
 pub mod event;
 pub mod handle;
 pub mod key;
 pub mod options;
+pub mod pattern;
 
 mod account;
 mod agents;
+mod barred;
 mod bell;
 mod bits;
 mod claimant;

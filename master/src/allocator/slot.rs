@@ -4,6 +4,7 @@
 //! shrank under its tasks, free is what of the total is not held.) Law 2, one subtractor: [`Slot::claim`] is the only
 //! way to lower what is free while the total stands.
 
+use super::bits::Bits;
 use super::claimant::{ClaimantId, Claimants};
 use super::filter::Refusals;
 use super::parcel::{Parcel, Stock};
@@ -92,6 +93,8 @@ pub(super) struct Slot {
     free: Option<Stock>,
     held: Holders,
     pub(super) refusals: Refusals,
+    /// Claimants that may not have anything of it (`barred.rs`); `None` is nobody.
+    pub(super) barred: Option<Box<Bits>>,
     /// What of it is counted as available, while there are quotas.
     pub(super) counted: Option<Box<Quantities>>,
     /// Under which time the slot is in the timers.
@@ -110,6 +113,7 @@ impl Slot {
             total,
             held: Holders::default(),
             refusals: Refusals::default(),
+            barred: None,
             counted: None,
             wake: None,
             touch: Touch::Nobody,
@@ -122,6 +126,10 @@ impl Slot {
 
     pub(super) fn free(&self) -> &Parcel {
         self.free.as_deref().unwrap_or(Parcel::empty())
+    }
+
+    pub(super) fn is_barred(&self, claimant: ClaimantId) -> bool {
+        self.barred.as_ref().is_some_and(|barred| barred.has(claimant.0))
     }
 
     pub(super) fn held(&self) -> impl Iterator<Item = &Held> {

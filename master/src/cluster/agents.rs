@@ -10,10 +10,12 @@ use super::offers::Offer;
 use super::snapshot::AgentView;
 use super::timers::Timer;
 use super::{Cluster, Turn};
+use crate::allocator::constraints::{Attribute, Description, Place};
 use crate::allocator::event;
 use crate::allocator::key::AgentKey;
 use crate::registrar::change::Change;
 use crate::usage::{NodeRow, Row};
+use api::v1::value::Type;
 use model::agent_info::AgentInfo;
 use model::id::{AgentId, ContainerId, ExecutorId, FrameworkId, OfferId, TaskId};
 use model::maintenance::Unavailability;
@@ -231,10 +233,11 @@ impl Cluster {
             resources: info.total.to_string(),
         });
         let key = self.agent_keys.take(&id);
-        let total = info.total.clone();
+        let (total, described) = (info.total.clone(), description(key, &info));
         let agent = Agent::new(id.clone(), key, info, session, turn.now.unix);
         self.admit(agent, turn);
         turn.agent(session, self.registered(id, Vec::new()));
+        turn.allocator(described);
         turn.allocator(event::Event::AddAgent { agent: key, total, used: Vec::new() });
         if self.expected.holds_offers() {
             turn.allocator(event::Event::DeactivateAgent { agent: key });
@@ -474,4 +477,22 @@ impl Cluster {
             }
         }
     }
+}
+
+/// What frameworks may choose agents by, for the allocator.
+pub(super) fn description(agent: AgentKey, info: &AgentInfo) -> event::Event {
+    // Our own encoding; a damaged one has no attributes.
+    let whole = api::convert::agent::to_v1(info, None).unwrap_or_default();
+    let place = whole.domain.and_then(|domain| domain.fault_domain);
+    let place = place.map(|place| Place { region: place.region.name.into(), zone: place.zone.name.into() });
+    let attributes = whole.attributes.into_iter().map(|attribute| {
+        let value = match (attribute.r#type(), attribute.text) {
+            (Type::Text, text) => Attribute::Text(text.unwrap_or_default().value.into()),
+            _ => Attribute::Other,
+        };
+        (attribute.name.into(), value)
+    });
+    let hostname = Arc::clone(&info.hostname);
+    let description = Description { hostname, place, attributes: attributes.collect() };
+    event::Event::DescribeAgent { agent, description: Arc::new(description) }
 }

@@ -11,6 +11,7 @@ use super::sum::Sum;
 use super::tasks::Task;
 use super::timers::Timer;
 use super::{Cluster, Turn};
+use crate::allocator::constraints::Constraints;
 use crate::allocator::event::{Claims, Event as ToAllocator, Refusal as Filter};
 use crate::allocator::key::FrameworkKey;
 use api::refusal::Refusal;
@@ -29,6 +30,9 @@ use wire::message::ToAgent;
 /// did not begin with the restart of a master (Mesos waits for it without limit).
 const RECOVERED_WAIT_MIN_MS: u64 = 600_000;
 
+/// What a framework says beside its description: roles for which it wants no offers now, and of which agents it wants any.
+pub(super) type Wishes = (Vec<Role>, Arc<Constraints>);
+
 /// A framework that is subscribed, was, or is known from its tasks.
 #[derive(Debug)]
 pub(super) struct Framework {
@@ -40,6 +44,7 @@ pub(super) struct Framework {
     pub(super) stream: Option<StreamId>,
     pub(super) is_recovered: bool,
     pub(super) suppressed: BTreeSet<Role>,
+    pub(super) constraints: Arc<Constraints>,
     pub(super) registered: UnixTime,
     pub(super) reregistered: Option<UnixTime>,
     pub(super) tasks: BTreeMap<TaskId, Arc<Task>>,
@@ -67,6 +72,7 @@ impl Viewed for Framework {
             is_active: self.stream.is_some(),
             is_recovered: self.is_recovered,
             suppressed: self.suppressed.clone(),
+            constraints: Arc::clone(&self.constraints),
             registered: self.registered,
             reregistered: self.reregistered,
             unregistered: None,
@@ -105,6 +111,7 @@ impl Framework {
             roles: self.info.roles.clone(),
             suppressed: self.suppressed.iter().cloned().collect(),
             capabilities: self.info.capabilities,
+            constraints: Arc::clone(&self.constraints),
         }
     }
 
@@ -116,7 +123,7 @@ impl Framework {
 
 impl Cluster {
     pub(super) fn subscribe(&mut self, subscribe: Subscribe, turn: &mut Turn<'_>) {
-        let Subscribe { stream, mut framework, suppressed } = subscribe;
+        let Subscribe { stream, mut framework, suppressed, constraints } = subscribe;
         let counters = &mut self.counters;
         match framework.framework_id {
             None => counters.messages_register_framework += 1,
@@ -132,10 +139,10 @@ impl Cluster {
         let name = Arc::clone(&framework.name);
         let is_new = !self.frameworks.contains(&id);
         if is_new {
-            self.add_framework(framework, suppressed, Some(stream.clone()), turn);
+            self.add_framework(framework, (suppressed, constraints), Some(stream.clone()), turn);
         } else {
             self.fail_over(&id, &stream, turn);
-            self.describe_anew(&id, framework, suppressed, turn);
+            self.describe_anew(&id, framework, (suppressed, constraints), turn);
         }
         turn.note(Note::FrameworkSubscribed { framework_id: id.clone(), name, is_new });
         self.streams.insert(stream.clone(), id.clone());
@@ -172,7 +179,7 @@ impl Cluster {
     pub(super) fn add_framework(
         &mut self,
         info: FrameworkInfo,
-        suppressed: Vec<Role>,
+        (suppressed, constraints): Wishes,
         stream: Option<StreamId>,
         turn: &mut Turn<'_>,
     ) {
@@ -186,6 +193,7 @@ impl Cluster {
             is_recovered: stream.is_none(),
             stream,
             suppressed: suppressed.into_iter().collect(),
+            constraints,
             registered: turn.now.unix,
             reregistered: None,
             tasks: BTreeMap::new(),
@@ -234,13 +242,14 @@ impl Cluster {
         &mut self,
         id: &FrameworkId,
         mut info: FrameworkInfo,
-        suppressed: Vec<Role>,
+        (suppressed, constraints): Wishes,
         turn: &mut Turn<'_>,
     ) {
         let framework = self.frameworks.get_mut(id).expect("checked by the caller");
         info.user = Arc::clone(&framework.info.user);
         info.checkpoint = framework.info.checkpoint;
         framework.suppressed = suppressed.into_iter().collect();
+        framework.constraints = constraints;
         framework.info = Arc::new(info);
         let claims = framework.claims();
         turn.allocator(ToAllocator::UpdateFramework { framework: framework.key, info: claims });
@@ -273,16 +282,16 @@ impl Cluster {
         &mut self,
         id: &FrameworkId,
         mut info: FrameworkInfo,
-        suppressed: Vec<Role>,
+        wishes: Wishes,
         turn: &mut Turn<'_>,
     ) -> Result<Done, Refusal> {
         let known = &self.frameworks.get(id).expect("the caller is subscribed").info;
         check_unchanged(known, &info)
             .map_err(|why| Refusal::Bad(format!("FrameworkInfo update is not valid: {why}")))?;
-        check_suppressed(&info, &suppressed)
+        check_suppressed(&info, &wishes.0)
             .map_err(|why| Refusal::Bad(format!("Supplied FrameworkInfo is not valid: {why}")))?;
         info.framework_id = Some(id.clone());
-        self.describe_anew(id, info, suppressed, turn);
+        self.describe_anew(id, info, wishes, turn);
         Ok(Done::Ok)
     }
 

@@ -1,6 +1,7 @@
 //! The menu of everything that can happen to the cluster core, and when it is legal.
 
 use super::conversions::Conversion;
+use crate::allocator::constraints::Constraints;
 use crate::allocator::event::Allocation;
 use crate::registrar::registry::Registry;
 use crate::usage::{NodeRow, Row};
@@ -115,6 +116,7 @@ pub struct Subscribe {
     pub stream: StreamId,
     pub framework: FrameworkInfo,
     pub suppressed: Vec<Role>,
+    pub constraints: Arc<Constraints>,
 }
 
 /// Who calls, through which stream it subscribed, and what it asks.
@@ -173,6 +175,7 @@ pub enum Call {
     UpdateFramework {
         framework: Box<FrameworkInfo>,
         suppressed: Vec<Role>,
+        constraints: Arc<Constraints>,
     },
     /// REQUEST: a hint that allocators may use and ours, like Mesos' own, does not.
     Request,

@@ -354,8 +354,8 @@ impl Cluster {
                 Ok(Done::Accepted)
             }
             Call::Accept(accept) => self.accept(id, accept, turn),
-            Call::UpdateFramework { framework, suppressed } => {
-                self.update_framework(id, *framework, suppressed, turn)
+            Call::UpdateFramework { framework, suppressed, constraints } => {
+                self.update_framework(id, *framework, (suppressed, constraints), turn)
             }
             other => {
                 self.plain_call(id, other, turn);

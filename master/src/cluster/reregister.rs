@@ -1,6 +1,6 @@
 //! An agent comes back: with the tasks it has, which may not be the tasks the master thinks it has.
 
-use super::agents::Agent;
+use super::agents::{Agent, description};
 use super::durable::Then;
 use super::effect::Effect;
 use super::executors::Executor;
@@ -182,7 +182,7 @@ impl Cluster {
             }
         }
         for (framework_id, info) in unknown {
-            self.add_framework(info, Vec::new(), None, turn);
+            self.add_framework(info, Default::default(), None, turn);
             turn.note(Note::FrameworkRecovered { framework_id, agent_id: agent_id.clone() });
         }
         over
@@ -341,6 +341,7 @@ impl Cluster {
         let agent = self.agents.get_mut(agent_id).expect("made known by `reregister`");
         let total = agent.total();
         if is_known && !is_charged {
+            turn.allocator(description(agent.key, &agent.info));
             turn.allocator(ToAllocator::UpdateAgent { agent: agent.key, total });
             return turn.allocator(ToAllocator::ActivateAgent { agent: agent.key });
         }
@@ -370,6 +371,7 @@ impl Cluster {
         for ((framework_id, _), executor) in &agent.executors {
             add(framework_id, &executor.info.resources);
         }
+        turn.allocator(description(key, &agent.info));
         turn.allocator(ToAllocator::AddAgent { agent: key, total, used: used.into_iter().collect() });
     }
 }

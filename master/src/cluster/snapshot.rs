@@ -12,6 +12,7 @@ use super::executors::Executor;
 use super::inverse::InverseAnswer;
 use super::offers::Offer;
 use super::tasks::Task;
+use crate::allocator::constraints::Constraints;
 use crate::usage;
 use model::agent_info::AgentInfo;
 use model::framework::FrameworkInfo;
@@ -84,6 +85,7 @@ pub struct FrameworkView {
     /// An agent named it after this master began; it has not subscribed itself yet.
     pub is_recovered: bool,
     pub suppressed: BTreeSet<Role>,
+    pub constraints: Arc<Constraints>,
     pub registered: UnixTime,
     pub reregistered: Option<UnixTime>,
     pub unregistered: Option<UnixTime>,

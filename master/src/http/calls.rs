@@ -1,6 +1,9 @@
 //! v1 scheduler calls as the core's calls. What a call lacks is refused here, in Mesos' words (src/master/validation.cpp);
 //! what is wrong with a task on its own account goes on to the core, which tells its scheduler.
 
+use super::constraints;
+use crate::allocator::constraints::Constraints;
+use crate::allocator::pattern::Limits;
 use crate::cluster::conversions::{Conversion, Kind};
 use crate::cluster::input::{Accept, BadTask, Call, GroupRequest, Operation, TaskRequest};
 use api::convert::{framework, id, resources, task, time};
@@ -25,16 +28,16 @@ pub(super) enum Checked {
 const PRESENT: &str = "validate::scheduler has seen it";
 
 /// Checks a call for its parts, and reads it.
-pub(super) fn check(call: v1::scheduler::Call) -> Result<Checked, Refusal> {
+pub(super) fn check(call: v1::scheduler::Call, limits: Limits) -> Result<Checked, Refusal> {
     let kind = validate::scheduler(&call, None)?;
     if kind == Type::Subscribe {
         return Ok(Checked::Subscribe(Box::new(call.subscribe.expect(PRESENT))));
     }
     let id = FrameworkId::new(&call.framework_id.as_ref().expect(PRESENT).value);
-    read(kind, call).map(|call| Checked::Call(id, call))
+    read(kind, call, limits).map(|call| Checked::Call(id, call))
 }
 
-fn read(kind: Type, call: v1::scheduler::Call) -> Result<Call, Refusal> {
+fn read(kind: Type, call: v1::scheduler::Call, limits: Limits) -> Result<Call, Refusal> {
     Ok(match kind {
         Type::Teardown => Call::Teardown,
         Type::Accept => Call::Accept(accept(call.accept.expect(PRESENT))),
@@ -76,11 +79,11 @@ fn read(kind: Type, call: v1::scheduler::Call) -> Result<Call, Refusal> {
                 data: message.data,
             }
         }
-        other => return read_rest(other, call),
+        other => return read_rest(other, call, limits),
     })
 }
 
-fn read_rest(kind: Type, call: v1::scheduler::Call) -> Result<Call, Refusal> {
+fn read_rest(kind: Type, call: v1::scheduler::Call, limits: Limits) -> Result<Call, Refusal> {
     Ok(match kind {
         Type::Acknowledge => {
             let acknowledge = call.acknowledge.expect(PRESENT);
@@ -119,24 +122,31 @@ fn read_rest(kind: Type, call: v1::scheduler::Call) -> Result<Call, Refusal> {
             Call::AnswerInverseOffers { offer_ids, is_accepted: false, refuse_ns }
         }
         Type::AcknowledgeOperationStatus => Call::Nothing,
-        Type::UpdateFramework => update_framework(call)?,
+        Type::UpdateFramework => update_framework(call, limits)?,
         _ => return Err(Refusal::UnknownCall),
     })
 }
 
-fn update_framework(call: v1::scheduler::Call) -> Result<Call, Refusal> {
+fn update_framework(call: v1::scheduler::Call, limits: Limits) -> Result<Call, Refusal> {
     let update = call.update_framework.expect(PRESENT);
     let framework = framework::from_v1(&update.framework_info)
         .map_err(|error| Refusal::Bad(format!("Supplied FrameworkInfo is not valid: {error}")))?;
     let suppressed = roles(&update.suppressed_roles)
         .map_err(|why| Refusal::Bad(format!("Supplied FrameworkInfo is not valid: {why}")))?;
-    Ok(Call::UpdateFramework { framework: Box::new(framework), suppressed })
+    let constraints = constraints::read(update.offer_constraints.as_ref(), &framework.roles, limits)
+        .map_err(|why| Refusal::Bad(format!("'UpdateFramework' call is not valid: {why}")))?;
+    Ok(Call::UpdateFramework { framework: Box::new(framework), suppressed, constraints })
 }
 
 /// What a subscriber says of itself. The error is the text of the ERROR event it gets.
-pub(super) fn subscriber(subscribe: &call::Subscribe) -> Result<(FrameworkInfo, Vec<Role>), String> {
+pub(super) fn subscriber(
+    subscribe: &call::Subscribe,
+    limits: Limits,
+) -> Result<(FrameworkInfo, Vec<Role>, Arc<Constraints>), String> {
     let info = framework::from_v1(&subscribe.framework_info).map_err(|error| error.to_string())?;
-    Ok((info, roles(&subscribe.suppressed_roles)?))
+    let suppressed = roles(&subscribe.suppressed_roles)?;
+    let constraints = constraints::read(subscribe.offer_constraints.as_ref(), &info.roles, limits)?;
+    Ok((info, suppressed, constraints))
 }
 
 /// Roles by name. A name that is no role is no framework's.

@@ -4,6 +4,7 @@ pub mod legacy;
 pub mod system;
 
 mod calls;
+mod constraints;
 mod events;
 mod maintenance;
 mod operator;

@@ -38,7 +38,7 @@ async fn serve(app: &App, request: Request) -> Result<Response, Refusal> {
         stream: header(&request, STREAM_ID).map(|id| StreamId(Arc::from(id))),
     };
     let call: v1::scheduler::Call = media::decode(encoding, &body(request).await?)?;
-    match calls::check(call)? {
+    match calls::check(call, app.pattern_limits)? {
         Checked::Subscribe(subscribe) => subscribed(app, asked, &subscribe),
         Checked::Call(framework_id, call) => {
             let done = call_core(app, framework_id, asked.stream, call).await?;
@@ -69,9 +69,9 @@ fn subscribed(app: &App, asked: Asked, subscribe: &call::Subscribe) -> Result<Re
     let id = StreamId(Arc::from(uuid::Uuid::new_v4().to_string()));
     let writer = Writer { encoding, master: Arc::clone(&app.master) };
     let (sink, records) = stream(id.clone(), writer, app);
-    match calls::subscriber(subscribe) {
-        Ok((framework, suppressed)) => {
-            let subscribe = Subscribe { stream: id.clone(), framework, suppressed };
+    match calls::subscriber(subscribe, app.pattern_limits) {
+        Ok((framework, suppressed, constraints)) => {
+            let subscribe = Subscribe { stream: id.clone(), framework, suppressed, constraints };
             app.post.send(Command::Subscribe { subscribe, sink });
         }
         // As in Mesos, who may not subscribe is told so on a stream of its own, which ends with it.

@@ -3,6 +3,7 @@
 use super::legacy::{self, Query, Reply};
 use super::outbox::{Answer, Caller, Inbox, Outbox};
 use super::{maintenance, operator, registrar, scheduler, standby, system};
+use crate::allocator::pattern::Limits;
 use crate::cluster::snapshot::MasterInfo;
 use crate::driver::{Command, Picture, Post};
 use crate::standing::Stands;
@@ -32,6 +33,8 @@ pub(super) struct App {
     pub(super) stands: Stands,
     /// Empty while this master does not lead.
     pub(super) usage: Arc<usage::Table>,
+    /// Of regular expressions in offer constraints.
+    pub(super) pattern_limits: Limits,
     /// The number of the thread that serves the connection.
     pub(super) thread: usize,
     /// Ends the connection, whatever it is waiting for.
@@ -75,6 +78,7 @@ pub(crate) fn start(
     master: &Arc<MasterInfo>,
     stands: &Stands,
     usage: &Arc<usage::Table>,
+    pattern_limits: Limits,
 ) -> std::io::Result<(Door, Outbox, Vec<JoinHandle<()>>)> {
     let (outbox, inboxes) = Outbox::of(count);
     let (mut door, mut threads) = (Door { threads: Vec::new(), next: 0 }, Vec::new());
@@ -87,6 +91,7 @@ pub(crate) fn start(
             master: Arc::clone(&master),
             stands: stands.clone(),
             usage: Arc::clone(&usage),
+            pattern_limits,
             thread: number,
             cutter: Arc::default(),
         };

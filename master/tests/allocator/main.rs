@@ -2,6 +2,7 @@
 //! law checked after every event. And its promises, one by one.
 #![expect(clippy::unwrap_used, reason = "a test that meets what it did not expect should end there")]
 
+mod constraints;
 mod pathologies;
 mod promises;
 mod quota;
@@ -30,6 +31,10 @@ enum Step {
     UpdateAgent {
         pick: usize,
         shape: usize,
+    },
+    DescribeAgent {
+        pick: usize,
+        rack: usize,
     },
     RemoveAgent {
         pick: usize,
@@ -93,8 +98,9 @@ fn some_roles() -> impl Strategy<Value = Vec<Role>> {
 
 fn claims() -> impl Strategy<Value = Claims> {
     let roles = proptest::collection::btree_set(role(), 1..4);
-    (roles, some_roles(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(roles, suppressed, is_shy, can_gpus, can_revocable)| {
+    let constrained = proptest::option::weighted(0.3, (role(), 0..constraints::RACKS));
+    (roles, some_roles(), any::<bool>(), any::<bool>(), any::<bool>(), constrained).prop_map(
+        |(roles, suppressed, is_shy, can_gpus, can_revocable, constrained)| {
             let suppressed = suppressed.into_iter().filter(|role| is_shy && roles.contains(role)).collect();
             let mut capabilities = Capabilities::MULTI_ROLE;
             for (can, capability) in
@@ -102,7 +108,10 @@ fn claims() -> impl Strategy<Value = Claims> {
             {
                 capabilities = if can { capabilities.with(capability) } else { capabilities };
             }
-            Claims { roles: roles.into_iter().collect(), suppressed, capabilities }
+            let constrained = constrained.filter(|(role, _)| roles.contains(role));
+            let constraints = constrained.map(|(role, rack)| constraints::only(&role, rack));
+            let constraints = constraints.unwrap_or_default();
+            Claims { roles: roles.into_iter().collect(), suppressed, capabilities, constraints }
         },
     )
 }
@@ -123,6 +132,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (shape.clone(), any::<bool>()).prop_map(|(shape, is_in_use)| Step::AddAgent { shape, is_in_use }),
         1 => (pick.clone(), shape).prop_map(|(pick, shape)| Step::UpdateAgent { pick, shape }),
+        1 => (pick.clone(), 0..constraints::RACKS).prop_map(|(pick, rack)| Step::DescribeAgent { pick, rack }),
         1 => pick.clone().prop_map(|pick| Step::RemoveAgent { pick }),
         1 => (pick.clone(), any::<bool>()).prop_map(|(pick, is_active)| Step::SetAgentActive { pick, is_active }),
         4 => (claims(), any::<bool>()).prop_map(|(claims, is_active)| Step::AddFramework { claims, is_active }),
@@ -250,6 +260,9 @@ impl World {
                 let agent = agent(pick)?;
                 self.totals.insert(agent.index, shape(at));
                 Event::UpdateAgent { agent, total: shape(at) }
+            }
+            Step::DescribeAgent { pick, rack } => {
+                Event::DescribeAgent { agent: agent(pick)?, description: constraints::on(rack) }
             }
             Step::RemoveAgent { pick } => return self.remove_agent(pick),
             Step::SetAgentActive { pick, is_active: true } => Event::ActivateAgent { agent: agent(pick)? },

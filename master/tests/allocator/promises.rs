@@ -62,7 +62,8 @@ impl Cluster {
         can: Capabilities,
     ) -> (FrameworkKey, Vec<Allocation>) {
         let framework = self.frameworks.take();
-        let info = Claims { roles: vec![Role::parse(role).unwrap()], suppressed: vec![], capabilities: can };
+        let roles = vec![Role::parse(role).unwrap()];
+        let info = Claims { roles, capabilities: can, ..Claims::default() };
         (framework, self.tell(Event::AddFramework { framework, info, is_active: true }))
     }
 

@@ -1,6 +1,7 @@
 //! The allocator's rules as plainly as they can be put: everything is worked out anew from lists for every decision,
 //! with [`Resources`], and every agent is decided after every event. Slow, and easy to believe.
 
+use crate::constraints;
 use master::allocator::event::{Allocation, Claims, Event, Refusal};
 use master::allocator::key::{AgentKey, FrameworkKey};
 use model::framework::Capabilities;
@@ -21,6 +22,7 @@ struct Agent {
     key: AgentKey,
     total: Resources,
     is_active: bool,
+    rack: Option<usize>,
     held: Vec<(ClaimantKey, Resources)>,
     refusals: Vec<Refused>,
     round_end: Option<Time>,
@@ -151,6 +153,9 @@ impl Reference {
                 self.forget(|(by, role)| by == framework && is_meant(role));
                 return self.eager_of(*framework, roles);
             }
+            Event::DescribeAgent { agent, description } => {
+                self.touched(*agent, |slot| slot.rack = constraints::rack(description));
+            }
             Event::SetQuota { .. } => unreachable!("no history that is compared has quotas"),
             Event::SetWeight { role, weight } => drop(self.weights.insert(role.clone(), *weight)),
         }
@@ -176,6 +181,7 @@ impl Reference {
             key,
             total: total.clone(),
             is_active: true,
+            rack: None,
             held,
             refusals: Vec::new(),
             round_end: None,
@@ -345,6 +351,10 @@ impl Reference {
         let can = self.frameworks[&by.0].claims.capabilities;
         let has_gpus = !agent.total.scalar(GPUS).is_zero();
         if !agent.is_active || has_gpus && !can.has(Capabilities::GPU_RESOURCES) {
+            return None;
+        }
+        let only = constraints::only_rack(&self.frameworks[&by.0].claims.constraints, &by.1);
+        if only.is_some() && only != agent.rack {
             return None;
         }
         let may_have = |part: &Resource| {

@@ -38,8 +38,12 @@ impl Agent {
     }
 
     pub(crate) fn register(master: SocketAddr, port: u16, resources: &str) -> Self {
+        Self::register_as(master, info(port, resources))
+    }
+
+    pub(crate) fn register_as(master: SocketAddr, info: AgentInfo) -> Self {
         let mut agent = Self::connect(master);
-        agent.say(&ToMaster::Register { info: info(port, resources) });
+        agent.say(&ToMaster::Register { info });
         match agent.hear() {
             ToAgent::Registered { agent_id, .. } => agent.id = agent_id,
             other => panic!("not registered: {other:?}"),

@@ -92,20 +92,30 @@ pub(crate) struct Scheduler {
 impl Scheduler {
     /// Subscribes and reads SUBSCRIBED and HEARTBEAT.
     pub(crate) fn subscribe(master: SocketAddr, info: Value) -> Self {
-        let mut scheduler = Self::open(master, info);
+        Self::open(master, info).subscribed()
+    }
+
+    /// Reads SUBSCRIBED and HEARTBEAT.
+    pub(crate) fn subscribed(mut self) -> Self {
+        let scheduler = &mut self;
         let subscribed = scheduler.next().expect("SUBSCRIBED");
         assert_eq!(subscribed["type"], "SUBSCRIBED");
         assert_eq!(subscribed["subscribed"]["heartbeat_interval_seconds"], 15.0);
         scheduler.framework_id =
             subscribed["subscribed"]["framework_id"]["value"].as_str().expect("an id").to_owned();
         assert_eq!(scheduler.next(), Some(json!({"type": "HEARTBEAT"})), "it comes at once");
-        scheduler
+        self
     }
 
     /// Subscribes, whatever the answer.
     pub(crate) fn open(master: SocketAddr, info: Value) -> Self {
+        Self::open_with(master, json!({"framework_info": info}))
+    }
+
+    /// Likewise, with what else a subscription may say.
+    pub(crate) fn open_with(master: SocketAddr, subscribe: Value) -> Self {
         let mut stream = connect(master);
-        let mut call = json!({"type": "SUBSCRIBE", "subscribe": {"framework_info": info}});
+        let mut call = json!({"type": "SUBSCRIBE", "subscribe": subscribe});
         if let Some(id) = call["subscribe"]["framework_info"].get("id").cloned() {
             call["framework_id"] = id;
         }

@@ -4,6 +4,7 @@
 
 mod agent;
 mod bad_input;
+mod constraints;
 mod http;
 mod journey;
 mod latency;

@@ -99,7 +99,8 @@ impl World {
         let scheduler = &mut self.schedulers[at];
         scheduler.heard = self.now.time;
         let framework = scheduler.info.clone();
-        let subscribe = Subscribe { stream: stream_id(link), framework, suppressed: Vec::new() };
+        let (stream, suppressed, constraints) = (stream_id(link), Vec::new(), Default::default());
+        let subscribe = Subscribe { stream, framework, suppressed, constraints };
         self.send(link, CLIENT, Packet::Post(Box::new(Input::Subscribe(subscribe))));
         self.soon(SILENT_MS_MAX, SILENT_MS_MAX, Happening::Listen(at, link));
     }

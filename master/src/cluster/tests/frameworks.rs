@@ -9,6 +9,7 @@ use model::framework::FrameworkInfo;
 use model::id::FrameworkId;
 use model::role::Role;
 use model::task::TaskState;
+use std::sync::Arc;
 use wire::message::ToAgent;
 
 fn with_id(id: &FrameworkId) -> FrameworkInfo {
@@ -17,7 +18,12 @@ fn with_id(id: &FrameworkId) -> FrameworkInfo {
 
 fn refusal(world: &mut World, info: FrameworkInfo, suppressed: Vec<Role>) -> String {
     let stream = world.stream();
-    world.give(Input::Subscribe(Subscribe { stream: stream.clone(), framework: info, suppressed }));
+    world.give(Input::Subscribe(Subscribe {
+        stream: stream.clone(),
+        framework: info,
+        suppressed,
+        constraints: Arc::default(),
+    }));
     assert!(world.closed_streams.contains(&stream));
     message_of(&world.heard(&stream)).to_string()
 }
@@ -164,6 +170,7 @@ fn a_framework_may_change_what_it_says_of_itself_but_not_who_it_is() {
     let update = |framework: FrameworkInfo| Call::UpdateFramework {
         framework: Box::new(framework),
         suppressed: vec![],
+        constraints: Arc::default(),
     };
     let moved = FrameworkInfo { roles: vec![eng.clone()], ..with_id(&scheduler.id) };
     assert_eq!(world.call(&scheduler, update(moved)), Ok(Done::Ok));

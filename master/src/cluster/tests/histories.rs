@@ -13,6 +13,7 @@ use model::role::Role;
 use model::task::{TaskInfo, TaskState};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use wire::message::{Reregister, RunningExecutor, RunningTask, ToAgent, ToMaster};
 
 /// One thing that happens. Numbers choose among what there is, modulo how much of it there is.
@@ -305,10 +306,11 @@ impl Play {
                 let Some(scheduler) = self.scheduler(n) else { return };
                 let role = Role::parse("eng").expect("a role");
                 let id = Some(scheduler.id.clone());
+                let (suppressed, constraints) = (Vec::new(), Arc::default());
                 let framework =
                     Box::new(FrameworkInfo { framework_id: id, roles: vec![role], ..framework_info() });
                 self.world
-                    .call(&scheduler, Call::UpdateFramework { framework, suppressed: vec![] })
+                    .call(&scheduler, Call::UpdateFramework { framework, suppressed, constraints })
                     .expect("taken");
             }
             Step::Offer(n) => {

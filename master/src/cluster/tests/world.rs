@@ -90,7 +90,9 @@ impl Books {
                 let total = &mut self.totals.get_mut(&agent).expect("added").0;
                 swap(total, &consumed.unallocated(), &converted.unallocated());
             }
-            ToAllocator::SetWeight { .. } | ToAllocator::SetQuota { .. } => {}
+            ToAllocator::DescribeAgent { .. }
+            | ToAllocator::SetWeight { .. }
+            | ToAllocator::SetQuota { .. } => {}
         }
     }
 
@@ -409,6 +411,7 @@ impl World {
             stream: stream.clone(),
             framework: info,
             suppressed: Vec::new(),
+            constraints: Arc::default(),
         }));
         let events = self.heard(&stream);
         match &events[..] {

@@ -142,6 +142,7 @@ fn framework_of(of: &get_frameworks::Framework, state: &GetState) -> Arc<Framewo
         is_active: of.active,
         is_recovered: of.recovered,
         suppressed: BTreeSet::new(),
+        constraints: Arc::default(),
         registered: moment(of.registered_time.as_ref()).expect("registered"),
         reregistered: moment(of.reregistered_time.as_ref()),
         unregistered: moment(of.unregistered_time.as_ref()),

@@ -1,7 +1,6 @@
 //! `/frameworks`, and frameworks in `/state` and `/state-summary`.
 
 use super::tasks::{ShownExecutor, ShownOffer, brief};
-use super::version::NO_CONSTRAINTS;
 use crate::cluster::snapshot::{FrameworkView, Snapshot};
 use crate::cluster::tasks::Task;
 use crate::usage::Table;
@@ -9,7 +8,7 @@ use api::convert::time;
 use api::json::{self, Value};
 use api::legacy::Query;
 use api::legacy::amounts::Amounts;
-use api::legacy::each::{Each, Nothing};
+use api::legacy::each::Each;
 use api::legacy::task::labels;
 use api::v1::{self, framework_info::capability};
 use model::framework::Capabilities;
@@ -96,7 +95,7 @@ struct Fields<'a, T, O, E> {
     executors: E,
     #[serde(skip_serializing_if = "Option::is_none")]
     labels: Option<Vec<Value<'a>>>,
-    offer_constraints: Nothing,
+    offer_constraints: json::View<'a>,
 }
 
 impl Serialize for Full<'_> {
@@ -121,7 +120,7 @@ impl Serialize for Full<'_> {
             offers: Each(|| view.offers.iter().map(|offer| ShownOffer::of(offer))),
             executors: Each(|| view.executors.iter().map(|executor| ShownExecutor::of(executor))),
             labels: labels(json::view::<v1::FrameworkInfo>(&info.body.0)),
-            offer_constraints: NO_CONSTRAINTS,
+            offer_constraints: json::view::<v1::scheduler::OfferConstraints>(&view.constraints.asked.0),
         }
         .serialize(serializer)
     }

@@ -8,7 +8,7 @@ use crate::cluster::snapshot::{AgentView, FrameworkView, Snapshot};
 use crate::cluster::tasks::Task;
 use api::convert::quantity::to_f64;
 use api::convert::resources::{self, Format};
-use api::convert::{Error, agent, executor, framework, task, time};
+use api::convert::{Error, agent, constraints, executor, framework, task, time};
 use api::legacy::{Gauge, version};
 use api::v1::master::Response;
 use api::v1::master::call::Type;
@@ -190,7 +190,7 @@ fn framework_of(view: &FrameworkView) -> Result<get_frameworks::Framework, Error
         unregistered_time: view.unregistered.map(time::info),
         offered_resources: shown(&view.offered),
         allocated_resources: shown(&view.used),
-        offer_constraints: Some(v1::scheduler::OfferConstraints::default()),
+        offer_constraints: Some(constraints::to_v1(&view.constraints.asked)?),
         ..get_frameworks::Framework::default()
     })
 }

@@ -1,7 +1,7 @@
 //! `/flags`.
 
 use crate::cluster::snapshot::Snapshot;
-use api::legacy::each::{Nothing, Pairs};
+use api::legacy::each::Pairs;
 use serde::{Serialize, Serializer};
 
 /// `{"flags": {"name": "value", ...}}`
@@ -23,6 +23,3 @@ impl Serialize for Flags<'_> {
         serializer.collect_map([("flags", Self::pairs(self.0))])
     }
 }
-
-/// The empty object that stands for offer constraints, which no framework here can have set.
-pub(super) const NO_CONSTRAINTS: Nothing = Nothing {};
