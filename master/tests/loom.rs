@@ -8,6 +8,8 @@ mod allocator {
     mod account;
     #[path = "../../src/allocator/agents.rs"]
     mod agents;
+    #[path = "../../src/allocator/barred.rs"]
+    mod barred;
     #[path = "../../src/allocator/bell.rs"]
     mod bell;
     #[path = "../../src/allocator/bits.rs"]
@@ -16,6 +18,8 @@ mod allocator {
     mod claimant;
     #[path = "../../src/allocator/column.rs"]
     mod column;
+    #[path = "../../src/allocator/constraints.rs"]
+    pub(crate) mod constraints;
     #[path = "../../src/allocator/core.rs"]
     pub(crate) mod core;
     #[path = "../../src/allocator/crew.rs"]
@@ -40,6 +44,8 @@ mod allocator {
     mod order;
     #[path = "../../src/allocator/parcel.rs"]
     mod parcel;
+    #[path = "../../src/allocator/pattern.rs"]
+    pub(crate) mod pattern;
     #[path = "../../src/allocator/policy/mod.rs"]
     mod policy;
     #[path = "../../src/allocator/quantities.rs"]

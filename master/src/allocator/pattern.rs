@@ -4,7 +4,8 @@
 //! The classes `\d`, `\s` and `\w` and the boundary `\b` mean ASCII, as in RE2; all else is Unicode. Not known, unlike in RE2:
 //! `\C` and `\Q..\E`.
 
-use regex_automata::meta;
+use regex_automata::nfa::thompson::backtrack::BoundedBacktracker;
+use regex_automata::nfa::thompson::pikevm::PikeVM;
 use regex_automata::nfa::thompson::{self, NFA, WhichCaptures};
 use regex_automata::{Anchored, Input};
 use regex_syntax::ast::{self, Ast};
@@ -40,11 +41,11 @@ pub enum BadPattern {
     Size { pattern: String, size: usize, max: usize },
 }
 
-/// Two are equal when they were written alike.
+/// Two are equal when they were written alike. Nothing in it changes, so that workers share it without waiting for each other.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     text: Arc<str>,
-    regex: meta::Regex,
+    program: NFA,
 }
 
 impl PartialEq for Pattern {
@@ -65,27 +66,28 @@ impl Pattern {
             .nfa_size_limit(Some(limits.memory_bytes));
         let whole = Hir::concat(vec![Hir::look(Look::Start), inner, Hir::look(Look::End)]);
         let program = NFA::compiler().configure(program).build_from_hir(&whole);
-        let size = match program {
-            Ok(program) => program.states().len(),
-            Err(error) if error.size_limit().is_some() => {
-                return Err(BadPattern::Memory { pattern: pattern.to_owned(), max: limits.memory_bytes });
-            }
-            Err(error) => return Err(syntax(error.to_string())),
-        };
-        if size > limits.program_size {
-            let pattern = pattern.to_owned();
-            return Err(BadPattern::Size { pattern, size, max: limits.program_size });
+        let program = program.map_err(|error| match error.size_limit() {
+            Some(max) => BadPattern::Memory { pattern: pattern.to_owned(), max },
+            None => syntax(error.to_string()),
+        })?;
+        let (size, max) = (program.states().len(), limits.program_size);
+        if size > max {
+            return Err(BadPattern::Size { pattern: pattern.to_owned(), size, max });
         }
-        let regex = meta::Builder::new()
-            .configure(meta::Config::new().which_captures(WhichCaptures::None))
-            .build_from_hir(&whole)
-            .map_err(|error| syntax(error.to_string()))?;
-        Ok(Self { text: Arc::from(pattern), regex })
+        Ok(Self { text: Arc::from(pattern), program })
     }
 
     /// Whether it matches the whole text.
     pub(super) fn is_match(&self, text: &str) -> bool {
-        self.regex.is_match(Input::new(text).anchored(Anchored::Yes))
+        let input = || Input::new(text).anchored(Anchored::Yes);
+        // Faster, but what it has tried already it remembers by state and place: of a long text that is too much.
+        if let Ok(matcher) = BoundedBacktracker::new_from_nfa(self.program.clone())
+            && let Ok(is_match) = matcher.try_is_match(&mut matcher.create_cache(), input())
+        {
+            return is_match;
+        }
+        let matcher = PikeVM::new_from_nfa(self.program.clone());
+        matcher.is_ok_and(|matcher| matcher.is_match(&mut matcher.create_cache(), input()))
     }
 }
 
@@ -96,7 +98,7 @@ fn in_one_line(why: &str) -> String {
 }
 
 /// The pattern with the classes that mean ASCII spelled out.
-fn with_ascii_classes(pattern: &str) -> Result<String, ast::Error> {
+fn with_ascii_classes(pattern: &str) -> Result<String, Box<ast::Error>> {
     let ast = ast::parse::Parser::new().parse(pattern)?;
     let places = ast::visit(&ast, Classes::default())?;
     let mut out = pattern.to_owned();
@@ -127,7 +129,7 @@ impl Classes {
 
 impl ast::Visitor for Classes {
     type Output = Vec<(ast::Span, &'static str)>;
-    type Err = ast::Error;
+    type Err = Box<ast::Error>;
 
     fn finish(self) -> Result<Self::Output, Self::Err> {
         Ok(self.0)
@@ -176,6 +178,8 @@ mod tests {
         );
         check("(?i)rack", &["RACK", "rack"], &["racks"]);
         check("(?x) r 1 # a comment", &["r1"], &["r 1"]);
+        let long = "a".repeat(100_000);
+        check("a*", &[&long], &[&format!("{long}b")]);
         check("h.llo", &["hello", "hällo"], &["hllo"]);
     }
 
