@@ -71,9 +71,12 @@ impl Core {
     }
 
     /// The claimant's framework asks for these constraints from here on.
-    pub(super) fn constrain(&mut self, id: ClaimantId, constraints: &Constraints) {
+    pub(super) fn constrain(&mut self, id: ClaimantId, constraints: Option<&Constraints>) {
+        if constraints.is_none() && self.tree.claimants[id].constraints.is_none() {
+            return;
+        }
         let role = self.tree.role(self.tree.claimants[id].role);
-        let asked = constraints.roles.get(role);
+        let asked = constraints.and_then(|constraints| constraints.roles.get(role));
         if self.tree.claimants[id].constraints.as_ref() != asked {
             let asked = asked.cloned();
             self.tree.claimants[id].constraints = asked;

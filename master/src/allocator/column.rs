@@ -53,24 +53,26 @@ impl Columns {
         }
     }
 
-    /// Who is eager, does not refuse and is not barred, in no order.
-    pub(super) fn eager_but<'a>(
-        &'a self,
-        refusing: Refusing<'a>,
-        barred: Option<&'a Bits>,
-    ) -> impl Iterator<Item = ClaimantId> + 'a {
-        let bare = self.eager_bare.without(move |at| barred.map_or(0, |barred| barred.word(at)));
+    /// Who is eager and does not refuse, in no order.
+    pub(super) fn eager_but<'a>(&'a self, refusing: Refusing<'a>) -> impl Iterator<Item = ClaimantId> + 'a {
         let others = self.eager.without(move |at| refusing.word(at)).filter_map(|column| self.owner(column));
-        let is_free = move |id: &ClaimantId| barred.is_none_or(|barred| !barred.has(id.0));
-        bare.map(ClaimantId).chain(others.filter(is_free))
+        self.eager_bare.iter().map(ClaimantId).chain(others)
     }
 
     /// Whether there is anybody like that.
-    pub(super) fn has_eager_but(&self, refusing: Refusing<'_>, barred: Option<&Bits>) -> bool {
-        match barred {
-            None => !self.eager_bare.is_empty() || self.eager.exceeds(|at| refusing.word(at)),
-            Some(_) => self.eager_but(refusing, barred).next().is_some(),
-        }
+    pub(super) fn has_eager_but(&self, refusing: Refusing<'_>) -> bool {
+        !self.eager_bare.is_empty() || self.eager.exceeds(|at| refusing.word(at))
+    }
+
+    /// Who is eager, does not refuse and is not barred, in no order.
+    pub(super) fn eager_and_free<'a>(
+        &'a self,
+        refusing: Refusing<'a>,
+        barred: &'a Bits,
+    ) -> impl Iterator<Item = ClaimantId> + 'a {
+        let bare = self.eager_bare.without(|at| barred.word(at)).map(ClaimantId);
+        let others = self.eager.without(move |at| refusing.word(at)).filter_map(|column| self.owner(column));
+        bare.chain(others.filter(|id| !barred.has(id.0)))
     }
 
     /// A refusal of the claimant's was noted.

@@ -98,14 +98,19 @@ pub(super) fn next_taker(
         }),
         Among::Everybody => {
             desk.refusing = slot.refusals.refusing(desk.at_hand(), now);
-            let barred = slot.barred.as_deref();
-            if !desk.refusing.is_nobody() || barred.is_some() {
-                if !columns.has_eager_but(desk.refusing, barred) {
-                    return None;
-                }
-                if let Some(few) = Few::of(columns.eager_but(desk.refusing, barred)) {
-                    return few.first(tree, |id| desk.offer(id));
-                }
+            let few = if let Some(barred) = &slot.barred {
+                let free = || columns.eager_and_free(desk.refusing, barred);
+                free().next()?;
+                Few::of(free())
+            } else if desk.refusing.is_nobody() {
+                None
+            } else if columns.has_eager_but(desk.refusing) {
+                Few::of(columns.eager_but(desk.refusing))
+            } else {
+                return None;
+            };
+            if let Some(few) = few {
+                return few.first(tree, |id| desk.offer(id));
             }
             tree.first(&|role| desk.may_enter(role), &mut |id| desk.offer(id))
         }

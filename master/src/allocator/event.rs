@@ -167,8 +167,8 @@ pub struct Claims {
     /// Those of `roles` for which it wants no offers now.
     pub suppressed: Vec<Role>,
     pub capabilities: Capabilities,
-    /// Of which agents it wants to be offered something.
-    pub constraints: Arc<Constraints>,
+    /// Of which agents it wants to be offered something; of any when `None`.
+    pub constraints: Option<Arc<Constraints>>,
 }
 
 /// What a release says about being offered the same again.

@@ -111,7 +111,7 @@ impl Framework {
             roles: self.info.roles.clone(),
             suppressed: self.suppressed.iter().cloned().collect(),
             capabilities: self.info.capabilities,
-            constraints: Arc::clone(&self.constraints),
+            constraints: (!self.constraints.roles.is_empty()).then(|| Arc::clone(&self.constraints)),
         }
     }
 

@@ -49,14 +49,14 @@ fn eng() -> Role {
     Role::parse("eng").unwrap()
 }
 
-fn claims(constraints: Arc<Constraints>) -> Claims {
+fn claims(constraints: Option<Arc<Constraints>>) -> Claims {
     Claims { roles: vec![eng()], constraints, ..Claims::default() }
 }
 
 impl Cluster {
     fn choosy(&mut self, rack: usize) -> FrameworkKey {
         let framework = self.frameworks.take();
-        let info = claims(only(&eng(), rack));
+        let info = claims(Some(only(&eng(), rack)));
         assert_eq!(self.tell(Event::AddFramework { framework, info, is_active: true }), []);
         framework
     }
@@ -88,11 +88,11 @@ fn other_constraints_and_other_attributes_count_at_once() {
     let framework = cluster.choosy(1);
     assert_eq!((cluster.racked(0), cluster.racked(2)), (vec![], vec![]));
     let update = |constraints| Event::UpdateFramework { framework, info: claims(constraints) };
-    let offers = cluster.tell(update(only(&eng(), 2)));
+    let offers = cluster.tell(update(Some(only(&eng(), 2))));
     assert_eq!(offers.len(), 1);
     assert_eq!(cluster.release(&offers[0], decline(5000)), [], "what it declined it is not offered");
-    assert_eq!(cluster.tell(update(Arc::default())).len(), 1, "of the other agent");
-    assert_eq!(cluster.tell(update(only(&eng(), 1))), []);
+    assert_eq!(cluster.tell(update(None)).len(), 1, "of the other agent");
+    assert_eq!(cluster.tell(update(Some(only(&eng(), 1)))), []);
     let moved = Event::DescribeAgent { agent: offers[0].agent, description: on(1) };
     assert_eq!(cluster.tell(moved), [], "it still refuses it");
     let offers = cluster.tell(Event::Revive { framework, roles: Vec::new() });

@@ -110,7 +110,6 @@ fn claims() -> impl Strategy<Value = Claims> {
             }
             let constrained = constrained.filter(|(role, _)| roles.contains(role));
             let constraints = constrained.map(|(role, rack)| constraints::only(&role, rack));
-            let constraints = constraints.unwrap_or_default();
             Claims { roles: roles.into_iter().collect(), suppressed, capabilities, constraints }
         },
     )

@@ -353,7 +353,8 @@ impl Reference {
         if !agent.is_active || has_gpus && !can.has(Capabilities::GPU_RESOURCES) {
             return None;
         }
-        let only = constraints::only_rack(&self.frameworks[&by.0].claims.constraints, &by.1);
+        let constraints = self.frameworks[&by.0].claims.constraints.as_ref();
+        let only = constraints.and_then(|constraints| constraints::only_rack(constraints, &by.1));
         if only.is_some() && only != agent.rack {
             return None;
         }
