@@ -144,7 +144,8 @@ fn an_inverse_offer_ends_with_the_offer_timeout_and_is_made_again_to_who_is_back
     let mut info = framework_info();
     info.framework_id = Some(scheduler.id.clone());
     let stream = world.stream();
-    let subscribe = Subscribe { stream: stream.clone(), framework: info, suppressed: vec![] };
+    let constraints = std::sync::Arc::default();
+    let subscribe = Subscribe { stream: stream.clone(), framework: info, suppressed: vec![], constraints };
     world.give(Input::Subscribe(subscribe));
     let heard = world.heard(&stream);
     assert!(matches!(heard[0], Event::Subscribed { .. }), "nothing is said before it is subscribed");

@@ -206,7 +206,8 @@ fn who_does_not_understand_what_is_lent_may_not_use_it() {
     let offers = world.offer(&scheduler);
     let framework_id = Some(scheduler.id.clone());
     let framework = Box::new(FrameworkInfo { framework_id, ..partition_aware() });
-    let update = Call::UpdateFramework { framework, suppressed: Vec::new() };
+    let constraints = std::sync::Arc::default();
+    let update = Call::UpdateFramework { framework, suppressed: Vec::new(), constraints };
     world.call(&scheduler, update).expect("taken");
     world.heard(&scheduler.stream);
     world.launch(&scheduler, &offers[0], vec![on_loan("t", &agent, "cpus:1")]);
