@@ -407,12 +407,9 @@ impl World {
     /// Subscribes a new framework and takes its SUBSCRIBED and HEARTBEAT away.
     pub(super) fn framework(&mut self, info: FrameworkInfo) -> Scheduler {
         let stream = self.stream();
-        self.give(Input::Subscribe(Subscribe {
-            stream: stream.clone(),
-            framework: info,
-            suppressed: Vec::new(),
-            constraints: Arc::default(),
-        }));
+        let (suppressed, constraints) = (Vec::new(), Arc::default());
+        let subscribe = Subscribe { stream: stream.clone(), framework: info, suppressed, constraints };
+        self.give(Input::Subscribe(subscribe));
         let events = self.heard(&stream);
         match &events[..] {
             [Event::Subscribed { framework_id }, Event::Heartbeat] => {
