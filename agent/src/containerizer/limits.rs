@@ -79,7 +79,8 @@ pub fn limits(shares: &[Share], policy: &LimitPolicy, overrides: &Overrides) -> 
         cpus_burst_milli: policy
             .cpus_burst_percent
             .map(|percent| cpus_max_milli.unwrap_or(0) * percent / 100),
-        memory_bytes: mebibytes(sum(MEM)),
+        // What is lent is the first to be reclaimed: of that nothing is promised.
+        memory_bytes: mebibytes(sum(MEM).saturating_sub(lent.scalar(MEM))),
         memory_max_bytes,
         memory_high_bytes: policy
             .memory_high_percent
@@ -190,8 +191,12 @@ mod tests {
         let mut lent = share(1000, 128);
         lent.resources
             .add_part(&Resource { is_revocable: true, ..Resource::scalar(CPUS, Quantity::from_milli(2000)) });
+        lent.resources
+            .add_part(&Resource { is_revocable: true, ..Resource::scalar(MEM, Quantity::from_units(64)) });
         let limits = limits(&[share(100, 32), lent], &LimitPolicy::default(), &Overrides::default());
         assert_eq!((limits.cpus_milli, limits.cpus_revocable_milli), (3100, 2000));
+        let mebibytes = (limits.memory_bytes >> 20, limits.memory_max_bytes.map(|bytes| bytes >> 20));
+        assert_eq!(mebibytes, (160, Some(224)), "what is lent may be used, and is not promised");
     }
 
     #[test]

@@ -85,6 +85,8 @@ pub struct Known<'a> {
     pub draining: Option<Drain>,
     pub counters: &'a Counters,
     pub used: Later<'a, Resources>,
+    /// What may be lent out beside what there is.
+    pub oversubscribed: &'a Resources,
     pub frameworks: Later<'a, Vec<FrameworkView<'a>>>,
     pub completed_frameworks: Later<'a, Vec<FrameworkView<'a>>>,
 }
@@ -101,6 +103,7 @@ impl<'a> Known<'a> {
             draining: node.draining(),
             counters: node.counters(),
             used: Later::new(Box::new(|| node.used())),
+            oversubscribed: node.oversubscribed(),
             frameworks: Later::new(Box::new(|| node.frameworks().collect())),
             completed_frameworks: Later::new(Box::new(|| node.completed_frameworks().collect())),
         }

@@ -51,6 +51,7 @@ pub(super) struct Scene {
     pub(super) detail: Detail,
     pub(super) node: NodeUsage,
     pub(super) draining: Option<Drain>,
+    pub(super) oversubscribed: Resources,
     pub(super) gauges: Vec<Gauge>,
 }
 
@@ -94,6 +95,7 @@ impl Scene {
         let flags: BTreeMap<_, _> = flags.into_iter().map(flag).collect();
         let attributes = agent::attributes(&flags["attributes"]).expect("recorded attributes");
         Self {
+            oversubscribed: Resources::default(),
             agent_id: AgentId::new("525336c2-7960-46c8-a5c3-2db421b25845-S0"),
             info: AgentInfo {
                 hostname: "localhost".into(),
@@ -167,6 +169,7 @@ impl Scene {
                 draining: self.draining,
                 counters: &Counters::default(),
                 used: Later::new(Box::new(|| self.used())),
+                oversubscribed: &self.oversubscribed,
                 frameworks: Later::new(Box::new(|| views(&self.frameworks))),
                 completed_frameworks: Later::new(Box::new(|| views(&self.completed_frameworks))),
             },

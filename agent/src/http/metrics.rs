@@ -31,7 +31,6 @@ const ZEROES: &[&str] = &[
     "resource_provider_manager/events/subscribe",
     "resource_provider_manager/subscribed",
     "slave/executor_directory_max_allowed_age_secs",
-    "slave/executors_preempted",
     "slave/recovery_errors",
     "slave/recovery_time_secs",
     "system/cpus_total",
@@ -80,6 +79,7 @@ fn counters(counters: &Counters, metrics: &mut Metrics) {
     let ended = |state| counters.ended(state);
     let counts = [
         ("slave/container_launch_errors", counters.container_launch_errors),
+        ("slave/executors_preempted", counters.executors_preempted),
         ("slave/executors_terminated", counters.executors_terminated),
         ("slave/invalid_framework_messages", counters.invalid_framework_messages),
         ("slave/invalid_status_updates", counters.invalid_status_updates),
@@ -94,7 +94,8 @@ fn counters(counters: &Counters, metrics: &mut Metrics) {
     metrics.extend(counts.map(|(name, count)| (Cow::Borrowed(name), count as f64)));
 }
 
-fn sum(resources: &Resources, name: &str, is_revocable: bool) -> Quantity {
+/// Of that name, what is lent or what is not.
+pub(super) fn sum(resources: &Resources, name: &str, is_revocable: bool) -> Quantity {
     let parts = resources.iter().filter(|part| *part.name == *name && part.is_revocable == is_revocable);
     let amount = |part: &model::resources::Resource| match part.value {
         Value::Scalar(amount) => amount,
@@ -104,9 +105,10 @@ fn sum(resources: &Resources, name: &str, is_revocable: bool) -> Quantity {
 }
 
 fn resources(facts: &Facts<'_>, metrics: &mut Metrics) {
-    let (total, used) = (&facts.known.info.total, &*facts.known.used);
+    let (own, lent) = (&facts.known.info.total, facts.known.oversubscribed);
+    let used = &*facts.known.used;
     for name in [CPUS, GPUS, MEM, DISK] {
-        for (infix, is_revocable) in [("", false), ("_revocable", true)] {
+        for (infix, total, is_revocable) in [("", own, false), ("_revocable", lent, true)] {
             let (total, used) = (sum(total, name, is_revocable), sum(used, name, is_revocable));
             let share = if total.is_zero() { 0.0 } else { used.milli() as f64 / total.milli() as f64 };
             for (what, value) in [("total", to_f64(total)), ("used", to_f64(used)), ("percent", share)] {

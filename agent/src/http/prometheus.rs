@@ -6,7 +6,7 @@
 //! (`accounting::account`). A container's lines end with it; what it used in all, its master keeps.
 
 use super::containers::{Container, containers};
-use super::{Facts, Figures, detail, frameworks};
+use super::{Facts, Figures, detail, frameworks, metrics};
 use crate::accounting::losses::Loss;
 use crate::bpf::Cost;
 use crate::cgroup::knobs::Controller;
@@ -21,14 +21,27 @@ use model::task::TaskState;
 use model::time::UnixTime;
 use model::usage::{Detail, Device, Group, NodeUsage, Preempter, Source, Usage};
 
+/// As they are shown, with what they are, and whether what is lent of it is meant.
+const RESOURCES: [(&str, &str, bool); 8] = [
+    ("cpus", CPUS, false),
+    ("mem", MEM, false),
+    ("disk", DISK, false),
+    ("gpus", GPUS, false),
+    ("cpus_revocable", CPUS, true),
+    ("mem_revocable", MEM, true),
+    ("disk_revocable", DISK, true),
+    ("gpus_revocable", GPUS, true),
+];
+
 /// What a page is made of.
 #[derive(Debug)]
 pub struct Scrape {
     started: UnixTime,
     agent: Labels,
     is_registered: bool,
-    /// Total and used, by resource.
-    resources: [(&'static str, f64, f64); 4],
+    /// Total and used, by resource; what is lent apart.
+    resources: [(&'static str, f64, f64); 8],
+    preempted: u64,
     executors: usize,
     /// Of those that are here, by state.
     tasks: Vec<(TaskState, usize)>,
@@ -57,7 +70,11 @@ impl Scrape {
             let tasks = executors().flat_map(|it| it.tasks.iter().chain(&it.queued_tasks));
             (*state, tasks.filter(|task| task.state == *state).count())
         };
-        let resource = |name| (name, to_f64(known.info.total.scalar(name)), to_f64(known.used.scalar(name)));
+        let resource = |(shown, name, is_revocable): (&'static str, &str, bool)| {
+            let total = if is_revocable { known.oversubscribed } else { &known.info.total };
+            let amount = |of| to_f64(metrics::sum(of, name, is_revocable));
+            (shown, amount(total), amount(&*known.used))
+        };
         let (alive, over): (Vec<_>, Vec<_>) = TaskState::ALL.into_iter().partition(|it| !it.is_terminal());
         Self {
             started: facts.started,
@@ -67,7 +84,8 @@ impl Scrape {
                 ("hostname", &known.info.hostname),
             ]),
             is_registered: known.is_registered,
-            resources: [CPUS, MEM, DISK, GPUS].map(resource),
+            resources: RESOURCES.map(resource),
+            preempted: known.counters.executors_preempted,
             executors: executors().count(),
             tasks: alive.iter().map(of_state).collect(),
             ended: over.iter().map(|state| (*state, known.counters.ended(*state))).collect(),
@@ -104,7 +122,8 @@ impl Scrape {
         page.family("ingot_agent_info", Kind::Gauge, "The agent; always 1.").line(&self.agent, true);
         let help = "Whether a master has this agent registered.";
         page.one("ingot_agent_registered", Kind::Gauge, help, self.is_registered);
-        let help = "What the agent offers, by resource: CPUs, MiB of memory and disk, GPUs.";
+        let help =
+            "What the agent offers, by resource: CPUs, MiB of memory and disk, GPUs; what it lends apart.";
         let mut family = page.family("ingot_agent_resource", Kind::Gauge, help);
         for (name, total, _) in self.resources {
             family.line(&Labels::of([("resource", name)]), Value::Float(total));
@@ -115,6 +134,8 @@ impl Scrape {
             family.line(&Labels::of([("resource", name)]), Value::Float(used));
         }
         page.one("ingot_agent_executors", Kind::Gauge, "Executors that have not ended.", self.executors);
+        let help = "Executors ended because what they had on loan was needed.";
+        page.one("ingot_agent_executors_preempted_total", Kind::Counter, help, Value::Whole(self.preempted));
         let mut family =
             page.family("ingot_agent_tasks", Kind::Gauge, "Tasks here that are not over, by state.");
         for (state, count) in &self.tasks {

@@ -65,7 +65,10 @@ struct Fields<'a, L, F, G, I> {
     flags: L,
     frameworks: F,
     completed_frameworks: G,
-    /// Not Mesos'.
+    /// Not Mesos', which shows its master alone what an agent lends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oversubscribed_resources: Option<Amounts<'a>>,
+    /// Likewise.
     ingot: I,
 }
 
@@ -107,6 +110,9 @@ impl Serialize for State<'_, '_> {
             completed_frameworks: Each(|| {
                 known.completed_frameworks.iter().map(|view| Framework { view, facts })
             }),
+            oversubscribed_resources: Some(known.oversubscribed)
+                .filter(|lent| !lent.is_empty())
+                .map(Amounts::of),
             ingot: Abilities(facts),
         }
         .serialize(serializer)

@@ -88,9 +88,21 @@ pub(super) fn next_taker(
     if !slot.is_active || !options.minimums.are_met_by(slot.free()) {
         return None;
     }
-    let has_special = slot.free().rest().iter().any(is_special);
+    let rest = slot.free().rest();
+    let has_special = rest.iter().any(is_special);
+    let is_only_lent = has_special && !slot.free().has_plain() && rest.iter().all(|part| part.is_revocable);
     let slice = options.slice.as_ref().and_then(|slice| slice.cut(slot.total(), slot.free(), options));
-    let mut desk = Desk { house, tree, slot, options, now, has_special, slice, refusing: Refusing::NOBODY };
+    let mut desk = Desk {
+        house,
+        tree,
+        slot,
+        options,
+        now,
+        has_special,
+        is_only_lent,
+        slice,
+        refusing: Refusing::NOBODY,
+    };
     match among {
         Among::One(id) => desk.offer(id).map(|take| (id, take)),
         Among::Some(those) => tree.first(&|role| desk.may_enter(role), &mut |id| {
@@ -126,6 +138,8 @@ struct Desk<'a> {
     now: Time,
     /// Whether not everything free is for everybody.
     has_special: bool,
+    /// Whether it is for those only who understand what may be taken back: what is left where most frameworks do not.
+    is_only_lent: bool,
     /// What of it goes into one offer, where that is not all.
     slice: Option<Parcel>,
     /// Who refuses what is at hand, by column: known when everybody is asked.
@@ -189,6 +203,9 @@ impl Desk<'_> {
         let as_it_is = || self.slice.clone().map_or(Take::All, Take::Part);
         if !self.has_special {
             return Some(as_it_is());
+        }
+        if self.is_only_lent && !claimant.capabilities.has(Capabilities::REVOCABLE_RESOURCES) {
+            return None;
         }
         let role = self.tree.role(claimant.role);
         let may_have = |part: &Resource| may_have(part, role, claimant.capabilities);

@@ -7,6 +7,7 @@ mod pathologies;
 mod promises;
 mod quota;
 mod reference;
+mod revocable;
 
 use master::allocator::core::Core;
 use master::allocator::event::{Allocation, Claims, Event, Refusal};
@@ -35,6 +36,11 @@ enum Step {
     DescribeAgent {
         pick: usize,
         rack: usize,
+    },
+    /// It lends so many CPUs from here on.
+    Estimate {
+        pick: usize,
+        cpus: u64,
     },
     RemoveAgent {
         pick: usize,
@@ -132,6 +138,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (shape.clone(), any::<bool>()).prop_map(|(shape, is_in_use)| Step::AddAgent { shape, is_in_use }),
         1 => (pick.clone(), shape).prop_map(|(pick, shape)| Step::UpdateAgent { pick, shape }),
         1 => (pick.clone(), 0..constraints::RACKS).prop_map(|(pick, rack)| Step::DescribeAgent { pick, rack }),
+        4 => (pick.clone(), 0u64..6).prop_map(|(pick, cpus)| Step::Estimate { pick, cpus }),
         1 => pick.clone().prop_map(|pick| Step::RemoveAgent { pick }),
         1 => (pick.clone(), any::<bool>()).prop_map(|(pick, is_active)| Step::SetAgentActive { pick, is_active }),
         4 => (claims(), any::<bool>()).prop_map(|(claims, is_active)| Step::AddFramework { claims, is_active }),
@@ -263,6 +270,13 @@ impl World {
             Step::DescribeAgent { pick, rack } => {
                 Event::DescribeAgent { agent: agent(pick)?, description: constraints::on(rack) }
             }
+            Step::Estimate { pick, cpus } => {
+                let agent = agent(pick)?;
+                let mut total = self.totals[&agent.index].filter(|part| !part.is_revocable);
+                total.add_part(&revocable("cpus", cpus));
+                self.totals.insert(agent.index, total.clone());
+                Event::UpdateAgent { agent, total }
+            }
             Step::RemoveAgent { pick } => return self.remove_agent(pick),
             Step::SetAgentActive { pick, is_active: true } => Event::ActivateAgent { agent: agent(pick)? },
             Step::SetAgentActive { pick, .. } => Event::DeactivateAgent { agent: agent(pick)? },
@@ -319,7 +333,7 @@ impl World {
         let mut used = Vec::new();
         if let Some((framework, claims)) = self.frameworks.first().filter(|_| is_in_use) {
             let role = claims.roles[0].clone();
-            let resources = half(&total).filter(|part| !part.is_revocable).allocated_to(&role);
+            let resources = half(&total).allocated_to(&role);
             self.held.push(Allocation { framework: *framework, role, agent, resources: resources.clone() });
             used.push((*framework, resources));
         }

@@ -10,6 +10,7 @@ mod journey;
 mod latency;
 mod maintenance;
 mod quota;
+mod revocable;
 mod streams;
 
 use master::Master;

@@ -15,6 +15,7 @@
 pub mod checkers;
 mod contender;
 mod executor;
+mod lending;
 mod master;
 mod network;
 mod node;

@@ -381,7 +381,7 @@ impl World {
         executors.filter(|it| it.stream == Some(caller)).for_each(|it| it.stream = None);
     }
 
-    /// No more runs on a machine than it has.
+    /// No more runs on a machine than it has. What is on loan may be more than would be lent now.
     fn judge_room(&mut self, at: usize) {
         let machine = &self.machines[at];
         let mut used = Resources::default();
@@ -389,6 +389,7 @@ impl World {
             used.add(&executor.resources.unallocated());
             executor.tasks.values().for_each(|resources| used.add(&resources.unallocated()));
         }
+        let used = used.filter(|part| !part.is_revocable);
         if !machine.info.total.contains(&used) {
             let what = format!("node-{at} has {}, and {used} are used there", machine.info.total);
             self.judge(breach(Law::Conservation, what));

@@ -10,7 +10,8 @@ use model::body::Body;
 use model::executor::ExecutorInfo;
 use model::framework::{Capabilities, FrameworkInfo};
 use model::id::{AgentId, FrameworkId, OfferId, TaskId};
-use model::resources::Resources;
+use model::quantity::Quantity;
+use model::resources::{CPUS, Resource, Resources};
 use model::role::Role;
 use model::task::{TaskInfo, TaskState, TaskStatus};
 use model::time::Time;
@@ -40,7 +41,10 @@ pub(super) struct Scheduler {
 impl Scheduler {
     pub(super) fn new(index: usize, checkpoint: bool, is_aware: bool) -> Self {
         let role = Role::parse(&format!("role-{}", index % 2)).expect("a role");
-        let capabilities = Capabilities::MULTI_ROLE;
+        let capabilities = match index % 2 {
+            0 => Capabilities::MULTI_ROLE.with(Capabilities::REVOCABLE_RESOURCES),
+            _ => Capabilities::MULTI_ROLE,
+        };
         Self {
             info: FrameworkInfo {
                 framework_id: None,
@@ -228,7 +232,10 @@ impl World {
     }
 
     fn make_task(&mut self, at: usize, offer: &Arc<Offer>) -> TaskInfo {
-        let shares_executor = self.rng.u8(..3) == 0;
+        // What is lent, where there is enough of it: mostly by itself, and now and then with what may not be beside it.
+        let lent = offer.resources.filter(|part| part.is_revocable).scalar(CPUS);
+        let is_on_loan = lent >= Quantity::from_milli(500) && self.rng.u8(..3) > 0;
+        let shares_executor = self.rng.u8(..3) == 0 && (!is_on_loan || self.rng.u8(..10) == 0);
         // Now and then more than there is: a mistake that must hurt nobody else.
         let cpus = if self.rng.u8(..40) == 0 { "cpus:64;mem:32" } else { "cpus:0.5;mem:32" };
         let scheduler = &mut self.schedulers[at];
@@ -243,11 +250,13 @@ impl World {
             shutdown_grace_ns: None,
             body: Body::default(),
         });
+        let on_loan = |part: Resource| Resource { is_revocable: is_on_loan && *part.name == *CPUS, ..part };
+        let resources = marked(cpus).into_iter().map(on_loan).collect();
         TaskInfo {
             name: task_id.as_str().into(),
             task_id,
             agent_id: offer.agent_id.clone(),
-            resources: marked(cpus),
+            resources,
             executor,
             kill_grace_ns: None,
             body: Body::default(),

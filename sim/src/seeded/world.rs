@@ -67,6 +67,8 @@ pub(super) enum Happening {
     Reconcile,
     Strike,
     Repair(Fault),
+    /// An agent's estimator speaks.
+    Estimate(usize),
 }
 
 /// What was on its way to the registry when its master died.
@@ -157,6 +159,9 @@ impl World {
         for at in 0..self.machines.len() {
             self.soon(0, 500, Happening::Detect(at));
             self.tell_node(at, NodeInput::Start);
+            if at % 2 == 0 {
+                self.soon(0, 5_000, Happening::Estimate(at));
+            }
         }
         (0..self.schedulers.len()).for_each(|at| self.soon(0, 500, Happening::Subscribe(at)));
         if self.plan.fault_interval_ms > 0 {
@@ -194,6 +199,7 @@ impl World {
         self.trace(|| "the storm is over".into());
         self.is_calm = true;
         self.repair_everything();
+        (0..self.machines.len()).for_each(|at| self.estimate(at));
         self.soon(0, 1, Happening::Reconcile);
         let end = Time::from_ms(self.plan.storm_ms + CALM_MS_MAX);
         let is_over = |world: &Self| {
@@ -347,6 +353,7 @@ impl World {
             }
             Happening::Strike => self.strike(),
             Happening::Repair(fault) => self.repair(&fault),
+            Happening::Estimate(at) => self.estimate(at),
         }
     }
 

@@ -32,7 +32,6 @@ const ZEROES: &[&str] = &[
     "master/messages_operation_status_update",
     "master/messages_operation_status_update_acknowledgement",
     "master/messages_reconcile_operations",
-    "master/messages_update_slave",
     "master/operator_event_stream_subscribers",
     "master/slave_shutdowns_canceled",
     "master/slave_shutdowns_completed",
@@ -142,14 +141,18 @@ fn cluster(snapshot: &Snapshot, metrics: &mut Metrics) {
     metrics.insert(Cow::Borrowed("master/uptime_secs"), up_us as f64 / 1e6);
 }
 
-fn sum<'a>(
+fn sum_of_all<'a>(
     snapshot: &'a Snapshot,
     of: impl Fn(&'a AgentView) -> &'a Resources,
     name: &str,
     is_revocable: bool,
 ) -> Quantity {
-    let parts = snapshot.agents.iter().flat_map(|view| of(view).iter());
-    let parts = parts.filter(|part| *part.name == *name && part.is_revocable == is_revocable);
+    snapshot.agents.iter().map(|view| sum(of(view), name, is_revocable)).sum()
+}
+
+/// Of that name, what is lent or what is not.
+pub(super) fn sum(resources: &Resources, name: &str, is_revocable: bool) -> Quantity {
+    let parts = resources.iter().filter(|part| *part.name == *name && part.is_revocable == is_revocable);
     let amount = |part: &model::resources::Resource| match part.value {
         Value::Scalar(amount) => amount,
         Value::Ranges(_) | Value::Set(_) => Quantity::ZERO,
@@ -164,8 +167,8 @@ fn ratio(part: Quantity, whole: Quantity) -> f64 {
 fn resources(snapshot: &Snapshot, metrics: &mut Metrics) {
     for name in [CPUS, GPUS, MEM, DISK] {
         for (infix, is_revocable) in [("", false), ("_revocable", true)] {
-            let total = sum(snapshot, |view| &view.total, name, is_revocable);
-            let used = sum(snapshot, |view| &view.used, name, is_revocable);
+            let total = sum_of_all(snapshot, |view| &view.total, name, is_revocable);
+            let used = sum_of_all(snapshot, |view| &view.used, name, is_revocable);
             let mut put = |what: &str, value| {
                 metrics.insert(Cow::Owned(format!("master/{name}{infix}_{what}")), value);
             };
@@ -173,7 +176,7 @@ fn resources(snapshot: &Snapshot, metrics: &mut Metrics) {
             put("used", to_f64(used));
             put("percent", ratio(used, total));
             if name != GPUS && !is_revocable {
-                let offered = sum(snapshot, |view| &view.offered, name, is_revocable);
+                let offered = sum_of_all(snapshot, |view| &view.offered, name, is_revocable);
                 let base = format!("allocator/mesos/resources/{name}");
                 metrics.insert(Cow::Owned(format!("{base}/offered_or_allocated")), to_f64(used + offered));
                 metrics.insert(Cow::Owned(format!("{base}/total")), to_f64(total));
@@ -184,7 +187,8 @@ fn resources(snapshot: &Snapshot, metrics: &mut Metrics) {
 
 /// The share of each role, as its largest share of any resource; and what it uses of its quota.
 fn roles(snapshot: &Snapshot, metrics: &mut Metrics) {
-    let totals = [CPUS, GPUS, MEM, DISK].map(|name| (name, sum(snapshot, |view| &view.total, name, false)));
+    let total = |name| [false, true].map(|is_lent| sum_of_all(snapshot, |view| &view.total, name, is_lent));
+    let totals = [CPUS, GPUS, MEM, DISK].map(|name| (name, total(name).into_iter().sum::<Quantity>()));
     let roles = Roles::of(snapshot);
     for (role, held) in &roles.roles {
         let allocated = held.allocated.clone().plus(&held.offered);

@@ -4,9 +4,9 @@
 //! single tasks are left to the agents' own pages, where each is one of a few: `?tasks=true` has them here too, which a
 //! hundred thousand tasks make a gigabyte of. `?agents=false` leaves out what is told of each agent.
 
-use super::Query;
 use super::quantities::Quantities;
 use super::roles::{Held, Roles};
+use super::{Query, metrics};
 use crate::allocator::core::Stats;
 use crate::cluster::snapshot::{AgentView, FrameworkView, Snapshot};
 use crate::cluster::tasks::Task;
@@ -54,7 +54,9 @@ pub fn page(snapshot: &Snapshot, around: &Around, query: &Query) -> Reply {
     Reply { status: 200, content_type: Some(CONTENT_TYPE), body, ..Reply::default() }
 }
 
-const RESOURCES: [&str; 4] = [CPUS, MEM, DISK, GPUS];
+/// With what is lent of each.
+const RESOURCES: [(&str, &str); 4] =
+    [(CPUS, "cpus_revocable"), (MEM, "mem_revocable"), (DISK, "disk_revocable"), (GPUS, "gpus_revocable")];
 
 /// A line a resource: CPUs, MiB of memory and disk, GPUs.
 fn resources<'a>(
@@ -65,8 +67,14 @@ fn resources<'a>(
 ) {
     let mut family = page.family(name, Kind::Gauge, help);
     for (labels, of) in each {
-        for resource in RESOURCES {
-            family.line(&labels.and("resource", resource), Value::Float(to_f64(of.scalar(resource))));
+        for (resource, lent) in RESOURCES {
+            let amount = metrics::sum(of, resource, false);
+            family.line(&labels.and("resource", resource), Value::Float(to_f64(amount)));
+            let amount = metrics::sum(of, resource, true);
+            // Most agents lend nothing.
+            if !amount.is_zero() {
+                family.line(&labels.and("resource", lent), Value::Float(to_f64(amount)));
+            }
         }
     }
 }

@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 pub(super) struct Held<'a> {
     pub(super) frameworks: Vec<&'a str>,
     pub(super) allocated: Quantities,
+    /// Of that, what is not on loan.
+    firm: Quantities,
     pub(super) offered: Quantities,
     pub(super) reserved: Quantities,
     /// Reserved and used by nobody; counts against quota all the same.
@@ -24,7 +26,7 @@ pub(super) struct Held<'a> {
 
 impl Held<'_> {
     pub(super) fn consumed(&self) -> Quantities {
-        self.allocated.clone().plus(&self.idle_reserved)
+        self.firm.clone().plus(&self.idle_reserved)
     }
 }
 
@@ -56,6 +58,9 @@ impl<'a> Roles<'a> {
             }
             for part in agent.used.iter() {
                 all.allocated(part, |held, part| held.allocated.add(part));
+                if !part.is_revocable {
+                    all.allocated(part, |held, part| held.firm.add(part));
+                }
                 all.reserved(part, |held, part| held.idle_reserved.subtract(part));
             }
             for part in agent.offered.iter() {

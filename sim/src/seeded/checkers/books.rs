@@ -93,12 +93,16 @@ impl Books {
     }
 
     /// The role that has just got something, and every role above it.
-    fn is_within_limits(&self, role: &Role, got: &Resources) -> Verdict {
+    fn is_within_limits(&self, role: &Role, resources: &Resources) -> Verdict {
+        // What is on loan does not count.
+        let got = resources.filter(|part| !part.is_revocable);
         for (limited, limits) in self.limits.iter().filter(|(limited, _)| role.is_within(limited)) {
             for (name, limit) in limits {
                 let is_charged = |of: &Option<Role>| of.as_ref().is_some_and(|of| of.is_within(limited));
                 let parts = self.held.values().flat_map(Resources::iter);
-                let charged = parts.filter(|part| is_charged(&part.allocation) && *part.name == **name);
+                let charged = parts.filter(|part| {
+                    is_charged(&part.allocation) && !part.is_revocable && *part.name == **name
+                });
                 let sum = charged.map(|part| match part.value {
                     Value::Scalar(amount) => amount,
                     _ => Default::default(),
