@@ -13,6 +13,7 @@ pub mod containerizer;
 pub mod default_executor;
 pub mod doctor;
 pub mod duration;
+pub mod estimator;
 mod executor_api;
 pub mod http;
 pub mod images;

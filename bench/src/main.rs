@@ -9,6 +9,7 @@ mod launch;
 mod logger;
 mod loopback;
 mod offers;
+mod oversubscription;
 mod recovery;
 mod report;
 mod workload;
@@ -39,6 +40,8 @@ enum Scenario {
     Sessions(loopback::SessionsArguments),
     /// Tasks that end, until their resources are offered again; offers a second to many frameworks.
     Delivery(loopback::DeliveryArguments),
+    /// What may be offered again of what tasks were given: predictors against recorded series.
+    Oversubscription(oversubscription::Arguments),
     /// What a master's death costs: the registry, agents' return, the first offer. Needs ZooKeeper, root and file descriptors.
     Recovery(recovery::Arguments),
     /// What runs inside the measured containers.
@@ -66,6 +69,7 @@ fn main() -> anyhow::Result<()> {
         Scenario::Logger(arguments) => logger::run(&arguments)?,
         Scenario::Sessions(arguments) => loopback::sessions(&arguments)?,
         Scenario::Delivery(arguments) => loopback::delivery(&arguments)?,
+        Scenario::Oversubscription(arguments) => oversubscription::run(&arguments)?,
         Scenario::Recovery(arguments) => recovery::run(&arguments)?,
         Scenario::Workload(_) | Scenario::Janitor => unreachable!("both returned above"),
     };

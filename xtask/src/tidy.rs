@@ -58,6 +58,7 @@ pub(crate) const HOMES: &[(&str, &[&str])] = &[
             "agent/tests/privileged/image.rs",
             "agent/tests/privileged/images.rs",
             "agent/tests/whole/files.rs",
+            "bench/src/oversubscription/traces.rs",
         ],
     ),
     ("oci_spec", &["agent/src/images"]),
