@@ -5,6 +5,7 @@
 
 mod collector;
 mod devices;
+pub mod estimator;
 mod fetcher;
 mod images;
 pub mod isolation;
@@ -14,6 +15,7 @@ mod offered;
 
 use crate::bpf::{Options, Pins};
 use crate::config::collector::CollectorFlags;
+use crate::config::estimator::EstimatorFlags;
 use crate::config::fetcher::FetcherFlags;
 use crate::config::images::ImageFlags;
 use crate::config::isolation::IsolationFlags;
@@ -139,6 +141,9 @@ pub struct Config {
     /// How often the master is told what containers use
     #[arg(long, env = "INGOT_USAGE_INTERVAL", default_value = "1secs", value_parser = parse_interval, value_name = "DURATION")]
     pub usage_interval: u64,
+
+    #[command(flatten)]
+    pub estimator: EstimatorFlags,
 
     #[command(flatten)]
     pub fetcher: FetcherFlags,
@@ -308,6 +313,7 @@ impl Config {
         ]);
         self.collector.shown(&mut flags);
         self.logger.shown(&mut flags);
+        self.estimator.shown(&mut flags);
         self.limits.shown(&mut flags);
         self.isolation.shown(&mut flags);
         self.fetcher.shown(&self.work_dir, &mut flags);
@@ -376,6 +382,10 @@ mod tests {
                 "--allowed-devices={\"allowed_devices\":[{\"device\":{\"path\":\"/etc/passwd\"},\"access\":{\"read\":true}}]}",
                 ["--allowed-devices", "/etc/passwd", "is no device"],
             ),
+            ("--estimator-floor=NaN", ["--estimator-floor", "NaN", "0 to 1"]),
+            ("--estimator-step=1ms", ["--estimator-step", "1ms", "1secs to 1hrs"]),
+            ("--estimator-resources=ports:[1-2]", ["--estimator-resources", "ports", "cpus and mem only"]),
+            ("--resource-estimator=load", ["--resource-estimator", "load", "none, fixed, usage"]),
             ("--usage-interval=1us", ["--usage-interval", "1us", "100ms to 1mins"]),
         ] {
             let told = match parse(&[argument]) {

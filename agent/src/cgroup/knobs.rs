@@ -87,7 +87,7 @@ pub struct Limits {
 
 /// What an executor that the agent provides is given for itself; with no more than that promised to it, a container whose
 /// tasks run on what is lent runs only where nobody else wants to.
-const FIRM_IDLE_MAX_MILLI: u64 = 100;
+pub(crate) const FIRM_IDLE_MAX_MILLI: u64 = 100;
 
 impl Limits {
     /// It runs when nobody else does.

@@ -81,8 +81,6 @@ pub struct Machine {
 pub enum Input<'a> {
     /// Containers were looked at; all of them.
     Look { machine: Machine, samples: &'a [Sample] },
-    /// Whoever was told the last estimate is there no more; another one is to be told.
-    Forgotten,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,17 +144,16 @@ impl Estimator {
     }
 
     pub fn handle(&mut self, now: Time, input: Input<'_>, effects: &mut Vec<Effect>) {
-        match input {
-            Input::Look { machine, samples } => self.look(now, machine, samples),
-            Input::Forgotten => (self.sent, self.sent_at) = (None, None),
-        }
+        let Input::Look { machine, samples } = input;
+        self.look(now, machine, samples);
         self.send(now, effects);
     }
 
     /// When nothing has been heard for too long; sooner, when there is something that must not be sent yet.
     pub fn deadline(&self) -> Option<Time> {
         let stale = self.looked.map(|at| at.plus_ms(self.settings.stale_ms));
-        let owed = self.sent_at.filter(|_| self.is_owed()).map(|at| at.plus_ms(self.settings.send_interval_ms));
+        let owed =
+            self.sent_at.filter(|_| self.is_owed()).map(|at| at.plus_ms(self.settings.send_interval_ms));
         [stale, owed].into_iter().flatten().min()
     }
 
@@ -165,7 +162,8 @@ impl Estimator {
             && now >= at.plus_ms(self.settings.stale_ms)
         {
             self.looked = None;
-            (self.latest, self.cpus, self.memory) = (Estimate::default(), Steady::default(), Steady::default());
+            (self.latest, self.cpus, self.memory) =
+                (Estimate::default(), Steady::default(), Steady::default());
         }
         self.send(now, effects);
     }

@@ -2,14 +2,16 @@
 //! plus what its containers move by when each moves for itself:
 //!
 //! ```text
-//!   now    + growth / 2 + own peaks / 10 + MARGIN * sqrt(sum of the containers' variances)
+//!   now + (growth + trend) / 2 + own peaks / 10 + MARGIN * sqrt(sum of the containers' variances)
 //! ```
 //! and no less than the node itself used within the window, nor than half the way from `now` to the sum of percentiles.
 //!
 //! - *now*: the mean of the last three steps of the sum.
 //! - *growth*: how far the peak of an hour lay above `now` at its begin, the mean over the window. It is the forecast's own error, fed
 //!   back: in a morning's rise all containers grow together, which their variances, added up as if they were
-//!   independent, do not tell. Half of it, as the last hours' rise is about half of what the next one's will be.
+//!   independent, do not tell.
+//! - *trend*: how far the last hour's mean is above that of the last three. It tells of a rise before the first hour's
+//!   growth is known. Both overlap, and rises end: half of each.
 //! - *own peaks*: how far each container is below its peak of a day, summed. That all return to it at once does not
 //!   happen; that some do, does.
 //! - *variances*: of independent movements the variances add up, not the deviations. The sum of percentiles adds deviations,
@@ -22,9 +24,11 @@ use crate::estimator::published::P99;
 use crate::estimator::series::{AHEAD, RECENT, Series, WINDOW};
 
 /// Deviations of what is independent that are kept free, in hundredths.
-const MARGIN_PERCENT: u64 = 265;
-/// Part of the recent growth that is expected again.
+const MARGIN_PERCENT: u64 = 250;
+/// Part of the recent growth and of the trend that is expected again.
 const GROWTH_PER_MILLE: u64 = 500;
+/// Steps that the last hour is compared with, itself among them.
+const TREND: usize = 3 * AHEAD;
 /// Part of the containers' distance from their own peaks.
 const PEAKS_PER_MILLE: u64 = 100;
 /// What a container moves by that nothing is known of, in parts of its limit...
@@ -38,7 +42,10 @@ impl Predictor for Reach {
     fn peak(&self, view: &View<'_>) -> u64 {
         let now = mean(view.last(RECENT));
         let margin = MARGIN_PERCENT * deviation(view) / 100;
-        let reach = now + part(growth(&view.sums), GROWTH_PER_MILLE) + part(below_peaks(view), PEAKS_PER_MILLE) + margin;
+        let reach = now
+            + part(growth(&view.sums) + trend(view), GROWTH_PER_MILLE)
+            + part(below_peaks(view), PEAKS_PER_MILLE)
+            + margin;
         let halfway = (now + P99.peak(view)).div_ceil(2);
         let lately = view.last(WINDOW).iter().copied().max().unwrap_or(0);
         reach.max(halfway).max(lately)
@@ -66,6 +73,11 @@ fn growth(sums: &[u64]) -> u64 {
     let count = sums.len().saturating_sub(first).max(1) as i64;
     let sum: i64 = (first..sums.len()).map(grown).sum();
     (sum / count).max(0).cast_unsigned()
+}
+
+/// Zero when the last hour was no busier than the hours before.
+fn trend(view: &View<'_>) -> u64 {
+    mean(view.last(AHEAD)).saturating_sub(mean(view.last(TREND)))
 }
 
 fn below_peaks(view: &View<'_>) -> u64 {

@@ -18,6 +18,7 @@ mod collect;
 mod containers;
 mod disk;
 mod dispatch;
+mod estimate;
 mod facts;
 mod images;
 pub(crate) mod life;
@@ -37,6 +38,7 @@ use crate::config::Config;
 use crate::containerizer::isolation::asked::Policy;
 use crate::containerizer::nested::Place;
 use crate::containerizer::service::Containerizer;
+use crate::estimator::core::Estimator;
 use crate::images::Images;
 use crate::link::{Link, Target};
 use crate::node::Node;
@@ -92,6 +94,7 @@ pub(crate) struct Agent {
     collector: Collector,
     bpf: RefCell<Bpf>,
     sampler: tokio::sync::Mutex<Sampler>,
+    estimator: RefCell<Estimator>,
     /// Last figures that no master has been told yet.
     finals: RefCell<Vec<ContainerUsage>>,
     pub(crate) counts: Counts,

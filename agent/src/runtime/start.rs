@@ -10,6 +10,7 @@ use crate::config::{Config, LOOPBACK, MESOS_VERSION, Switch};
 use crate::containerizer::isolation::asked::Policy;
 use crate::containerizer::plan::logger_directory;
 use crate::containerizer::service::Containerizer;
+use crate::estimator::core::Estimator;
 use crate::executor_api;
 use crate::images::Images;
 use crate::link::Target;
@@ -194,6 +195,7 @@ impl Parts {
             collector,
             bpf: RefCell::new(bpf),
             sampler: tokio::sync::Mutex::new(Sampler::new(counted)),
+            estimator: RefCell::new(Estimator::new(config.estimator.settings(config.usage_interval))),
             finals: RefCell::default(),
             counts: Counts::default(),
             machine: Cell::default(),
@@ -317,6 +319,7 @@ impl Agent {
         tokio::task::spawn_local(self.clone().keep_watching_images());
         tokio::task::spawn_local(self.clone().keep_time());
         tokio::task::spawn_local(self.clone().measure());
+        tokio::task::spawn_local(self.clone().keep_estimate_fresh());
         self.watch_ends();
         tokio::task::spawn_local(executor_api::server::serve(self.clone(), listener));
         self.counts.recovery_secs.set(self.now().time.0 as f64 / 1e9);

@@ -3,6 +3,7 @@
 use crate::runtime::{Agent, increment};
 use crate::sys::memory;
 use model::id::ContainerId;
+use model::time::UnixTime;
 use model::usage::ContainerUsage;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -20,7 +21,8 @@ impl Agent {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            self.look_at_containers().await;
+            let looked = self.look_at_containers().await;
+            self.estimate(looked);
             self.report();
             self.give_back_memory();
         }
@@ -35,7 +37,8 @@ impl Agent {
         }
     }
 
-    async fn look_at_containers(&self) {
+    /// When it was; whom it could look at is marked with that.
+    async fn look_at_containers(&self) -> UnixTime {
         if let Err(error) = self.bpf.borrow_mut().refresh() {
             increment(&self.counts.refresh_errors);
             tracing::debug!(%error, "BPF figures may be a little old");
@@ -61,6 +64,7 @@ impl Agent {
             container.account.borrow_mut().look(id, at.map(|at| &kernels[at].1), sample, &name);
             container.looked.set(Some(now));
         }
+        now
     }
 
     /// The container that a cgroup id belongs to.

@@ -13,12 +13,8 @@ const VIOLATED: Goal = Goal {
     better: Better::Lower,
     bar: 0.5,
 };
-const RECLAIMED: Goal = Goal {
-    name: "replay: reclaimed of what could have been",
-    unit: "%",
-    better: Better::Higher,
-    bar: 97.0,
-};
+const RECLAIMED: Goal =
+    Goal { name: "replay: reclaimed of what could have been", unit: "%", better: Better::Higher, bar: 97.0 };
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {

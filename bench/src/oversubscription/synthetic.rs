@@ -10,7 +10,11 @@ const COUNT: usize = 400;
 
 /// Name and series of each kind.
 pub(super) fn all(seed: u64) -> [(&'static str, Vec<Series>); 3] {
-    [("daily cycles", many(seed, daily)), ("bursts", many(seed, bursts)), ("level shifts", many(seed, shifts))]
+    [
+        ("daily cycles", many(seed, daily)),
+        ("bursts", many(seed, bursts)),
+        ("level shifts", many(seed, shifts)),
+    ]
 }
 
 fn many(seed: u64, one: fn(&mut Rng) -> Series) -> Vec<Series> {

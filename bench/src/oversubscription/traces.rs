@@ -54,8 +54,12 @@ fn collect(path: &Path, texts: &mut Vec<(PathBuf, String)>) -> anyhow::Result<()
 /// `None`: not a table of numbers. What is no usage (negative, not finite) makes a line none.
 fn parse(text: &str, column: usize) -> Option<Series> {
     let line = |line: &str| {
-        let value: f64 =
-            line.split(|c: char| c.is_whitespace() || c == ',').filter(|it| !it.is_empty()).nth(column)?.parse().ok()?;
+        let value: f64 = line
+            .split(|c: char| c.is_whitespace() || c == ',')
+            .filter(|it| !it.is_empty())
+            .nth(column)?
+            .parse()
+            .ok()?;
         (value.is_finite() && value >= 0.0).then_some(value / 100.0)
     };
     let series: Option<Series> = text.lines().filter(|it| !it.trim().is_empty()).map(line).collect();
