@@ -5,9 +5,9 @@ use crate::duration;
 use crate::estimator::core::{Estimate, Method, Settings};
 use crate::estimator::predictor::Kind;
 use crate::estimator::series::RECENT;
-use api::convert::quantity::to_f64;
 use clap::ValueEnum;
-use model::resources::{CPUS, MEM, Resources};
+use model::quantity::Quantity;
+use model::resources::{CPUS, MEM, Resource, Resources};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -66,6 +66,8 @@ pub enum Predictor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PerMille(u64);
 
+/// More is a slip of the pen.
+const CPUS_MAX: Quantity = Quantity::from_units(1_000_000);
 /// A look that is so old says nothing: ten of them were missed, or this long none was to be expected.
 const STALE_MS_MIN: u64 = 10_000;
 
@@ -125,11 +127,14 @@ impl Predictor {
 /// CPUs and memory: nothing else of a machine is there twice.
 fn parse_fixed(text: &str) -> Result<Resources, String> {
     let resources = offered::parse_resources(text)?;
-    match resources.iter().find(|part| !matches!(&*part.name, CPUS | MEM) || !part.reservations.is_empty()) {
-        Some(part) => Err(format!("{}: expected unreserved cpus and mem only", part.name)),
-        None if to_f64(resources.scalar(CPUS)) > 1e6 => Err("expected at most 1,000,000 cpus".to_owned()),
-        None => Ok(resources),
+    let is_other = |part: &&Resource| !matches!(&*part.name, CPUS | MEM) || !part.reservations.is_empty();
+    if let Some(part) = resources.iter().find(is_other) {
+        return Err(format!("{}: expected unreserved cpus and mem only", part.name));
     }
+    if resources.scalar(CPUS) > CPUS_MAX {
+        return Err("expected at most 1,000,000 cpus".to_owned());
+    }
+    Ok(resources)
 }
 
 fn parse_step(text: &str) -> Result<u64, String> {
