@@ -5,10 +5,8 @@ use crate::accounting::losses::Loss;
 use crate::config::MESOS_VERSION;
 use crate::http::{Facts, Figures, Known};
 use crate::runtime::Agent;
-use api::convert::quantity::to_f64;
 use api::legacy::{Gauge, system};
 use model::id::ContainerId;
-use model::resources::{CPUS, MEM};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 impl Agent {
@@ -93,13 +91,8 @@ impl Agent {
                 ),
             ]);
         }
-        let lent = self.look(|node| node.oversubscribed().clone());
-        gauges.extend([
-            // Mesos' names; what the agent has is never revocable.
-            ("slave/cpus_revocable_total".into(), to_f64(lent.scalar(CPUS))),
-            ("slave/mem_revocable_total".into(), to_f64(lent.scalar(MEM))),
-            ("estimator/cpus_peak".into(), self.estimator.borrow().cpus_peak() as f64 / 1000.0),
-        ]);
+        let peak = self.estimator.borrow().cpus_peak();
+        gauges.push(("estimator/cpus_peak".into(), peak as f64 / 1000.0));
         let (gc, pending, age_max_ms) =
             self.collector.look(|core| (core.counts(), core.pending(), core.age_max_ms()));
         gauges.extend([
