@@ -70,6 +70,11 @@ pub struct Config {
     #[arg(long, env = "MESOS_ATTRIBUTES", default_value = "", value_parser = offered::parse_attributes)]
     pub attributes: Attributes,
 
+    /// Region and zone in which the machine stands, as '{"fault_domain": {"region": {"name": "eu"}, "zone": {"name": "eu-1"}}}',
+    /// or the path of a file that says so
+    #[arg(long, env = "MESOS_DOMAIN", value_parser = offered::parse_domain)]
+    pub domain: Option<api::v1::DomainInfo>,
+
     /// Role that resources without one are reserved for; "*": nobody
     #[arg(long, env = "MESOS_DEFAULT_ROLE", default_value = "*", value_parser = parse_role)]
     pub default_role: Role,

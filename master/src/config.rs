@@ -1,6 +1,7 @@
 //! The master's flags. Each may also be set in the environment, as `INGOT_<FLAG>` or Mesos' `MESOS_<FLAG>`, and be
 //! written with dashes or with underscores, as Mesos writes it. The command line goes before the environment.
 
+use crate::allocator::constraints::Place;
 use crate::allocator::options::{Minimums, Options};
 use crate::allocator::pattern::Limits;
 use crate::allocator::policy::Kind;
@@ -111,6 +112,13 @@ struct Flags {
     /// second, more than a master delivers; with several, whose turn it is may be late by 10 ms.
     #[arg(long, default_value = "1", value_parser = number(NonZeroUsize::MIN, WORKERS_MAX))]
     allocator_workers: NonZeroUsize,
+    /// Region and zone of this master, as '{"fault_domain": {"region": {"name": "eu"}, "zone": {"name": "eu-1"}}}', or the path of
+    /// a file that says so. Agents in other regions are offered only to frameworks that are aware of regions.
+    #[arg(long, value_parser = domain)]
+    domain: Option<Place>,
+    /// Agents that have no --domain may not register.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    require_agent_domain: bool,
     /// Regular expressions in frameworks' offer constraints may take so much each, compiled.
     #[arg(long, default_value = "4KB", value_parser = bytes)]
     offer_constraints_re2_max_mem: usize,
@@ -155,6 +163,8 @@ pub struct Config {
     pub advertise_port: Option<u16>,
     pub hostname: Arc<str>,
     pub cluster: Option<Arc<str>>,
+    /// Where the master is.
+    pub domain: Option<Place>,
     pub settings: Settings,
     pub registry: RegistryKind,
     /// `None`: this master is alone.
@@ -233,6 +243,7 @@ impl Config {
             advertise_port: flags.advertise_port,
             hostname: Arc::from(hostname),
             cluster: flags.cluster.as_deref().map(Arc::from),
+            domain: flags.domain.clone(),
             settings: Settings {
                 agent_ping_timeout_ms: flags.agent_ping_timeout,
                 max_agent_ping_timeouts: flags.max_agent_ping_timeouts,
@@ -244,6 +255,7 @@ impl Config {
                 agent_removal_rate_limit: flags.agent_removal_rate_limit,
                 recovery_agent_removal_limit_percent: flags.recovery_agent_removal_limit,
                 offers_held_ms_max: flags.recovery_offer_hold,
+                requires_agent_domain: flags.require_agent_domain,
                 is_registry_kept: registry != RegistryKind::InMemory,
             },
             registry,
@@ -254,6 +266,7 @@ impl Config {
                 minimums: flags.min_allocatable_resources.clone(),
                 slice: flags.offer_slice.clone(),
                 filter_gpu_resources: flags.filter_gpu_resources,
+                region: flags.domain.as_ref().map(|place| Arc::clone(&place.region)),
                 role_policy: flags.role_policy,
                 framework_policy: flags.framework_policy,
                 workers: flags.allocator_workers,
@@ -278,6 +291,7 @@ impl Config {
             hostname: Arc::clone(&self.hostname),
             address: SocketAddr::new(ip, port),
             cluster: self.cluster.clone(),
+            domain: self.domain.clone(),
             version: VERSION,
             started,
             elected: started,
@@ -308,6 +322,7 @@ impl Flags {
             ("agent_reregister_timeout", Some(shown_ms(self.agent_reregister_timeout))),
             ("allocator_workers", Some(self.allocator_workers.to_string())),
             ("cluster", self.cluster.clone()),
+            ("domain", self.domain.as_ref().map(shown_domain)),
             ("filter_gpu_resources", Some(self.filter_gpu_resources.to_string())),
             ("framework_policy", Some(self.framework_policy.to_string())),
             ("hostname", self.hostname.clone()),
@@ -336,6 +351,7 @@ impl Flags {
                 "registry",
                 self.registry.and_then(|kind| Some(kind.to_possible_value()?.get_name().to_owned())),
             ),
+            ("require_agent_domain", Some(self.require_agent_domain.to_string())),
             ("role_policy", Some(self.role_policy.to_string())),
             ("weights", self.weights.as_ref().map(weights)),
             ("work_dir", self.work_dir.as_ref().map(path)),
@@ -404,6 +420,22 @@ fn duration_ms(text: &str) -> Result<u64, String> {
         Some(ms) => Ok(ms.round() as u64),
         None => Err(format!("allowed is {ALLOWED}")),
     }
+}
+
+/// JSON, or the path of a file that has it.
+fn domain(given: &str) -> Result<Place, String> {
+    let path = given.strip_prefix("file://").unwrap_or(given);
+    let text = match path.starts_with('/') {
+        true => std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?,
+        false => given.to_owned(),
+    };
+    let domain = api::convert::agent::domain(&text)?.fault_domain.expect("what has none is refused");
+    Ok(Place { region: domain.region.name.into(), zone: domain.zone.name.into() })
+}
+
+fn shown_domain(Place { region, zone }: &Place) -> String {
+    let domain = api::convert::agent::domain_of(region, zone);
+    String::from_utf8_lossy(&api::json::to_vec(&domain)).into_owned()
 }
 
 /// Mesos' units of size, each 1024 of the one before.
@@ -508,6 +540,7 @@ mod tests {
                 &["--min-allocatable-resources", "gpus", "asked for twice"],
             ),
             (&["--offer_slice=2"], &[], &["--offer-slice", "from 0.001 to 1"]),
+            (&["--domain={}"], &[], &["--domain", "must define `fault_domain`"]),
             (&["--offer_constraints_re2_max_mem=0B"], &[], &["--offer-constraints-re2-max-mem", "4KB"]),
             (&["--filter_gpu_resources=maybe"], &[], &["--filter-gpu-resources", "maybe"]),
             (&["--agent_removal_rate_limit=1"], &[], &["--agent-removal-rate-limit", "1/10mins"]),

@@ -22,6 +22,11 @@ pub(super) fn parse_attributes(given: &str) -> Result<Attributes, String> {
     Ok(Attributes { text: text.trim().to_owned(), list })
 }
 
+/// As a clap value parser.
+pub(super) fn parse_domain(given: &str) -> Result<v1::DomainInfo, String> {
+    api::convert::agent::domain(&contents(given)?)
+}
+
 /// What was given, or what is in the file of that name: no name of a resource or an attribute begins as such a name does.
 fn contents(given: &str) -> Result<Cow<'_, str>, String> {
     let path = given.strip_prefix("file://").unwrap_or(given);
@@ -110,6 +115,16 @@ mod tests {
             for part in parts {
                 assert!(told.contains(part), "{given}: '{told}' does not say '{part}'");
             }
+        }
+    }
+
+    #[test]
+    fn a_domain_is_a_region_and_a_zone() {
+        let domain = r#"{"fault_domain": {"region": {"name": "eu"}, "zone": {"name": "eu-1"}}}"#;
+        assert_eq!(parse_domain(domain), Ok(api::convert::agent::domain_of("eu", "eu-1")));
+        for (bad, says) in [("{}", "must define `fault_domain`"), ("eu", "such as"), ("/nowhere", "/nowhere")] {
+            let why = parse_domain(bad).expect_err(bad);
+            assert!(why.contains(says), "{why}");
         }
     }
 

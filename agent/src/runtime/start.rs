@@ -257,7 +257,10 @@ impl Parts {
             total: self.config.total(&machine::resources(&self.config.work_dir)),
             boot_id: self.boot_id.clone(),
             version: MESOS_VERSION.into(),
-            body: api::convert::agent::body_of(self.config.attributes.list.clone(), None),
+            body: api::convert::agent::body_of(
+                self.config.attributes.list.clone(),
+                self.config.domain.clone(),
+            ),
         }
     }
 }

@@ -33,7 +33,13 @@ pub fn pid(info: &AgentInfo) -> String {
 }
 
 /// A master's account of itself.
-pub fn master_info(id: &MasterId, at: SocketAddr, hostname: &str, version: &str) -> v1::MasterInfo {
+pub fn master_info(
+    id: &MasterId,
+    at: SocketAddr,
+    hostname: &str,
+    version: &str,
+    domain: Option<v1::DomainInfo>,
+) -> v1::MasterInfo {
     use capability::Type;
     // The third is Mesos' QUOTA_V2, which its clients of 1.11 see without a name.
     let capabilities = [Some(Type::AgentUpdate), Some(Type::AgentDraining), None];
@@ -49,7 +55,7 @@ pub fn master_info(id: &MasterId, at: SocketAddr, hostname: &str, version: &str)
         hostname: Some(hostname.to_owned()),
         version: Some(version.to_owned()),
         address: Some(address(at, hostname)),
-        domain: None,
+        domain,
         capabilities: capabilities
             .into_iter()
             .map(|kind| Capability { r#type: kind.map(Into::into) })
@@ -65,6 +71,25 @@ pub fn url(info: &AgentInfo) -> v1::Url {
         path: Some("/slave(1)".into()),
         ..v1::Url::default()
     }
+}
+
+/// Reads a flag `--domain`, in Mesos' JSON. A domain says in which region and zone a machine stands, or nothing.
+pub fn domain(text: &str) -> Result<v1::DomainInfo, String> {
+    let such = r#"such as '{"fault_domain": {"region": {"name": "eu"}, "zone": {"name": "eu-1"}}}'"#;
+    let domain: v1::DomainInfo =
+        crate::json::from_slice(text.as_bytes()).map_err(|error| format!("{error} ({such})"))?;
+    if domain.fault_domain.is_none() {
+        return Err(format!("`domain` must define `fault_domain` ({such})"));
+    }
+    Ok(domain)
+}
+
+/// Region and zone as a domain.
+pub fn domain_of(region: &str, zone: &str) -> v1::DomainInfo {
+    use v1::domain_info::{FaultDomain, fault_domain};
+    let region = fault_domain::RegionInfo { name: region.to_owned() };
+    let zone = fault_domain::ZoneInfo { name: zone.to_owned() };
+    v1::DomainInfo { fault_domain: Some(FaultDomain { region, zone }) }
 }
 
 fn address(at: SocketAddr, hostname: &str) -> v1::Address {

@@ -28,6 +28,8 @@ pub(super) struct Claimant {
     pub(super) capabilities: Capabilities,
     /// Of which agents it wants anything; of all when `None`.
     pub(super) constraints: Option<RoleConstraints>,
+    /// It is to have nothing of agents in other regions.
+    pub(super) stays_home: bool,
     /// Breaks ties in the order in which frameworks came.
     pub(super) sequence: u64,
     /// Of all workers, as far as is known here.
@@ -90,6 +92,7 @@ impl Claimants {
             role,
             capabilities: Capabilities::default(),
             constraints: None,
+            stays_home: false,
             sequence,
             allocated: Quantities::default(),
             count: 0,

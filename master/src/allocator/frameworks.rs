@@ -76,7 +76,7 @@ impl Core {
             if was_suppressed && !claimant.is_suppressed {
                 self.columns.forget(&mut self.tree.claimants, id);
             }
-            self.constrain(id, claims.constraints.as_deref());
+            self.constrain(id, claims);
             self.reconsider(key, id);
         }
     }

@@ -18,6 +18,9 @@ pub struct Options {
     pub slice: Option<Slice>,
     /// Agents with GPUs are offered only to frameworks that say they know what to do with them.
     pub filter_gpu_resources: bool,
+    /// Where the masters are: agents elsewhere are offered only to frameworks that are aware of regions. No agent is elsewhere
+    /// when `None`.
+    pub region: Option<Arc<str>>,
     /// In which order the roles of one parent are served.
     pub role_policy: Kind,
     /// In which order the frameworks of one role are served.
@@ -32,6 +35,7 @@ impl Default for Options {
             minimums: Minimums::default(),
             slice: None,
             filter_gpu_resources: true,
+            region: None,
             role_policy: Kind::Drf,
             framework_policy: Kind::Drf,
             workers: NonZeroUsize::MIN,

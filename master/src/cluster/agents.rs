@@ -202,7 +202,7 @@ impl Agent {
 impl Cluster {
     pub(super) fn register(&mut self, session: SessionId, info: AgentInfo, turn: &mut Turn<'_>) {
         self.counters.messages_register_slave += 1;
-        if self.refuse_down(&info, session, turn) {
+        if self.refuse_down(&info, session, turn) || self.refuse_domain(&info, session, turn) {
             return;
         }
         if let Some(old) = self.addresses.get(&info.address).cloned() {
@@ -213,6 +213,22 @@ impl Cluster {
         self.next[0] += 1;
         let change = Change::Admit { agent_id: agent_id.clone(), info: Arc::new(info.clone()) };
         self.introduce(session, change, Then::Register { session, agent_id, info }, turn);
+    }
+
+    /// Whether it may not be here because of where it is, or since that is not known; as in Mesos it is not told so, since what it
+    /// runs is to go on, and tries again until somebody has set that right.
+    pub(super) fn refuse_domain(&self, info: &AgentInfo, session: SessionId, turn: &mut Turn<'_>) -> bool {
+        let has_domain = api::convert::agent::to_v1(info, None).is_ok_and(|info| info.domain.is_some());
+        let why = match (has_domain, &self.master.domain) {
+            (true, None) => "the agent has a domain, and the master has none to compare it with",
+            (false, _) if self.settings.requires_agent_domain => {
+                "the agent has no domain, and the master requires one"
+            }
+            _ => return false,
+        };
+        turn.note(Note::AgentRefused { session, why: why.into() });
+        turn.close_session(session, why);
+        true
     }
 
     /// It is durable that a new agent was admitted.

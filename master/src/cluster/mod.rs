@@ -78,6 +78,8 @@ pub struct Settings {
     pub recovery_agent_removal_limit_percent: u8,
     /// How long after its start a master waits with offers for agents to come back, at most.
     pub offers_held_ms_max: u64,
+    /// Agents that do not say in which region they are may not register.
+    pub requires_agent_domain: bool,
     /// The registry outlives the master: who is not in it was not there.
     pub is_registry_kept: bool,
 }
@@ -98,6 +100,7 @@ impl Default for Settings {
             agent_removal_rate_limit: None,
             recovery_agent_removal_limit_percent: 100,
             offers_held_ms_max: OFFERS_HELD_MS_MAX,
+            requires_agent_domain: false,
             is_registry_kept: false,
         }
     }

@@ -26,6 +26,7 @@ impl Cluster {
         self.counters.messages_reregister_slave += 1;
         if self.refuse_gone(&message.agent_id, session, turn)
             || self.refuse_down(&message.info, session, turn)
+            || self.refuse_domain(&message.info, session, turn)
         {
             return;
         }

@@ -12,7 +12,7 @@ use super::executors::Executor;
 use super::inverse::InverseAnswer;
 use super::offers::Offer;
 use super::tasks::Task;
-use crate::allocator::constraints::Constraints;
+use crate::allocator::constraints::{Constraints, Place};
 use crate::usage;
 use model::agent_info::AgentInfo;
 use model::framework::FrameworkInfo;
@@ -36,6 +36,8 @@ pub struct MasterInfo {
     pub address: SocketAddr,
     /// `--cluster`, for people.
     pub cluster: Option<Arc<str>>,
+    /// `--domain`: where it is.
+    pub domain: Option<Place>,
     pub version: &'static str,
     pub started: UnixTime,
     pub elected: UnixTime,
@@ -45,6 +47,14 @@ pub struct MasterInfo {
     pub weights: BTreeMap<Role, Quantity>,
     /// Roles that have a quota.
     pub quotas: BTreeMap<Role, Quota>,
+}
+
+impl MasterInfo {
+    /// Where it is, as v1 has it.
+    pub fn domain(&self) -> Option<api::v1::DomainInfo> {
+        let Place { region, zone } = self.domain.as_ref()?;
+        Some(api::convert::agent::domain_of(region, zone))
+    }
 }
 
 /// The picture.

@@ -47,6 +47,7 @@ impl Writer {
                         master.address,
                         &master.hostname,
                         master.version,
+                        master.domain(),
                     )),
                 });
             }

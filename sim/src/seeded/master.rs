@@ -104,6 +104,7 @@ pub(super) fn info(at: usize, life: u64, now: UnixTime) -> MasterInfo {
         hostname: format!("master-{at}").into(),
         address: ([127, 0, 0, 1], port).into(),
         cluster: None,
+        domain: None,
         version: "1.11.0",
         started: now,
         elected: now,

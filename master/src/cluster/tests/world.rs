@@ -152,6 +152,7 @@ impl World {
             hostname: "localhost".into(),
             address: "127.0.0.1:5050".parse().expect("an address"),
             cluster: None,
+            domain: None,
             version: "1.11.0",
             started: UnixTime(0),
             elected: UnixTime(0),

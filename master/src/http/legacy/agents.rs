@@ -3,7 +3,7 @@
 use crate::cluster::snapshot::{AgentView, Drain, Snapshot};
 use crate::usage::Table;
 use api::convert::{agent, time};
-use api::json::{self, Encoded};
+use api::json::{self, Encoded, Value};
 use api::legacy::Query;
 use api::legacy::amounts::Amounts;
 use api::legacy::attributes::Attributes;
@@ -32,6 +32,8 @@ pub(super) struct Agent<'a> {
     hostname: &'a str,
     port: u16,
     attributes: Attributes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    domain: Option<Value<'a>>,
     pid: String,
     registered_time: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,6 +63,7 @@ impl<'a> Agent<'a> {
             hostname: &view.info.hostname,
             port: view.info.address.port(),
             attributes: Attributes::of(&view.info),
+            domain: json::view::<v1::AgentInfo>(&view.info.body.0).get("domain"),
             pid: agent::pid(&view.info),
             registered_time: time::seconds(view.registered),
             reregistered_time: view.reregistered.map(time::seconds),

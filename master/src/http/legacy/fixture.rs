@@ -49,6 +49,7 @@ pub(super) fn snapshot() -> Snapshot {
         hostname: "localhost".into(),
         address: address(),
         cluster: Some("refcluster".into()),
+        domain: None,
         version: "1.11.0",
         started: moment(1_795_330_994.544_532),
         elected: moment(1_795_330_994.548_091),

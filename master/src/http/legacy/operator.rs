@@ -281,7 +281,13 @@ fn get_weights(snapshot: &Snapshot) -> response::GetWeights {
 fn get_master(snapshot: &Snapshot) -> response::GetMaster {
     let master = &snapshot.master;
     response::GetMaster {
-        master_info: Some(agent::master_info(&master.id, master.address, &master.hostname, master.version)),
+        master_info: Some(agent::master_info(
+            &master.id,
+            master.address,
+            &master.hostname,
+            master.version,
+            master.domain(),
+        )),
         start_time: Some(time::seconds(master.started)),
         elected_time: Some(time::seconds(master.elected)),
     }

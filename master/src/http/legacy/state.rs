@@ -5,6 +5,7 @@ use super::frameworks::Full;
 use super::version::Flags;
 use crate::cluster::snapshot::Snapshot;
 use api::convert::time;
+use api::json::{self, Encoded};
 use api::legacy::each::Each;
 use api::legacy::version::{BUILD_USER, build_date, build_time};
 use serde::{Serialize, Serializer};
@@ -38,6 +39,8 @@ struct Fields<'a, C, A, R, F, G> {
     activated_slaves: f64,
     deactivated_slaves: f64,
     unreachable_slaves: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    domain: Option<Encoded>,
     leader: &'a str,
     leader_info: Leader<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,6 +82,7 @@ impl Serialize for State<'_> {
             activated_slaves: active as f64,
             deactivated_slaves: (snapshot.agents.len() - active) as f64,
             unreachable_slaves: snapshot.unreachable_agents.len() as f64,
+            domain: master.domain().map(|domain| json::value(&domain)),
             leader: &pid,
             leader_info: Leader { id, pid: &pid, port: master.address.port(), hostname },
             cluster: master.cluster.as_deref(),
