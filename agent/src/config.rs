@@ -326,6 +326,9 @@ impl Config {
         if let Some(resources) = &self.resources {
             flags.insert("resources", resources.to_string());
         }
+        if let Some(domain) = &self.domain {
+            flags.insert("domain", String::from_utf8_lossy(&api::json::to_vec(domain)).into_owned());
+        }
         if let Some(most) = self.bpf_containers_max {
             flags.insert("bpf_containers_max", most.to_string());
         }

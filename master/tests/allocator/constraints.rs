@@ -1,12 +1,15 @@
-//! Offer constraints: which agents a framework is offered something of. In the histories that are compared, a role is
+//! Offer constraints and regions: which agents a framework is offered something of. In the histories that are compared, a role is
 //! constrained to one rack or not at all.
 
 use crate::promises::{Cluster, decline, whose};
 use master::allocator::constraints::{
-    Attribute, Constraint, Constraints, Description, Predicate, RoleConstraints, Selector,
+    Attribute, Constraint, Constraints, Description, Place, Predicate, RoleConstraints, Selector,
 };
+use master::allocator::core::Core;
 use master::allocator::event::{Claims, Event};
 use master::allocator::key::FrameworkKey;
+use master::allocator::options::Options;
+use model::framework::Capabilities;
 use model::role::Role;
 use std::sync::Arc;
 
@@ -116,4 +119,56 @@ fn many_that_are_barred_keep_nobody_waiting() {
     assert_eq!(offers, []);
     let offers = cluster.release(&held, decline(5000));
     assert_eq!(whose(&offers), [other]);
+}
+
+/// An agent in that region.
+fn at(region: &str) -> Arc<Description> {
+    let place = Some(Place { region: region.into(), zone: format!("{region}-1").into() });
+    Arc::new(Description { place, ..Description::default() })
+}
+
+#[test]
+fn agents_in_other_regions_are_for_frameworks_that_are_aware_of_them() {
+    let region = Some("eu".into());
+    let core = Core::new(Options { region, ..Options::default() });
+    let mut cluster = Cluster { core, ..Cluster::default() };
+    let (home, _) = cluster.framework("eng");
+    let mut add = |cluster: &mut Cluster, region: &str| {
+        let agent = cluster.agents.take();
+        assert_eq!(cluster.tell(Event::DescribeAgent { agent, description: at(region) }), []);
+        let total = "cpus:4;mem:1024".parse().unwrap();
+        (agent, cluster.tell(Event::AddAgent { agent, total, used: Vec::new() }))
+    };
+    assert_eq!(whose(&add(&mut cluster, "eu").1), [home]);
+    assert_eq!(whose(&cluster.agent("cpus:4;mem:1024").1), [home], "where it is not known, it is here");
+    let (far, offers) = add(&mut cluster, "us");
+    assert_eq!(offers, []);
+    assert_eq!(cluster.framework("ops").1, []);
+    let (aware, offers) = cluster.framework_that("qa", Capabilities::REGION_AWARE);
+    assert_eq!((whose(&offers), offers[0].agent), (vec![aware], far));
+
+    // It becomes aware, and is no more: what it is offered of agents elsewhere follows.
+    let update = |capabilities| {
+        let info = Claims { roles: vec![eng()], capabilities, ..Claims::default() };
+        Event::UpdateFramework { framework: home, info }
+    };
+    assert_eq!(cluster.tell(update(Capabilities::REGION_AWARE)), []);
+    assert_eq!(whose(&cluster.release(&offers[0], decline(5000))), [home]);
+    assert_eq!(cluster.tell(update(Capabilities::default())), []);
+    let (_, offers) = add(&mut cluster, "us");
+    assert_eq!(whose(&offers), [aware]);
+    let agent = offers[0].agent;
+    assert_eq!(cluster.release(&offers[0], decline(5000)), []);
+    assert_eq!(cluster.tell(Event::DescribeAgent { agent, description: at("eu") }).len(), 1, "it has moved here");
+}
+
+#[test]
+fn masters_that_do_not_say_where_they_are_have_no_agents_elsewhere() {
+    let mut cluster = Cluster::default();
+    let (framework, _) = cluster.framework("eng");
+    let agent = cluster.agents.take();
+    assert_eq!(cluster.tell(Event::DescribeAgent { agent, description: at("us") }), []);
+    let total = "cpus:4;mem:1024".parse().unwrap();
+    let offers = cluster.tell(Event::AddAgent { agent, total, used: Vec::new() });
+    assert_eq!(whose(&offers), [framework]);
 }

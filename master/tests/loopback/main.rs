@@ -5,6 +5,7 @@
 mod agent;
 mod bad_input;
 mod constraints;
+mod domains;
 mod http;
 mod journey;
 mod latency;
@@ -22,5 +23,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A master on a port of its own.
 pub(crate) fn start() -> Master {
-    Master::start(Config::local()).expect("a master starts on loopback")
+    start_with(Config::local())
+}
+
+pub(crate) fn start_with(config: Config) -> Master {
+    Master::start(config).expect("a master starts on loopback")
 }
