@@ -122,7 +122,8 @@ mod tests {
     fn a_domain_is_a_region_and_a_zone() {
         let domain = r#"{"fault_domain": {"region": {"name": "eu"}, "zone": {"name": "eu-1"}}}"#;
         assert_eq!(parse_domain(domain), Ok(api::convert::agent::domain_of("eu", "eu-1")));
-        for (bad, says) in [("{}", "must define `fault_domain`"), ("eu", "such as"), ("/nowhere", "/nowhere")] {
+        for (bad, says) in [("{}", "must define `fault_domain`"), ("eu", "such as"), ("/nowhere", "/nowhere")]
+        {
             let why = parse_domain(bad).expect_err(bad);
             assert!(why.contains(says), "{why}");
         }

@@ -109,7 +109,12 @@ impl Core {
             claimant.constraints = constraints;
             (0..self.slots.len() as u32).for_each(|agent| self.bar(id, agent));
         } else if has_moved && !self.descriptions.remote.is_empty() {
-            self.descriptions.remote.iter().collect::<Vec<_>>().into_iter().for_each(|agent| self.bar(id, agent));
+            self.descriptions
+                .remote
+                .iter()
+                .collect::<Vec<_>>()
+                .into_iter()
+                .for_each(|agent| self.bar(id, agent));
         }
     }
 

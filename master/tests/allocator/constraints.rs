@@ -159,7 +159,11 @@ fn agents_in_other_regions_are_for_frameworks_that_are_aware_of_them() {
     assert_eq!(whose(&offers), [aware]);
     let agent = offers[0].agent;
     assert_eq!(cluster.release(&offers[0], decline(5000)), []);
-    assert_eq!(cluster.tell(Event::DescribeAgent { agent, description: at("eu") }).len(), 1, "it has moved here");
+    assert_eq!(
+        cluster.tell(Event::DescribeAgent { agent, description: at("eu") }).len(),
+        1,
+        "it has moved here"
+    );
 }
 
 #[test]

@@ -45,7 +45,8 @@ fn agents_elsewhere_are_offered_to_frameworks_that_are_aware_of_regions() {
     assert_eq!(state["domain"], domain("eu"));
     let slaves = state["slaves"].as_array().expect("slaves");
     assert!(slaves.iter().any(|slave| slave["domain"] == domain("us")), "{state}");
-    let call = |kind: &str| send(at, "POST", "/api/v1", &[JSON], json!({"type": kind}).to_string().as_bytes());
+    let call =
+        |kind: &str| send(at, "POST", "/api/v1", &[JSON], json!({"type": kind}).to_string().as_bytes());
     let master_info = &call("GET_MASTER").json()["get_master"]["master_info"];
     assert_eq!(master_info["domain"], domain("eu"));
     let agents = call("GET_AGENTS").json();
@@ -58,7 +59,13 @@ fn agents_elsewhere_are_offered_to_frameworks_that_are_aware_of_regions() {
 fn an_agent_is_not_taken_where_its_region_cannot_be_told() {
     for (more, body) in [
         (&[][..], placed(5051, "eu")),
-        (&["--domain={\"fault_domain\":{\"region\":{\"name\":\"eu\"},\"zone\":{\"name\":\"a\"}}}", "--require_agent_domain"], info(5051, "cpus:1;mem:64")),
+        (
+            &[
+                "--domain={\"fault_domain\":{\"region\":{\"name\":\"eu\"},\"zone\":{\"name\":\"a\"}}}",
+                "--require_agent_domain",
+            ],
+            info(5051, "cpus:1;mem:64"),
+        ),
     ] {
         let master = start_with(config(more));
         let mut agent = Agent::connect(master.address());

@@ -1,5 +1,4 @@
-//! The test world: what goes in is one line each, what comes out is kept per receiver, and after every input the laws are
-//! checked.
+//! The test world: what goes in is one line each, what comes out is kept per receiver; laws are checked after every input.
 
 use crate::allocator::event::{Allocation, Event as ToAllocator};
 use crate::allocator::key::{AgentKey, FrameworkKey};
