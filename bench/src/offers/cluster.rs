@@ -5,7 +5,6 @@ use ingot_master::allocator::crew::{Member, crew};
 use ingot_master::allocator::event::{Allocation, Claims, Event, Refusal};
 use ingot_master::allocator::key::{AgentKey, FrameworkKey, KeyPool};
 use ingot_master::allocator::options::Options;
-use model::framework::Capabilities;
 use model::resources::Resources;
 use model::role::Role;
 use model::time::Time;
