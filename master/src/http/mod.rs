@@ -10,6 +10,7 @@ mod maintenance;
 mod operator;
 mod outbox;
 mod registrar;
+mod reservations;
 mod scheduler;
 mod serve;
 mod standby;

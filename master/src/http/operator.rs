@@ -112,7 +112,8 @@ pub(super) fn machines(is_down: bool, ids: &[v1::MachineId]) -> Result<OperatorC
     })
 }
 
-fn conversion(
+/// What is reserved, or made of it, or no more.
+pub(super) fn conversion(
     kind: Kind,
     agent_id: &v1::AgentId,
     resources: &[v1::Resource],

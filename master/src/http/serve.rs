@@ -2,8 +2,9 @@
 
 use super::legacy::{self, Query, Reply};
 use super::outbox::{Answer, Caller, Inbox, Outbox};
-use super::{maintenance, operator, registrar, scheduler, standby, system};
+use super::{maintenance, operator, registrar, reservations, scheduler, standby, system};
 use crate::allocator::pattern::Limits;
+use crate::cluster::conversions::Kind;
 use crate::cluster::snapshot::MasterInfo;
 use crate::driver::{Command, Picture, Post};
 use crate::standing::Stands;
@@ -150,6 +151,7 @@ async fn route(app: &App, request: Request) -> Response {
         Place::Scheduler => scheduler::answer(app, request).await,
         Place::Operator => operator::answer(app, request).await,
         Place::Metrics => metrics(app, request).await,
+        Place::Conversion(kind) => reservations::answer(app, request, kind).await,
         Place::Maintenance(change) => maintenance::answer(app, request, change).await,
         Place::Document => snapshot_document(app, request).await,
     }
@@ -162,6 +164,8 @@ enum Place {
     Metrics,
     /// One of the older paths that change what is planned.
     Maintenance(maintenance::Change),
+    /// One of those that reserve and make volumes.
+    Conversion(Kind),
     Document,
 }
 
@@ -177,6 +181,7 @@ fn place(method: &Method, path: &str) -> Place {
         (Some("maintenance"), Some("schedule"), _) if method == Method::POST => {
             Place::Maintenance(maintenance::Change::Schedule)
         }
+        (Some(first), None, _) => reservations::kind(first).map_or(Place::Document, Place::Conversion),
         _ => Place::Document,
     }
 }

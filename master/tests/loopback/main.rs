@@ -11,6 +11,7 @@ mod journey;
 mod latency;
 mod maintenance;
 mod quota;
+mod reservations;
 mod revocable;
 mod streams;
 
