@@ -1,4 +1,4 @@
-//! RESERVE, UNRESERVE, CREATE and DESTROY: what of an agent is turned into what, and whether that may be. Asked for by a
+//! RESERVE, UNRESERVE, CREATE, DESTROY, GROW_VOLUME and SHRINK_VOLUME: what of an agent is turned into what, and whether that may be. Asked for by a
 //! framework of what it was offered, or by an operator of what nobody uses. The texts are Mesos' (src/master/validation.cpp,
 //! `operation::validate`).
 //!
@@ -14,7 +14,8 @@ use api::convert::volume;
 use api::refusal::Refusal;
 use model::framework::{Capabilities, FrameworkInfo};
 use model::id::{AgentId, OfferId};
-use model::resources::{Resource, Resources};
+use model::quantity::Quantity;
+use model::resources::{Resource, Resources, Value};
 use model::role::Role;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ pub enum Kind {
     Unreserve,
     Create,
     Destroy,
+    Grow,
+    Shrink,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +37,8 @@ pub struct Conversion {
     pub kind: Kind,
     /// As they are to be reserved, or are; the volumes that are to be, or are.
     pub resources: Resources,
-    /// Of RESERVE: reserved for somebody else until now. Empty: as they are without the innermost reservation.
+    /// Of RESERVE: reserved for somebody else until now. Empty: as they are without the innermost reservation. Of a volume that
+    /// grows or shrinks: the disk that comes to it or from it.
     pub source: Resources,
 }
 
@@ -52,6 +56,8 @@ impl Kind {
             Self::Unreserve => "UNRESERVE",
             Self::Create => "CREATE",
             Self::Destroy => "DESTROY",
+            Self::Grow => "GROW_VOLUME",
+            Self::Shrink => "SHRINK_VOLUME",
         }
     }
 }
@@ -68,13 +74,16 @@ impl Conversion {
         if resources.is_empty() {
             return Err("Invalid resources: Resource cannot be empty".to_owned());
         }
+        if let Kind::Grow | Kind::Shrink = kind {
+            return resized(*kind, resources, source);
+        }
         let each = |check: &dyn Fn(&Resource) -> Result<(), String>| resources.iter().try_for_each(check);
         let other: Resources = match kind {
             Kind::Reserve | Kind::Unreserve => {
                 each(&is_dynamic)?;
                 resources.iter().map(without_innermost).collect()
             }
-            Kind::Create | Kind::Destroy => {
+            _ => {
                 each(&volume::check)?;
                 resources.iter().map(volume::plain).collect()
             }
@@ -86,7 +95,7 @@ impl Conversion {
                 Swap { consumed: source.clone(), converted: resources.clone() }
             }
             Kind::Create => Swap { consumed: other, converted: resources.clone() },
-            Kind::Unreserve | Kind::Destroy => Swap { consumed: resources.clone(), converted: other },
+            _ => Swap { consumed: resources.clone(), converted: other },
         })
     }
 
@@ -133,6 +142,46 @@ impl Conversion {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// A volume with more or less of the disk that it is on; its content stays.
+fn resized(kind: Kind, volume: &Resources, change: &Resources) -> Result<Swap, String> {
+    let (field, doing, amount) = match kind {
+        Kind::Grow => ("GrowVolume", "Growing", "The size of 'GrowVolume.addition' field"),
+        _ => ("ShrinkVolume", "Shrinking", "Value of 'ShrinkVolume.subtract'"),
+    };
+    let mut volumes = volume.iter();
+    let (Some(part), None) = (volumes.next(), volumes.next()) else {
+        return Err(format!("Invalid resource in the '{field}.volume' field: one volume is expected"));
+    };
+    volume::check(part)
+        .map_err(|why| format!("Invalid persistent volume in the '{field}.volume' field: {why}"))?;
+    if part.is_shared {
+        return Err(format!("{doing} a shared persistent volume is not supported"));
+    }
+    if part.disk.as_ref().is_some_and(|disk| disk.is_indivisible) {
+        return Err(format!("{doing} a volume on a MOUNT disk is not supported"));
+    }
+    let mut changes = change.iter();
+    let (Some(change), None) = (changes.next(), changes.next()) else {
+        return Err(format!("{amount} must be greater than zero"));
+    };
+    let disk = volume::plain(part);
+    if (Resource { value: disk.value.clone(), ..change.clone() }) != disk {
+        return Err(format!("Incompatible resources in the '{field}.volume' and '{field}.addition' fields"));
+    }
+    let (Value::Scalar(has), Value::Scalar(by)) = (&part.value, &change.value) else {
+        return Err(format!("Invalid resource in the '{field}.volume' field: disk is a scalar"));
+    };
+    let of = |amount: Quantity| Resource { value: Value::Scalar(amount), ..part.clone() };
+    let both = |one: Resource| -> Resources { [one, change.clone()].into_iter().collect() };
+    match kind {
+        Kind::Grow => {
+            Ok(Swap { consumed: both(part.clone()), converted: [of(*has + *by)].into_iter().collect() })
+        }
+        _ if by >= has => Err(format!("{amount} must be smaller than the size of 'ShrinkVolume.volume'")),
+        _ => Ok(Swap { consumed: volume.clone(), converted: both(of(has.saturating_sub(*by))) }),
     }
 }
 
@@ -388,5 +437,54 @@ mod tests {
         let why = other.allocated_to(&eng).check_framework(&framework(), &eng);
         assert!(why.expect_err("a refusal").contains("was allocated to role 'eng'"));
         assert!(check_principal(other.resources.iter().next().expect("one"), Some("me")).is_err());
+    }
+
+    /// Disk of eng's with a volume on it, or without.
+    fn disk(mib: u32, id: Option<&str>) -> Resources {
+        use api::convert::resources::{Format, part_from_v1, part_to_v1};
+        use api::v1;
+        let part = reserved(&format!("disk:{mib}"), "eng").into_iter().next().expect("one");
+        let mut sent = part_to_v1(&part, Format::PLAIN);
+        sent.disk = id.map(|id| v1::resource::DiskInfo {
+            persistence: Some(v1::resource::disk_info::Persistence { id: id.into(), principal: None }),
+            volume: Some(v1::Volume {
+                container_path: "data".into(),
+                mode: v1::volume::Mode::Rw as i32,
+                ..v1::Volume::default()
+            }),
+            ..v1::resource::DiskInfo::default()
+        });
+        [part_from_v1(&sent).expect("a resource")].into_iter().collect()
+    }
+
+    #[test]
+    fn volumes_grow_and_shrink_by_the_disk_that_they_are_on() {
+        let resize = |kind, volume: &Resources, source: &Resources| {
+            Conversion { kind, resources: volume.clone(), source: source.clone() }.swap()
+        };
+        let (small, large, more) = (disk(40, Some("v")), disk(60, Some("v")), disk(20, None));
+        let both = |one: &Resources| one.iter().chain(more.iter()).cloned().collect::<Resources>();
+        let grown = Swap { consumed: both(&small), converted: large.clone() };
+        assert_eq!(resize(Kind::Grow, &small, &more), Ok(grown));
+        let shrunk = Swap { consumed: large.clone(), converted: both(&small) };
+        assert_eq!(resize(Kind::Shrink, &large, &more), Ok(shrunk));
+        for (kind, volume, source, says) in [
+            (Kind::Grow, &more, &more, "Invalid persistent volume in the 'GrowVolume.volume' field"),
+            (Kind::Grow, &small, &resources("disk:20"), "Incompatible resources"),
+            (Kind::Grow, &small, &Resources::default(), "must be greater than zero"),
+            (
+                Kind::Shrink,
+                &small,
+                &Resources::default(),
+                "'ShrinkVolume.subtract' must be greater than zero",
+            ),
+            (Kind::Shrink, &small, &disk(40, None), "must be smaller than the size of 'ShrinkVolume.volume'"),
+        ] {
+            let why = resize(kind, volume, source).expect_err(says);
+            assert!(why.contains(says), "{why}");
+        }
+        let shared = small.iter().map(|part| Resource { is_shared: true, ..part.clone() }).collect();
+        let why = resize(Kind::Grow, &shared, &more).expect_err("shared");
+        assert_eq!(why, "Growing a shared persistent volume is not supported");
     }
 }

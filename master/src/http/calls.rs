@@ -177,6 +177,12 @@ fn operation(operation: v1::offer::Operation) -> Operation {
         let id = operation.id.map(|id| OperationId::new(&id.value));
         return Operation::Convert { name: kind.name(), conversion, id };
     }
+    if let Some((kind, volume, change)) = resize(kind, &operation) {
+        let from_ref = std::slice::from_ref;
+        let conversion = read_conversion(kind, from_ref(volume), from_ref(&change)).map_err(Arc::from);
+        let id = operation.id.map(|id| OperationId::new(&id.value));
+        return Operation::Convert { name: kind.name(), conversion, id };
+    }
     match (kind, operation.launch, operation.launch_group) {
         (Some(OperationType::Launch), launch, _) => {
             let tasks = launch.map(|launch| launch.task_infos).unwrap_or_default();
@@ -211,6 +217,35 @@ fn conversion(
         OperationType::Destroy => (Kind::Destroy, destroy.as_ref().map_or(&[], |it| &it.volumes), &[]),
         _ => return None,
     })
+}
+
+/// The volume that an operation grows or shrinks, and the disk that comes to it or from it.
+fn resize(
+    kind: Option<OperationType>,
+    operation: &v1::offer::Operation,
+) -> Option<(Kind, &v1::Resource, v1::Resource)> {
+    match kind? {
+        OperationType::GrowVolume => {
+            let grow = operation.grow_volume.as_ref()?;
+            Some((Kind::Grow, &grow.volume, grow.addition.clone()))
+        }
+        OperationType::ShrinkVolume => {
+            let shrink = operation.shrink_volume.as_ref()?;
+            Some((Kind::Shrink, &shrink.volume, freed(&shrink.volume, shrink.subtract)))
+        }
+        _ => None,
+    }
+}
+
+/// So much of the disk that a volume is on.
+pub(super) fn freed(volume: &v1::Resource, amount: v1::value::Scalar) -> v1::Resource {
+    let without = |disk: &v1::resource::DiskInfo| v1::resource::DiskInfo {
+        persistence: None,
+        volume: None,
+        ..disk.clone()
+    };
+    let disk = volume.disk.as_ref().filter(|disk| disk.source.is_some()).map(without);
+    v1::Resource { scalar: Some(amount), disk, shared: None, ..volume.clone() }
 }
 
 fn read_conversion(

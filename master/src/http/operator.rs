@@ -1,5 +1,6 @@
 //! `/api/v1`: the operator API: what only reads is answered from a picture of the cluster, the rest goes to the core.
 
+use super::calls;
 use super::legacy;
 use super::serve::{App, body, document, encoding_of_post, gauges, header, refuse};
 use crate::cluster::conversions::{Conversion, Kind};
@@ -82,6 +83,19 @@ fn change(kind: Type, call: &v1::master::Call) -> Result<Option<OperatorCall>, R
             .as_ref()
             .map(|it| conversion(Kind::Destroy, &it.agent_id, &it.volumes, &[]))
             .transpose()?,
+        Type::GrowVolume => call
+            .grow_volume
+            .as_ref()
+            .map(|it| resize(Kind::Grow, it.agent_id.as_ref(), &it.volume, &it.addition))
+            .transpose()?,
+        Type::ShrinkVolume => call
+            .shrink_volume
+            .as_ref()
+            .map(|it| {
+                let freed = calls::freed(&it.volume, it.subtract);
+                resize(Kind::Shrink, it.agent_id.as_ref(), &it.volume, &freed)
+            })
+            .transpose()?,
         Type::UpdateMaintenanceSchedule => {
             call.update_maintenance_schedule.as_ref().map(|it| schedule(&it.schedule)).transpose()?
         }
@@ -110,6 +124,16 @@ pub(super) fn machines(is_down: bool, ids: &[v1::MachineId]) -> Result<OperatorC
         true => OperatorCall::StartMaintenance { machines },
         false => OperatorCall::StopMaintenance { machines },
     })
+}
+
+fn resize(
+    kind: Kind,
+    agent_id: Option<&v1::AgentId>,
+    volume: &v1::Resource,
+    change: &v1::Resource,
+) -> Result<OperatorCall, Refusal> {
+    let agent_id = agent_id.expect("`validate` has seen it");
+    conversion(kind, agent_id, std::slice::from_ref(volume), std::slice::from_ref(change))
 }
 
 /// What is reserved, or made of it, or no more.

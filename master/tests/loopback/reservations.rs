@@ -1,10 +1,19 @@
 //! Operators' older paths: from a form to what an agent is told it has, and what a framework is offered.
 
-use super::http::{Scheduler, get, send};
+use super::http::{JSON, Scheduler, get, send};
 use super::start;
 use crate::agent::Agent;
 use serde_json::{Value, json};
 use wire::message::ToAgent;
+
+/// The one that is offered.
+fn volume_of(offer: &Value) -> Value {
+    let parts = offer["resources"].as_array().expect("resources").iter();
+    let mut volumes = parts.filter(|part| part["disk"]["persistence"]["id"] == "v");
+    let volume = volumes.next().expect("the volume").clone();
+    assert_eq!(volumes.next(), None);
+    volume
+}
 
 #[test]
 fn what_an_operator_reserves_and_makes_by_forms_is_there_and_goes_again() {
@@ -29,15 +38,24 @@ fn what_an_operator_reserves_and_makes_by_forms_is_there_and_goes_again() {
     let framework = json!({"user": "root", "name": "f", "roles": ["eng"], "capabilities": [
         {"type": "MULTI_ROLE"}, {"type": "RESERVATION_REFINEMENT"}]});
     let mut scheduler = Scheduler::subscribe(at, framework);
+    assert_eq!(volume_of(&scheduler.offer())["scalar"]["value"], 40.0);
+    let call = |call: Value| send(at, "POST", "/api/v1", &[JSON], call.to_string().as_bytes());
+    let grow = json!({"agent_id": {"value": agent.id.as_str()}, "volume": volume, "addition": disk(20.0)});
+    assert_eq!(call(json!({"type": "GROW_VOLUME", "grow_volume": grow})).status, 200);
+    scheduler.expect("RESCIND");
     let offer = scheduler.offer();
-    let volumes = offer["resources"].as_array().expect("resources").iter();
-    let volumes: Vec<_> = volumes.filter_map(|part| part["disk"]["persistence"]["id"].as_str()).collect();
-    assert_eq!(volumes, ["v"]);
+    let shrink = json!({"type": "SHRINK_VOLUME", "shrink_volume": {
+        "volume": volume_of(&offer), "subtract": {"value": 20.0}}});
+    assert_eq!(volume_of(&offer)["scalar"]["value"], 60.0);
+    let accept = json!({"offer_ids": [offer["id"]], "operations": [shrink]});
+    assert_eq!(scheduler.call("ACCEPT", "accept", accept).status, 202);
+    let offer = scheduler.offer();
+    assert_eq!(volume_of(&offer)["scalar"]["value"], 40.0);
     assert_eq!(post("/destroy-volumes", "volumes", &json!([volume])).status, 202);
     scheduler.expect("RESCIND");
     assert_eq!(post("/unreserve", "resources", &json!([disk(60.0)])).status, 202);
     assert_eq!(shown("eng"), Value::Null);
-    for _ in 0..4 {
+    for _ in 0..6 {
         let told = agent.hear();
         assert!(matches!(told, ToAgent::UpdateTotal { .. }), "{told:?}");
     }

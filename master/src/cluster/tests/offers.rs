@@ -182,10 +182,10 @@ fn what_is_not_supported_yet_is_refused_aloud_and_loses_nothing() {
     world.agent("cpus:4");
     let scheduler = world.framework(framework_info());
     let offers = world.offer(&scheduler);
-    let silent = Operation::Unsupported { name: "GROW_VOLUME", id: None };
+    let silent = Operation::Unsupported { name: "DESTROY_DISK", id: None };
     let heard = Operation::Unsupported { name: "CREATE_DISK", id: Some(OperationId::new("op")) };
     let answer = world.call(&scheduler, accept(&offers, vec![silent, heard]));
-    assert_eq!(answer, Err(Refusal::Bad("GROW_VOLUME is not supported by this master".into())));
+    assert_eq!(answer, Err(Refusal::Bad("DESTROY_DISK is not supported by this master".into())));
     let events = world.heard(&scheduler.stream);
     let [Event::Operation { operation_id, message, .. }] = &events[..] else { panic!("{events:?}") };
     assert_eq!((operation_id.as_str(), &**message), ("op", "CREATE_DISK is not supported by this master"));
