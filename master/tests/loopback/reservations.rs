@@ -47,7 +47,8 @@ fn what_an_operator_reserves_and_makes_by_forms_is_there_and_goes_again() {
     let shrink = json!({"type": "SHRINK_VOLUME", "shrink_volume": {
         "volume": volume_of(&offer), "subtract": {"value": 20.0}}});
     assert_eq!(volume_of(&offer)["scalar"]["value"], 60.0);
-    let accept = json!({"offer_ids": [offer["id"]], "operations": [shrink]});
+    let filters = json!({"refuse_seconds": 0.0});
+    let accept = json!({"offer_ids": [offer["id"]], "operations": [shrink], "filters": filters});
     assert_eq!(scheduler.call("ACCEPT", "accept", accept).status, 202);
     let offer = scheduler.offer();
     assert_eq!(volume_of(&offer)["scalar"]["value"], 40.0);
