@@ -11,6 +11,7 @@ pub(crate) fn log(note: &Note) {
         Note::AgentReregistered { agent_id, hostname, task_count, reconciled_count } => {
             tracing::info!(%agent_id, %hostname, task_count, reconciled_count, "agent_reregistered");
         }
+        Note::AgentRefused { session, why } => tracing::warn!(session = session.0, %why, "agent_refused"),
         Note::AgentDisconnected { agent_id } => tracing::warn!(%agent_id, "agent_disconnected"),
         Note::AgentRemoved { agent_id, why, task_count } => {
             tracing::warn!(%agent_id, %why, task_count, "agent_removed");

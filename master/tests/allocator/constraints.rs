@@ -133,7 +133,7 @@ fn agents_in_other_regions_are_for_frameworks_that_are_aware_of_them() {
     let core = Core::new(Options { region, ..Options::default() });
     let mut cluster = Cluster { core, ..Cluster::default() };
     let (home, _) = cluster.framework("eng");
-    let mut add = |cluster: &mut Cluster, region: &str| {
+    let add = |cluster: &mut Cluster, region: &str| {
         let agent = cluster.agents.take();
         assert_eq!(cluster.tell(Event::DescribeAgent { agent, description: at(region) }), []);
         let total = "cpus:4;mem:1024".parse().unwrap();

@@ -20,8 +20,9 @@ fn what_an_operator_reserves_and_makes_by_forms_is_there_and_goes_again() {
     let master = start();
     let at = master.address();
     let mut agent = Agent::register(at, 5051, "cpus:4;mem:128;disk:100");
+    let id = agent.id.clone();
     let post = |path: &str, key: &str, resources: &Value| {
-        let form = format!("slaveId={}&{key}={}", agent.id, resources.to_string().replace('"', "%22"));
+        let form = format!("slaveId={id}&{key}={}", resources.to_string().replace('"', "%22"));
         send(at, "POST", path, &[("Content-Type", "application/x-www-form-urlencoded")], form.as_bytes())
     };
     let reservation = json!([{"type": "DYNAMIC", "role": "eng"}]);
@@ -40,7 +41,7 @@ fn what_an_operator_reserves_and_makes_by_forms_is_there_and_goes_again() {
     let mut scheduler = Scheduler::subscribe(at, framework);
     assert_eq!(volume_of(&scheduler.offer())["scalar"]["value"], 40.0);
     let call = |call: Value| send(at, "POST", "/api/v1", &[JSON], call.to_string().as_bytes());
-    let grow = json!({"agent_id": {"value": agent.id.as_str()}, "volume": volume, "addition": disk(20.0)});
+    let grow = json!({"agent_id": {"value": id.as_str()}, "volume": volume, "addition": disk(20.0)});
     assert_eq!(call(json!({"type": "GROW_VOLUME", "grow_volume": grow})).status, 200);
     scheduler.expect("RESCIND");
     let offer = scheduler.offer();
