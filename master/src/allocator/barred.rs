@@ -39,10 +39,9 @@ impl Descriptions {
 
     /// The agent has gone.
     pub(super) fn forget(&mut self, key: AgentKey) {
-        if let Some(known) = self.all.get_mut(key.index as usize) {
-            if known.take_if(|(generation, _)| *generation == key.generation).is_some() {
-                self.remote.remove(key.index);
-            }
+        let Some(known) = self.all.get_mut(key.index as usize) else { return };
+        if known.take_if(|(generation, _)| *generation == key.generation).is_some() {
+            self.remote.remove(key.index);
         }
     }
 }
