@@ -12,6 +12,7 @@ pub mod isolation;
 mod limits;
 mod logger;
 mod offered;
+mod qos;
 
 use crate::bpf::{Options, Pins};
 use crate::config::collector::CollectorFlags;
@@ -21,6 +22,7 @@ use crate::config::images::ImageFlags;
 use crate::config::isolation::IsolationFlags;
 use crate::config::limits::LimitFlags;
 use crate::config::logger::LoggerFlags;
+use crate::config::qos::QosFlags;
 use crate::duration;
 use crate::node::compatibility::Policy;
 use crate::node::settings::Settings;
@@ -161,6 +163,9 @@ pub struct Config {
 
     #[command(flatten)]
     pub logger: LoggerFlags,
+
+    #[command(flatten)]
+    pub qos: QosFlags,
 
     /// What is logged, as "info" or "agent=debug,warn"
     #[arg(long, env = "INGOT_LOG", default_value = "info")]
@@ -320,6 +325,7 @@ impl Config {
         self.logger.shown(&mut flags);
         self.estimator.shown(&mut flags);
         self.limits.shown(&mut flags);
+        self.qos.shown(&mut flags);
         self.isolation.shown(&mut flags);
         self.fetcher.shown(&self.work_dir, &mut flags);
         self.images.shown(&self.work_dir, &mut flags);
@@ -394,6 +400,7 @@ mod tests {
             ("--estimator-step=1ms", ["--estimator-step", "1ms", "1secs to 1hrs"]),
             ("--estimator-resources=ports:[1-2]", ["--estimator-resources", "ports", "cpus and mem only"]),
             ("--resource-estimator=load", ["--resource-estimator", "load", "none, fixed, usage"]),
+            ("--qos-psi=101", ["--qos-psi", "101", "0..=100"]),
             ("--usage-interval=1us", ["--usage-interval", "1us", "100ms to 1mins"]),
         ] {
             let told = match parse(&[argument]) {

@@ -40,7 +40,8 @@ enum Scenario {
     Sessions(loopback::SessionsArguments),
     /// Tasks that end, until their resources are offered again; offers a second to many frameworks.
     Delivery(loopback::DeliveryArguments),
-    /// What may be offered again of what tasks were given: predictors against recorded series.
+    /// What may be offered again of what tasks were given, by recorded series; what revocable tasks do to others, and how fast
+    /// they are held back.
     Oversubscription(oversubscription::Arguments),
     /// What a master's death costs: the registry, agents' return, the first offer. Needs ZooKeeper, root and file descriptors.
     Recovery(recovery::Arguments),
@@ -69,8 +70,8 @@ fn main() -> anyhow::Result<()> {
         Scenario::Logger(arguments) => logger::run(&arguments)?,
         Scenario::Sessions(arguments) => loopback::sessions(&arguments)?,
         Scenario::Delivery(arguments) => loopback::delivery(&arguments)?,
-        Scenario::Oversubscription(arguments) => oversubscription::run(&arguments)?,
         Scenario::Recovery(arguments) => recovery::run(&arguments)?,
+        Scenario::Oversubscription(arguments) => oversubscription::run(&arguments)?,
         Scenario::Workload(_) | Scenario::Janitor => unreachable!("both returned above"),
     };
     if arguments.json {

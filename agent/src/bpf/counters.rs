@@ -119,13 +119,20 @@ impl ContainerMaps {
     /// Everything counted so far. `None`: not a container.
     pub(super) fn read(&self, id: u64) -> Result<Option<(Counters, Memory)>, CountersError> {
         let read = |source| CountersError::Read { id, source };
-        let Some(counters) = if_there(self.counters.get(&id, 0)).map_err(read)? else { return Ok(None) };
+        let Some(counters) = self.read_counters(id)? else { return Ok(None) };
         let Some(memory) = if_there(self.memory.get(&id, 0)).map_err(read)? else { return Ok(None) };
+        Ok(Some((counters, Memory::from_words(memory))))
+    }
+
+    /// Without the memory.
+    pub(super) fn read_counters(&self, id: u64) -> Result<Option<Counters>, CountersError> {
+        let read = |source| CountersError::Read { id, source };
+        let Some(counters) = if_there(self.counters.get(&id, 0)).map_err(read)? else { return Ok(None) };
         let mut sum = Counters::default();
         for words in counters.iter() {
             sum.add(&Counters::from_words(*words));
         }
-        Ok(Some((sum, Memory::from_words(memory))))
+        Ok(Some(sum))
     }
 
     /// The same of all containers, by their ids; one system call for some hundred of them.

@@ -233,6 +233,19 @@ impl Bpf {
         Ok(Some(kernel.sample(id, &counters, &memory, kernel.read_sockets(id)?)))
     }
 
+    /// Of a container, only how long its threads have waited for a CPU: one system call, some microseconds, and as new as the
+    /// last wait that ended. `None`: not counted here, or not for this id.
+    ///
+    /// # Errors
+    /// As [`Bpf::read`].
+    pub fn waits(&self, id: u64) -> Result<Option<Latency>, CountersError> {
+        let Some(kernel) = self.kernel.as_ref().filter(|kernel| kernel.has_run_queue) else {
+            return Ok(None);
+        };
+        let counted = kernel.containers.read_counters(id)?;
+        Ok(counted.map(|counters| latency(&counters.waits.latency)))
+    }
+
     /// The same of all containers, in the order of their ids, for a fraction of the price of as many [`Bpf::read`]s.
     ///
     /// # Errors

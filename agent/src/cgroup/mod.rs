@@ -9,6 +9,7 @@ pub mod hierarchy;
 pub mod knobs;
 pub mod met;
 pub mod mounts;
+pub mod squeeze;
 
 use crate::bpf::hold::HoldError;
 use crate::cgroup::knobs::Controller;

@@ -4,7 +4,7 @@ use model::quantity::Quantity;
 use model::resources::{CPUS, MEM, Resources};
 
 use super::overrides::{Overrides, PIDS};
-use crate::cgroup::knobs::Limits;
+use crate::cgroup::knobs::{FIRM_IDLE_MAX_MILLI, Limits};
 
 /// What the operator wants of all containers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,6 +90,16 @@ pub fn limits(shares: &[Share], policy: &LimitPolicy, overrides: &Overrides) -> 
         pids_max: pids,
         egress_max_bytes: egress,
     }
+}
+
+/// Whether a container is lent: it was given something revocable, and no more CPU beside it than our own executors have.
+/// Others were paid for, if only in part, and are what is kept from suffering. Millis of the revocable CPUs.
+pub fn lent_cpus_milli(shares: &[Share]) -> Option<u64> {
+    let parts = || shares.iter().flat_map(|share| share.resources.iter());
+    let lent: Resources = parts().filter(|part| part.is_revocable).cloned().collect();
+    let firm: Resources = parts().filter(|part| !part.is_revocable).cloned().collect();
+    (lent.iter().next().is_some() && firm.scalar(CPUS).milli() <= FIRM_IDLE_MAX_MILLI)
+        .then(|| lent.scalar(CPUS).milli())
 }
 
 /// Of a container in another that is held by itself: to what it was given, or has named limits of. What it names nothing of is
@@ -197,6 +207,23 @@ mod tests {
         assert_eq!((limits.cpus_milli, limits.cpus_revocable_milli), (3100, 2000));
         let mebibytes = (limits.memory_bytes >> 20, limits.memory_max_bytes.map(|bytes| bytes >> 20));
         assert_eq!(mebibytes, (160, Some(224)), "what is lent may be used, and is not promised");
+    }
+
+    #[test]
+    fn a_container_is_lent_if_next_to_nothing_of_it_was_paid_for() {
+        let revocable = |name, units| Resource {
+            is_revocable: true,
+            ..Resource::scalar(name, Quantity::from_units(units))
+        };
+        let task =
+            |parts: Vec<Resource>| Share { resources: parts.into_iter().collect(), ..Share::default() };
+        let lent = task(vec![revocable(CPUS, 2), revocable(MEM, 64)]);
+        assert_eq!(lent_cpus_milli(&[share(100, 32), lent.clone()]), Some(2000));
+        assert_eq!(lent_cpus_milli(&[share(101, 32), lent.clone()]), None);
+        assert_eq!(lent_cpus_milli(&[share(100, 32)]), None);
+        assert_eq!(lent_cpus_milli(&[task(vec![revocable(MEM, 64)])]), Some(0));
+        let limits = limits(&[share(100, 32), lent], &LimitPolicy::default(), &Overrides::default());
+        assert_eq!((limits.memory_bytes, limits.memory_max_bytes), (32 << 20, Some(96 << 20)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod keeper;
 mod memory;
 pub mod predictor;
 mod published;
+pub mod qos;
 mod reach;
 pub mod series;
 mod steady;

@@ -12,6 +12,7 @@
 
 use super::containers::Container;
 use super::held::{ShownEgress, ShownLimits};
+use super::qos::Held;
 use super::{Facts, Figures, frameworks};
 use api::legacy::each::Each;
 use api::legacy::usage::Measured;
@@ -44,6 +45,8 @@ impl Serialize for Behind<'_, '_, '_> {
             limits: ShownLimits,
             #[serde(skip_serializing_if = "Option::is_none")]
             egress: Option<ShownEgress>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            revocable: Option<Held>,
         }
         let Figures { usage, detail, limits, egress, .. } = &self.figures;
         let told = |source: Source, of: &Latency| (source != Source::None).then_some(Distribution(*of));
@@ -58,6 +61,7 @@ impl Serialize for Behind<'_, '_, '_> {
             preempted_by: Each(|| detail.preempted_by.iter().map(|it| shown_preemption(self.owners, it))),
             limits: ShownLimits::of(limits),
             egress: egress.as_ref().map(ShownEgress::of),
+            revocable: limits.is_idle().then(|| Held::of(&(self.facts.quality)())),
         }
         .serialize(serializer)
     }

@@ -10,6 +10,7 @@ use crate::node::Node;
 use crate::node::counters::Counters;
 use crate::node::drain::Drain;
 use crate::node::view::FrameworkView;
+use crate::runtime::qos::View;
 use api::legacy::Gauge;
 use model::agent_info::AgentInfo;
 use model::id::{AgentId, ContainerId};
@@ -52,6 +53,8 @@ pub struct Facts<'a> {
     pub costs: &'a dyn Fn() -> Vec<Cost>,
     /// What accounting missed, by what happened, zeros among it.
     pub losses: &'a dyn Fn() -> Vec<(Loss, u64)>,
+    /// What is done to revocable containers.
+    pub quality: &'a dyn Fn() -> View,
     /// Metrics that the node does not know: its shells' counters, the machine's figures. What nobody names is zero.
     pub gauges: &'a dyn Fn() -> Vec<Gauge>,
 }

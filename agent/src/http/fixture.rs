@@ -8,9 +8,11 @@ use crate::bpf::{Cost, Reason, Support};
 use crate::cgroup::knobs::Limits;
 use crate::cgroup::{Enforced, Enforcement};
 use crate::doctor::Machine;
+use crate::estimator::qos::{Cause, Decision, Record, Step, Targets};
 use crate::node::counters::Counters;
 use crate::node::drain::Drain;
 use crate::node::view::{ExecutorView, FrameworkView, TaskView};
+use crate::runtime::qos::{Method, View};
 use api::convert::{agent, executor, framework, resources, status, time};
 use api::legacy::{Gauge, Reply};
 use api::v1::agent::Response;
@@ -22,8 +24,10 @@ use model::body::Body;
 use model::executor::ExecutorInfo;
 use model::framework::FrameworkInfo;
 use model::id::{AgentId, ContainerId};
+use model::latency::Latency;
 use model::resources::Resources;
 use model::task::{TaskInfo, TaskState, TaskStatus};
+use model::time::{Time, UnixTime};
 use model::usage::{Detail, NodeUsage, Source, Sources, Usage};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -53,6 +57,39 @@ pub(super) struct Scene {
     pub(super) draining: Option<Drain>,
     pub(super) oversubscribed: Resources,
     pub(super) gauges: Vec<Gauge>,
+}
+
+/// A machine on which a revocable container was throttled once.
+fn quality() -> View {
+    let cause =
+        Cause::Waits { container_id: ContainerId::new("web"), p99_ns: 21_000_000, target_ns: 10_000_000 };
+    let decision = Decision {
+        at: UnixTime(1_500_000),
+        step: Step::Throttle,
+        share_permille: 500,
+        container_id: None,
+        cause: Some(cause),
+        held_at: Time(0),
+        is_first: true,
+    };
+    let mut to_action = Latency::default();
+    to_action.record(15_000_000);
+    View {
+        targets: Targets {
+            wait_p99_ns: Some(10_000_000),
+            pressure_permille: None,
+            headroom_bytes: Some(1 << 28),
+            kill_after_ns: 10_000_000_000,
+        },
+        method: Method::DutyCycle,
+        resting: "SCHED_IDLE",
+        share_permille: 500,
+        lent: vec![ContainerId::new("batch")],
+        blind: Vec::new(),
+        record: Record { counts: [(Step::Throttle, 1)].into(), decisions: [decision].into() },
+        to_action,
+        to_kill: Latency::default(),
+    }
 }
 
 pub(super) struct Framework {
@@ -190,6 +227,7 @@ impl Scene {
             node: &self.node,
             costs: &|| vec![Cost { program: "switch".into(), run_count: 3, run_time_ns: 450 }],
             losses: &|| vec![(Loss::ContainerUncounted, 1), (Loss::Event, 0)],
+            quality: &quality,
             gauges: &|| self.gauges.clone(),
         })
     }

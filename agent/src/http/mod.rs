@@ -11,6 +11,7 @@ mod held;
 mod metrics;
 mod operator;
 mod prometheus;
+mod qos;
 mod state;
 mod statistics;
 

@@ -6,10 +6,11 @@
 //! (`accounting::account`). A container's lines end with it; what it used in all, its master keeps.
 
 use super::containers::{Container, containers};
-use super::{Facts, Figures, detail, frameworks, metrics};
+use super::{Facts, Figures, detail, frameworks, metrics, qos};
 use crate::accounting::losses::Loss;
 use crate::bpf::Cost;
 use crate::cgroup::knobs::Controller;
+use crate::runtime::qos::View;
 use api::convert::quantity::to_f64;
 use api::exposition::figures::{self, Row};
 use api::exposition::process::{self, Texts};
@@ -50,6 +51,7 @@ pub struct Scrape {
     enforced: Vec<(&'static str, bool)>,
     costs: Vec<Cost>,
     losses: Vec<(Loss, u64)>,
+    quality: View,
     node: NodeUsage,
     containers: Vec<Looked>,
     device_name: fn(u32, u32) -> Option<String>,
@@ -93,6 +95,7 @@ impl Scrape {
             enforced: Controller::ALL.map(|it| (it.as_str(), facts.enforcement.of(it).is_yes())).to_vec(),
             costs: (facts.costs)(),
             losses: (facts.losses)(),
+            quality: (facts.quality)(),
             node: *facts.node,
             containers: containers(facts).filter_map(|it| Looked::of(facts, it)).collect(),
             device_name: facts.device_name,
@@ -106,6 +109,7 @@ impl Scrape {
         self.agent(&mut page);
         self.abilities(&mut page);
         self.losses(&mut page);
+        qos::write(&mut page, &self.quality);
         process::write(&mut page, &texts(), self.started);
         let node = Row::of_node(Labels::NONE, &self.node);
         figures::write(&mut page, "ingot_node", NodeUsage::FIGURES, &[node]);

@@ -1,8 +1,8 @@
 //! `/state`: everything.
 
 use super::Facts;
-use super::frameworks::Framework;
 use super::operator::{drain_config, whole_seconds};
+use super::{frameworks::Framework, qos};
 use crate::bpf::{Figure, Reason};
 use crate::cgroup::Enforced;
 use crate::cgroup::knobs::Controller;
@@ -133,10 +133,11 @@ fn sums(resources: &Resources) -> BTreeMap<&str, Amounts<'_>> {
 ///  "bpf": {"cpu": {"supported": true}, "network": {"supported": false, "reason": "...", "remedy": "..."}, ...},
 ///  "accounting": {"cpu": "bpf", "run_queue": "bpf", "memory": "cgroup", ...},
 ///  "losses": {"container_not_counted": 0, "event": 12, ...},
+///  "qos": {"share_permille": 1000, ...},
 ///  "missing": [{"area": "measure", "name": "network", "state": "missing", "says": "...", "remedy": "..."}, ...]}
 /// ```
 /// `accounting` says where each group of figures comes from as long as nothing fails; `losses` counts what was missed all the
-/// same, as the metrics do; `missing` is what `/doctor` shows, without what is as it should be.
+/// same, as the metrics do; `qos` is in `qos.rs`; `missing` is what `/doctor` shows, without what is as it should be.
 struct Abilities<'f, 'a>(&'f Facts<'a>);
 
 #[derive(Serialize)]
@@ -166,6 +167,7 @@ impl Serialize for Abilities<'_, '_> {
             bpf: B,
             accounting: A,
             losses: L,
+            qos: qos::Shown,
             missing: Vec<Finding>,
         }
         let Facts { enforcement, bpf, cgroup_root, machine, .. } = self.0;
@@ -193,6 +195,7 @@ impl Serialize for Abilities<'_, '_> {
             bpf: Pairs(|| Figure::ALL.into_iter().map(supporting)),
             accounting: Pairs(|| Group::ALL.into_iter().map(|group| (group.as_str(), source(group)))),
             losses: Pairs(|| losses.iter().map(|(loss, count)| (loss.as_str(), *count))),
+            qos: qos::Shown::of(&(self.0.quality)()),
             missing,
         }
         .serialize(serializer)

@@ -6,6 +6,7 @@ use crate::node::drain::Drain;
 use crate::node::effect::Launch;
 use crate::node::executors::{Executor, Phase};
 use crate::node::frameworks::Framework;
+use crate::node::input::Caller;
 use crate::node::tasks::{Stage, Task};
 use model::agent_info::AgentInfo;
 use model::executor::ExecutorInfo;
@@ -105,6 +106,16 @@ impl Node {
         let executor = self.executor(container_id)?;
         let live = executor.tasks.values().filter(|task| task.stage != Stage::Over);
         Some((&executor.info, live.map(|task| &task.info).collect()))
+    }
+
+    /// Whose executor listens there.
+    pub fn listener(&self, caller: Caller) -> Option<&ContainerId> {
+        self.streams.get(&caller)
+    }
+
+    /// Its executor has subscribed, in this life of the agent: it is not waited for.
+    pub fn has_subscribed(&self, container_id: &ContainerId) -> bool {
+        self.executor(container_id).is_some_and(|executor| executor.phase > Phase::Registering)
     }
 
     /// What a container was made from, or is to be.

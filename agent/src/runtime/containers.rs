@@ -111,6 +111,7 @@ impl Agent {
                     // Told before anything is waited for: the sooner its number is on disk, the better.
                     agent.input(Input::Launched { container_id, pid: running.pid });
                     container.launched.notify_waiters();
+                    agent.classify(&container);
                     agent.sample(running).await;
                     agent.watch(container);
                 }
@@ -137,7 +138,11 @@ impl Agent {
             container.is_sought.set(false);
             container.found.notify_waiters();
             match found {
-                Ok(()) => agent.watch(container),
+                Ok(()) => {
+                    // Undoes what an agent that died may have held it by, besides being frozen.
+                    agent.resize(&container.run.container_id);
+                    agent.watch(container);
+                }
                 Err(error) => {
                     let cause = &error as &dyn std::error::Error;
                     let container_id = container.run.container_id.clone();
@@ -312,6 +317,7 @@ impl Agent {
         };
         let running = self.containerizer.reattach(&remembered).await?;
         if let Some((id, path)) = running.cgroup_id().zip(running.cgroup_path()) {
+            self.thaw_found(&container.run.container_id, path);
             self.count(container, id, path);
         }
         if pid.is_none() && running.pid != 0 {
@@ -361,6 +367,7 @@ impl Agent {
         let container_id = container.run.container_id.clone();
         tracing::info!(container = %container_id, exit = %ended.exit, "executor ended");
         self.containers.borrow_mut().remove(&container_id);
+        self.quality_ended(&container_id);
         let end = ContainerEnd { wait_status: wait_status(ended.exit), out_of_memory };
         self.input(Input::ContainerEnded { container_id, end });
     }
@@ -536,6 +543,10 @@ impl Agent {
     }
 
     pub(super) fn resize(self: &Rc<Self>, container_id: &ContainerId) {
+        let known = self.containers.borrow().get(container_id).cloned();
+        if let Some(container) = known.filter(|it| !it.is_ending()) {
+            self.classify(&container);
+        }
         let enforcement = self.containerizer.enforcement();
         if !Controller::ALL.into_iter().any(|controller| enforcement.of(controller).is_yes()) {
             return;

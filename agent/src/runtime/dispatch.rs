@@ -2,7 +2,7 @@
 
 use crate::containerizer::persistent;
 use crate::link::{Link, LinkEvent, Target};
-use crate::node::effect::{Effect, Ending};
+use crate::node::effect::{Effect, Ending, ExecutorEvent};
 use crate::node::input::{Input, Session};
 use crate::node::volumes::Changes;
 use crate::runtime::Agent;
@@ -33,7 +33,14 @@ impl Agent {
             Effect::Resize { container_id } => self.resize(&container_id),
             Effect::Destroy { container_id } => self.destroy(&container_id),
             Effect::Answer { caller, answer } => self.answer.set(Some((caller, answer))),
-            Effect::Tell { caller, event } => self.tell(caller, &event),
+            Effect::Tell { caller, event } => {
+                if matches!(event, ExecutorEvent::Kill { .. } | ExecutorEvent::Shutdown)
+                    && let Some(container_id) = self.look(|node| node.listener(caller).cloned())
+                {
+                    self.spare(&container_id);
+                }
+                self.tell(caller, &event);
+            }
             Effect::Close { caller } => self.close_stream(caller),
             Effect::Retire { run } => {
                 tracing::info!(executor = %run.executor_id, container = %run.container_id, "executor is done with");

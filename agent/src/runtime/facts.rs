@@ -33,6 +33,7 @@ impl Agent {
                 node: &machine,
                 costs: &|| self.bpf.borrow().costs(),
                 losses: &|| self.losses(),
+                quality: &|| self.quality(),
                 gauges: &|| self.gauges(),
             })
         })

@@ -25,6 +25,7 @@ pub(crate) mod life;
 mod limits;
 mod machine;
 pub(crate) mod nested;
+pub mod qos;
 mod start;
 pub(crate) mod streams;
 pub(crate) mod switchboard;
@@ -100,6 +101,7 @@ pub(crate) struct Agent {
     pub(crate) counts: Counts,
     /// What the whole machine used at the last look.
     machine: Cell<NodeUsage>,
+    qos: qos::Qos,
     reports: RefCell<wire::report::Builder>,
     reported: Cell<Time>,
     /// The node's deadline may have changed.

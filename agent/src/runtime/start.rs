@@ -22,6 +22,7 @@ use crate::node::input::Input;
 use crate::runtime::clock::{Clock, wall};
 use crate::runtime::collect::Collector;
 use crate::runtime::machine::{self, MachineError};
+use crate::runtime::qos::Qos;
 use crate::runtime::{Agent, Cell, Counts, OnceCell, RefCell};
 use crate::sampler::sources::{Counted, Sampler};
 use crate::sys::memory;
@@ -173,6 +174,7 @@ impl Parts {
         let Self { config, address, listener, containerizer, images, boot_id, program, isolation, target } =
             self;
         let agent = Rc::new(Agent {
+            qos: Qos::new(config.qos.targets(), &containerizer),
             flags: config.shown(address, &info.hostname),
             started: wall(),
             containerizer,
@@ -323,6 +325,7 @@ impl Agent {
         tokio::task::spawn_local(self.clone().keep_time());
         tokio::task::spawn_local(self.clone().measure());
         tokio::task::spawn_local(self.clone().keep_estimate_fresh());
+        tokio::task::spawn_local(self.clone().keep_quality());
         self.watch_ends();
         tokio::task::spawn_local(executor_api::server::serve(self.clone(), listener));
         self.counts.recovery_secs.set(self.now().time.0 as f64 / 1e9);
@@ -365,6 +368,7 @@ impl Agent {
 
     /// What is counted goes on for containers that do; for none, nothing has to.
     fn leave(&self) {
+        self.let_all_go();
         if self.containers.borrow().is_empty() {
             self.bpf.borrow_mut().unpin();
         }

@@ -5,6 +5,7 @@ pub mod clone;
 pub mod identity;
 pub(crate) mod memory;
 pub mod pidfd;
+pub mod policy;
 pub mod processes;
 pub mod terminal;
 pub mod vfork;

@@ -31,6 +31,7 @@ mod limits;
 mod logger;
 mod nested;
 mod own_limits;
+mod quality;
 mod restart;
 mod sessions;
 mod survival;

@@ -4,6 +4,7 @@
 
 mod grow;
 mod load;
+mod serve;
 pub(crate) mod transfer;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -75,6 +76,18 @@ pub(crate) enum Workload {
         ms: u64,
     },
     Unit,
+    /// Calls, and answers bytes by bytes after some work.
+    Serve {
+        #[arg(long)]
+        to: SocketAddrV4,
+        #[arg(long)]
+        work_us: u64,
+    },
+    /// Calls, and keeps all CPUs busy when told to.
+    Burst {
+        #[arg(long)]
+        to: SocketAddrV4,
+    },
 }
 
 pub(crate) fn run(workload: Workload) -> anyhow::Result<()> {
@@ -91,6 +104,8 @@ pub(crate) fn run(workload: Workload) -> anyhow::Result<()> {
         Workload::Stream { ms: time } => load::stream(ms(time))?,
         Workload::Datagrams { ms: time } => load::datagrams(ms(time))?,
         Workload::Compile { ms: time } => load::compile(ms(time))?,
+        Workload::Serve { to, work_us } => serve::serve(to, Duration::from_micros(work_us))?,
+        Workload::Burst { to } => serve::burst(to)?,
         Workload::Unit => load::unit()?,
         Workload::Receive { address, end } => transfer::receive(&end, address)?,
         Workload::Send { to, abrupt, end } => transfer::send(&end, to, abrupt)?,

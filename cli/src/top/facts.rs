@@ -18,7 +18,8 @@ pub(super) struct Fact {
 /// Everything worth a line. `before` is the look before `now`, for the rates.
 pub(super) fn facts(now: &Insight, before: Option<&Insight>) -> Vec<Fact> {
     let of = Facts { now, before };
-    let all = [of.cpu(), of.run_queue(), of.memory(), of.pressure(), of.network(), of.io_and_life()];
+    let all =
+        [of.hold(), of.cpu(), of.run_queue(), of.memory(), of.pressure(), of.network(), of.io_and_life()];
     all.into_iter().flatten().collect()
 }
 
@@ -31,6 +32,19 @@ struct Facts<'a> {
 type Of = fn(&Usage) -> u64;
 
 impl Facts<'_> {
+    /// Only of a container that runs on revocable resources.
+    fn hold(&self) -> Vec<Fact> {
+        let Some(hold) = &self.now.hold else { return Vec::new() };
+        let left = match hold.share_permille {
+            0 => "nothing, frozen".to_owned(),
+            1000 => "what is idle".to_owned(),
+            permille => format!("{}.{} %", permille / 10, permille % 10),
+        };
+        let cause =
+            hold.cause.as_deref().map(|it| Fact { label: "held back for", text: it.replace('_', " ") });
+        std::iter::once(Fact { label: "revocable, left", text: left }).chain(cause).collect()
+    }
+
     fn cpu(&self) -> Vec<Fact> {
         let usage = &self.now.counters.usage;
         let fact = |label, text| self.fact(Group::Cpu, label, text);
@@ -166,6 +180,7 @@ fn spans(one_ns: u64, other_ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::counters::Counters;
+    use super::super::insight::Hold;
     use super::*;
     use model::usage::{Source, Sources};
 
@@ -188,6 +203,19 @@ mod tests {
         assert_eq!(text(&all, "memory now / peak"), "0 / 1.0Mi");
         assert_eq!(text(&all, "rtt p50 / p99"), "-");
         assert_eq!(text(&facts(&now, None), "user / system %"), "- / -");
+    }
+
+    #[test]
+    fn what_holds_a_revocable_task_back_is_told_first() {
+        let held = |share_permille, cause: Option<&str>| {
+            let hold = Some(Hold { share_permille, cause: cause.map(str::to_owned) });
+            let told = facts(&Insight { hold, ..Insight::default() }, None);
+            told.into_iter().take(2).map(|it| it.text).collect::<Vec<_>>()
+        };
+        assert_eq!(held(0, Some("run_queue_latency")), ["nothing, frozen", "run queue latency"]);
+        assert_eq!(held(250, Some("cpu_pressure")), ["25.0 %", "cpu pressure"]);
+        assert_eq!(held(1000, None)[0], "what is idle");
+        assert_eq!(facts(&Insight::default(), None)[0].label, "user / system %");
     }
 
     #[test]

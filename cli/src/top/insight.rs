@@ -17,6 +17,15 @@ pub(super) struct Insight {
     pub(super) distributions: Vec<Distribution>,
     /// The longest waits first.
     pub(super) preempters: Vec<Preempter>,
+    /// Where it runs on revocable resources: what it is left of them, and why no more.
+    pub(super) hold: Option<Hold>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub(super) struct Hold {
+    /// Of its CPU time, thousandths; 1000: whatever nobody else wants.
+    pub(super) share_permille: u64,
+    pub(super) cause: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +78,7 @@ struct Ours {
     devices: Vec<Device>,
     #[serde(default)]
     preempted_by: Vec<Preemption>,
+    revocable: Option<Hold>,
 }
 
 #[derive(Default, Deserialize)]
@@ -131,6 +141,7 @@ impl Insight {
             counters: ours.usage,
             distributions: waits.into_iter().chain(trips).chain(devices).collect(),
             preempters,
+            hold: ours.revocable,
         })
     }
 
@@ -153,7 +164,14 @@ impl Insight {
         });
         let mut preempters: Vec<Preempter> = preempters.filter(|it| it.count > 0).collect();
         preempters.sort_by_key(|it| std::cmp::Reverse(it.waited_ns));
-        Self { at: self.at, counters: self.counters, distributions: distributions.collect(), preempters }
+        let hold = self.hold.clone();
+        Self {
+            at: self.at,
+            counters: self.counters,
+            distributions: distributions.collect(),
+            preempters,
+            hold,
+        }
     }
 }
 
