@@ -209,6 +209,10 @@ impl Cluster {
             // It runs where that one ran and does not know its id: what was there is gone.
             self.remove_agent(&old, Removal::Replaced, turn);
         }
+        if let Some(old) = self.expected.at(info.address).cloned() {
+            // The same, where the master before this one admitted it.
+            self.forget_expected(&old, "a new agent registered at the same address", turn);
+        }
         let agent_id = AgentId::new(format!("{}-S{}", self.master.id, self.next[0]));
         self.next[0] += 1;
         let change = Change::Admit { agent_id: agent_id.clone(), info: Arc::new(info.clone()) };
@@ -416,7 +420,7 @@ impl Cluster {
     }
 
     /// Every subscribed framework hears of a lost agent, whether it had tasks there or not.
-    fn tell_of_lost_agent(&mut self, id: &AgentId, turn: &mut Turn<'_>) {
+    pub(super) fn tell_of_lost_agent(&mut self, id: &AgentId, turn: &mut Turn<'_>) {
         let streams: Vec<_> = self.streams.keys().cloned().collect();
         for stream in streams {
             let event = Event::Failure { agent_id: id.clone(), executor_id: None, status: None };

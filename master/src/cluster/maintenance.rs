@@ -9,8 +9,6 @@
 //! registry before anybody is answered; a call is checked against what those before it will have made of it.
 
 use super::agents::Removal;
-use super::durable::Then;
-use super::effect::Event;
 use super::input::{OperatorCall, SessionId};
 use super::note::Note;
 use super::{Cluster, Turn};
@@ -124,7 +122,7 @@ impl Cluster {
         let is_over = |info: &AgentInfo| meant(info).flatten().is_some_and(|it| it.is_down);
         let expected = self.expected.list().into_iter().filter(|(_, info)| is_over(info));
         for (id, _) in expected.collect::<Vec<_>>() {
-            self.take_down_expected(&id, turn);
+            self.forget_expected(&id, TAKEN_DOWN, turn);
         }
     }
 
@@ -158,21 +156,6 @@ impl Cluster {
             turn.agent(session, ToAgent::Refused { reason: TAKEN_DOWN.into() });
         }
         self.remove_agent(id, Removal::MachineDown, turn);
-    }
-
-    /// One that has not come back to this master need not be waited for.
-    fn take_down_expected(&mut self, id: &AgentId, turn: &mut Turn<'_>) {
-        self.expected.remove(id);
-        self.counters.slave_removals += 1;
-        turn.note(Note::AgentRemoved { agent_id: id.clone(), why: TAKEN_DOWN.into(), task_count: 0 });
-        if !self.pending.leaving.contains(id) {
-            self.persist(Change::Forget { agent_id: id.clone() }, Then::Nothing, turn);
-        }
-        let streams: Vec<_> = self.streams.keys().cloned().collect();
-        for stream in streams {
-            turn.scheduler(&stream, Event::Failure { agent_id: id.clone(), executor_id: None, status: None });
-        }
-        self.release_offers_if_enough(turn);
     }
 
     /// Whether the agent may not register, and is told so: its machine is down.

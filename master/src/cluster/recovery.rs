@@ -6,7 +6,7 @@
 //! it is rather this master that cannot be reached, and it goes no further (as Mesos does: src/master/master.cpp).
 
 use super::durable::Then;
-use super::effect::{Effect, Event};
+use super::effect::Effect;
 use super::note::Note;
 use super::timers::Timer;
 use super::{Cluster, Turn};
@@ -17,6 +17,7 @@ use model::agent_info::AgentInfo;
 use model::id::AgentId;
 use model::time::{Time, UnixTime};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use wire::registry::Standing;
 
@@ -27,6 +28,8 @@ const BACK_PERCENT: usize = 80;
 #[derive(Debug, Default)]
 pub(super) struct Expected {
     agents: BTreeMap<AgentId, Arc<AgentInfo>>,
+    /// Who of them is where: one that forgot its id is known by it.
+    addresses: BTreeMap<SocketAddr, AgentId>,
     /// As many as there were.
     total_count: usize,
     /// Nothing is offered before then, or before enough are back.
@@ -46,8 +49,21 @@ impl Expected {
         self.agents.is_empty()
     }
 
+    fn insert(&mut self, id: AgentId, info: Arc<AgentInfo>) {
+        self.addresses.insert(info.address, id.clone());
+        self.agents.insert(id, info);
+    }
+
     pub(super) fn remove(&mut self, id: &AgentId) -> Option<Arc<AgentInfo>> {
-        self.agents.remove(id)
+        let info = self.agents.remove(id)?;
+        if self.addresses.get(&info.address) == Some(id) {
+            self.addresses.remove(&info.address);
+        }
+        Some(info)
+    }
+
+    pub(super) fn at(&self, address: SocketAddr) -> Option<&AgentId> {
+        self.addresses.get(&address)
     }
 
     pub(super) fn holds_offers(&self) -> bool {
@@ -90,7 +106,7 @@ impl Cluster {
         for (id, agent) in registry.agents {
             self.withdrawn.take_over(&id, agent.withdrawal);
             match agent.standing {
-                Standing::Admitted(info) => _ = self.expected.agents.insert(id, info),
+                Standing::Admitted(info) => self.expected.insert(id, info),
                 Standing::Unreachable(since) => self.keep_unreachable_agent(id, since, turn),
                 Standing::Gone(since) => self.keep_gone(id, since, turn),
             }
@@ -191,10 +207,20 @@ impl Cluster {
         self.counters.slave_removals += 1;
         self.counters.slave_removals_reason_unhealthy += 1;
         self.keep_unreachable_agent(id.clone(), since, turn);
-        let streams: Vec<_> = self.streams.keys().cloned().collect();
-        for stream in streams {
-            turn.scheduler(&stream, Event::Failure { agent_id: id.clone(), executor_id: None, status: None });
+        self.tell_of_lost_agent(id, turn);
+        self.release_offers_if_enough(turn);
+    }
+
+    /// One that is not back need not be waited for: nothing is kept of it, and nobody runs its tasks.
+    pub(super) fn forget_expected(&mut self, id: &AgentId, why: &'static str, turn: &mut Turn<'_>) {
+        self.expected.remove(id);
+        self.counters.slave_removals += 1;
+        turn.note(Note::AgentRemoved { agent_id: id.clone(), why: why.into(), task_count: 0 });
+        // On its way out, it is in the registry as what it will be.
+        if !self.pending.leaving.contains(id) {
+            self.persist(Change::Forget { agent_id: id.clone() }, Then::Nothing, turn);
         }
+        self.tell_of_lost_agent(id, turn);
         self.release_offers_if_enough(turn);
     }
 

@@ -133,8 +133,8 @@ impl Framework {
         while self.tasks.len() < first + count {
             self.until("there is an offer", |it| !it.offers.is_empty()).await;
             let offer = self.offers.remove(0);
-            // As many on each agent.
-            let here = count.div_ceil(2).min(first + count - self.tasks.len());
+            // As many on each agent; but what one task has left behind is an offer, too.
+            let here = count.div_ceil(2).min(first + count - self.tasks.len()).min(room(&offer));
             let names: Vec<_> =
                 (self.tasks.len()..self.tasks.len() + here).map(|n| format!("t{n}")).collect();
             let tasks = names.iter().map(|name| self.task(name, &offer.agent_id)).collect();
@@ -192,6 +192,17 @@ impl Framework {
     pub(crate) async fn teardown(mut self) {
         self.calls.teardown().await.unwrap();
     }
+}
+
+/// How many tasks it is enough for.
+fn room(offer: &v1::Offer) -> usize {
+    let has = |name: &str, each: f64| {
+        let parts = offer.resources.iter().filter(|part| part.name == name);
+        let amount: f64 = parts.filter_map(|part| part.scalar.as_ref()).map(|it| it.value).sum();
+        // Thousandths: no float is a hair too small.
+        ((amount * 1000.0).round() / (each * 1000.0)).floor() as usize
+    };
+    has("cpus", 0.05).min(has("mem", 32.0))
 }
 
 /// With whoever leads, as soon as it can.

@@ -89,6 +89,12 @@ impl World {
     /// What the leader knows, and what the tasks wrote down themselves, is what the framework has heard.
     async fn check(&mut self) {
         self.cluster.check_agents().unwrap();
+        // What is told to run may not have got to its first line.
+        let end = Instant::now() + PATIENCE;
+        while self.framework.runs().values().any(|runs| *runs == 0) {
+            assert!(Instant::now() < end, "a task that is told to run does not: {:?}", self.framework.runs());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         let twice: Vec<_> = self.framework.runs().into_iter().filter(|(_, runs)| *runs != 1).collect();
         assert!(twice.is_empty(), "not run once: {twice:?}");
         let leader = self.cluster.until_registered().await.unwrap();

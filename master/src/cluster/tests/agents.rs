@@ -4,9 +4,9 @@ use super::world::*;
 use crate::cluster::effect::Event;
 use crate::cluster::input::{Call, Input};
 use model::framework::FrameworkInfo;
-use model::id::{FrameworkId, TaskId};
+use model::id::{FrameworkId, TaskId, UpdateId};
 use model::task::{Reason, TaskState};
-use wire::message::{ToAgent, ToMaster};
+use wire::message::{RunningTask, ToAgent, ToMaster};
 
 fn with_task(
     info: FrameworkInfo,
@@ -239,6 +239,26 @@ fn an_executor_that_is_not_named_has_ended() {
         star("cpus:1"),
         "the task's end is yet to come"
     );
+}
+
+/// Seed 665 of the simulator: FINISHED was told of it, and then the RUNNING that was still owed.
+#[test]
+fn a_task_that_is_back_is_told_in_the_state_that_is_owed_of_it() {
+    let (mut world, session, agent, scheduler) = with_task(partition_aware());
+    let info = world.agent_info(&agent);
+    let known = world.cluster.frameworks.get(&scheduler.id).expect("subscribed");
+    let (on_agent, framework) = (known.tasks["t"].info.as_ref().clone(), known.info.as_ref().clone());
+    world.give(Input::AgentGone { session });
+    world.pass_ms(80_000);
+    world.heard(&scheduler.stream);
+    let owed = RunningTask {
+        pending: Some((TaskState::Running, UpdateId([1; 16]))),
+        ..running(&scheduler.id, on_agent, TaskState::Finished)
+    };
+    world.back(&agent, info, vec![framework], vec![owed]);
+    assert_eq!(world.updates(&scheduler), [("t".into(), TaskState::Running, None)]);
+    let known = world.cluster.frameworks.get(&scheduler.id).expect("subscribed");
+    assert_eq!(known.tasks["t"].state, TaskState::Finished, "it is over all the same");
 }
 
 #[test]

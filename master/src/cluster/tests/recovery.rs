@@ -307,3 +307,24 @@ fn an_agent_that_was_unreachable_for_the_master_before_comes_back() {
     assert!(matches!(world.registry.agents[&agent(0)].standing, Standing::Admitted(_)));
     assert_eq!(world.offer(&scheduler).len(), 1, "nobody was expected, so nothing is held back");
 }
+
+/// Seed 193 of the simulator: it was admitted, and died before it had written down its id. Its task was unreachable for ever.
+#[test]
+fn an_expected_agent_whose_address_is_anothers_now_is_not_waited_for() {
+    let mut world = World::after(registry(2), settings());
+    let scheduler = world.framework(framework_info());
+    let session = world.session();
+    world.say(session, ToMaster::Register { info: info(0) });
+    assert!(matches!(&world.told(session)[..], [ToAgent::Registered { .. }]));
+    assert!(!world.registry.agents.contains_key(&agent(0)) && world.registry.agents.contains_key(&agent(1)));
+    let heard = world.heard(&scheduler.stream);
+    let is_told = |event: &Event| matches!(event, Event::Failure { agent_id, .. } if *agent_id == agent(0));
+    assert!(heard.iter().any(is_told), "{heard:?}");
+    let tasks = vec![(TaskId::new("t"), Some(agent(0)))];
+    world.call(&scheduler, Call::Reconcile { tasks }).expect("taken");
+    assert_eq!(world.updates(&scheduler), [("t".into(), TaskState::Lost, None)]);
+    world.pass_ms(600_001);
+    let snapshot = world.cluster.snapshot(world.now);
+    let given_up: Vec<_> = snapshot.unreachable_agents.iter().map(|(id, _)| id.clone()).collect();
+    assert!(given_up.contains(&agent(1)) && !given_up.contains(&agent(0)), "{given_up:?}");
+}
