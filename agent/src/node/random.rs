@@ -3,7 +3,7 @@
 use crate::node::input::Input;
 use crate::node::world::{World, task};
 use model::id::{ExecutorId, FrameworkId, TaskId};
-use model::task::TaskState;
+use model::task::{TaskInfo, TaskState};
 use proptest::prelude::*;
 use wire::message::ToAgent;
 
@@ -58,21 +58,24 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// A command task, or one of an executor; every second one on loan.
+fn one(t: u8, e: u8, number: usize) -> TaskInfo {
+    let executor = format!("e{e}");
+    let executor = if e == 0 { None } else { Some(executor.as_str()) };
+    let mut task = task(&format!("t{t}-{number}"), executor);
+    if t % 2 == 0 {
+        task.resources = task.resources.revocable();
+    }
+    task
+}
+
 fn take(world: &mut World, step: &Step, number: usize) {
     let nth = |n: u8, world: &World| {
         world.processes.keys().nth(usize::from(n) % world.processes.len().max(1)).cloned()
     };
     match step {
-        Step::Run(t, e) => {
-            // Ids are not used twice, as the master sees to.
-            let executor = format!("e{e}");
-            let executor = if *e == 0 { None } else { Some(executor.as_str()) };
-            let mut task = task(&format!("t{t}-{number}"), executor);
-            if t % 2 == 0 {
-                task.resources = task.resources.revocable();
-            }
-            world.run(task);
-        }
+        // Ids are not used twice, as the master sees to.
+        Step::Run(t, e) => world.run(one(*t, *e, number)),
         Step::RunGroup(count, e) => {
             let executor = format!("e{e}");
             let member = |n| task(&format!("g{n}-{number}"), Some(&executor));
