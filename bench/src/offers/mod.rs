@@ -220,6 +220,11 @@ fn all_filtered(arguments: &Arguments, report: &mut Report) {
         report.detail("every pair filtered", format!("left out: {pairs} pairs (--pairs-max)"));
         return;
     }
+    if arguments.roles == Roles::TreeQuota {
+        // What is kept for others' guarantees nobody is offered, so nobody can decline it.
+        report.detail("every pair filtered", "left out: guarantees keep some of every agent from everybody");
+        return;
+    }
     let mut cluster = Cluster::new(arguments);
     (0..arguments.agents).for_each(|_| cluster.add_agent());
     let refusal = Refusal::For { ns: 3600 * 1_000_000_000 };

@@ -311,28 +311,27 @@ impl Core {
     /// Offers what is free on the agent until nobody is left who may have of it and wants it.
     fn decide(&mut self, now: Time, agent: u32, among: Among<'_>, out: &mut Vec<Allocation>) {
         let was_withheld = self.withheld.replace(false);
-        let before = out.len();
-        loop {
+        // Who is not ready has nothing that is worth an offer.
+        while self.ready.has(agent) {
             self.stats.decision_count += 1;
             let found = cycle::next_taker(&self.house(), &self.slots[agent], among, now);
             let Some((id, take)) = found else { break };
-            let is_all = take == Take::All;
+            let is_all = matches!(take, Take::All);
             if !self.try_charge(agent, id, &take) {
                 // Another worker was faster: what is left is decided anew.
                 continue;
             }
             out.push(self.allocate(agent, id, take));
             if is_all {
-                break;
+                self.ready.remove(agent);
+            } else {
+                self.mark_ready(agent);
             }
         }
         if self.withheld.get() {
             self.withheld_on.add(agent);
         }
         self.withheld.set(self.withheld.get() || was_withheld);
-        if out.len() > before {
-            self.mark_ready(agent);
-        }
         if self.ready.has(agent) && !self.slots[agent].refusals.is_empty() {
             self.slots[agent].refusals.nobody_left(&self.columns, now);
             self.rearm(agent);

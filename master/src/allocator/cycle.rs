@@ -77,7 +77,8 @@ pub(super) struct House<'a> {
     pub(super) withheld: &'a Cell<bool>,
 }
 
-/// The first in order who may have something of the slot's and does not refuse it, and what that is.
+/// The first in order who may have something of the slot's and does not refuse it, and what that is. The slot must be in
+/// use, and have what is worth an offer.
 pub(super) fn next_taker(
     house: &House<'_>,
     slot: &Slot,
@@ -85,9 +86,6 @@ pub(super) fn next_taker(
     now: Time,
 ) -> Option<(ClaimantId, Take)> {
     let House { tree, columns, options, .. } = *house;
-    if !slot.is_active || !options.minimums.are_met_by(slot.free()) {
-        return None;
-    }
     let rest = slot.free().rest();
     let has_special = rest.iter().any(is_special);
     let is_only_lent = has_special && !slot.free().has_plain() && rest.iter().all(|part| part.is_revocable);

@@ -122,7 +122,7 @@ impl Core {
             assert!(matches!(slot.touch, Touch::Nobody));
             let is_ready = slot.is_active && self.options.minimums.are_met_by(slot.free());
             assert_eq!(self.ready.has(agent), is_ready);
-            if slot.refusals.due().is_none() && self.quota_due.is_none() {
+            if is_ready && slot.refusals.due().is_none() && self.quota_due.is_none() {
                 let taker = cycle::next_taker(&house, slot, Among::Everybody, now);
                 assert_eq!(taker, None, "on agent {agent}");
             }

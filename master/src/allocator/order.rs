@@ -28,6 +28,8 @@ pub(super) struct Order<T> {
 struct Leaf<T> {
     rank: Rank,
     tie: T,
+    /// Of the tie: worked out once.
+    tie_prefix: u64,
     value: u32,
 }
 
@@ -47,7 +49,7 @@ const NOBODY: Key = Key { prefix: u64::MAX, share: Share::NONE, count: 0, tie: 0
 
 /// What decides between equals.
 pub(super) trait Tie: Ord {
-    /// Less only where the tie is; 0 where it costs too much to tell.
+    /// Less only where the tie is.
     fn prefix(&self) -> u64;
 }
 
@@ -57,10 +59,13 @@ impl Tie for u64 {
     }
 }
 
-/// By name.
+/// By name. All are of one parent, so that their names differ behind the last slash only: it is that part's first letters.
 impl Tie for Option<Role> {
     fn prefix(&self) -> u64 {
-        0
+        let Some(role) = self else { return 0 };
+        let name = role.as_str();
+        let own = name.rsplit_once('/').map_or(name, |(_, own)| own);
+        own.bytes().take(8).enumerate().fold(0, |all, (at, byte)| all | u64::from(byte) << (56 - 8 * at))
     }
 }
 
@@ -87,7 +92,7 @@ impl<T: Tie> Order<T> {
             }
         }
         let seat = self.vacant.pop().expect("there is room now");
-        let leaf = Leaf { rank, tie, value };
+        let leaf = Leaf { rank, tie_prefix: tie.prefix(), tie, value };
         self.keys[seat as usize] = leaf.key();
         self.leaves[seat as usize] = Some(leaf);
         self.replay(seat);
@@ -125,8 +130,14 @@ impl<T: Tie> Order<T> {
     pub(super) fn replay_all(&mut self) {
         for node in (1..self.leaves.len()).rev() {
             let (left, right) = (self.winners[2 * node], self.winners[2 * node + 1]);
-            self.winners[node] = if self.cmp(left, right).is_le() { left } else { right };
+            self.winners[node] = if self.is_before(right, left) { right } else { left };
         }
+    }
+
+    /// Who comes first: as the first of [`Self::iter`], for less.
+    pub(super) fn first(&self) -> Option<(&T, u32)> {
+        let leaf = self.leaves.get(*self.winners.get(1)? as usize)?.as_ref()?;
+        Some((&leaf.tie, leaf.value))
     }
 
     /// The values in order.
@@ -165,17 +176,33 @@ impl<T: Tie> Order<T> {
         let (mut node, mut winner) = (self.leaves.len() + seat as usize, seat);
         while node > 1 {
             let other = self.winners[node ^ 1];
-            if self.cmp(other, winner).is_lt() {
+            if self.is_before(other, winner) {
                 winner = other;
             }
             node /= 2;
-            if self.winners[node] == winner && winner != seat {
+            let place = &mut self.winners[node];
+            if *place == winner && winner != seat {
                 break;
             }
-            self.winners[node] = winner;
+            *place = winner;
         }
     }
 
+    /// What nearly every comparison is decided by: two lines of memory, no call. Who has the same share is told apart by how
+    /// often they were served and when they came.
+    #[inline(always)]
+    fn is_before(&self, a: u32, b: u32) -> bool {
+        let (x, y) = (&self.keys[a as usize], &self.keys[b as usize]);
+        if x.prefix != y.prefix {
+            return x.prefix < y.prefix;
+        }
+        if x.share.is_same(&y.share) && (x.count, x.tie) != (y.count, y.tie) {
+            return (x.count, x.tie) < (y.count, y.tie);
+        }
+        self.cmp(a, b).is_lt()
+    }
+
+    #[inline(never)]
     fn cmp(&self, a: u32, b: u32) -> Ordering {
         let (x, y) = (&self.keys[a as usize], &self.keys[b as usize]);
         if x.prefix != y.prefix {
@@ -201,7 +228,7 @@ impl<T: Tie> Leaf<T> {
             prefix: self.rank.prefix(),
             share: if class == 0 { share } else { Share::NONE },
             count,
-            tie: self.tie.prefix(),
+            tie: self.tie_prefix,
         }
     }
 }
@@ -295,6 +322,20 @@ mod tests {
         assert_eq!(order.iter().map(|(_, value)| value).collect::<Vec<_>>(), [7]);
         order.remove(seat);
         assert_eq!((order.iter().next(), order.len()), (None, 0));
+    }
+
+    #[test]
+    fn prefixes_of_names_never_contradict() {
+        let names = ["a", "a-", "abcdefgh", "abcdefghi", "abcdefgz", "b", "\u{e9}t\u{e9}", "~"];
+        for parent in ["", "eng/", "eng/web/"] {
+            let role = |name: &&str| Some(Role::parse(&format!("{parent}{name}")).expect("a role"));
+            let all: Vec<_> = std::iter::once(None).chain(names.iter().map(role)).collect();
+            for a in &all {
+                for b in &all {
+                    assert!(a.prefix() >= b.prefix() || a < b, "{a:?} {b:?}");
+                }
+            }
+        }
     }
 
     proptest! {

@@ -132,8 +132,8 @@ impl Parcel {
 
     /// Likewise, by column.
     pub(super) fn scalar(&self, at: usize) -> Quantity {
-        let name = super::quantities::COLUMNS[at];
-        if self.rest.is_empty() { self.plain[at] } else { self.plain[at] + self.rest.scalar(name) }
+        let plain = self.plain[at];
+        if self.rest.is_empty() { plain } else { plain + self.rest.scalar(super::quantities::COLUMNS[at]) }
     }
 
     /// What quota speaks of: see [`quota::is_quotable`].

@@ -41,19 +41,54 @@ impl<'a> Scalar<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Quantities {
     columns: [Quantity; COLUMN_COUNT],
-    /// None is zero.
-    named: BTreeMap<Arc<str>, Quantity>,
+    named: Named,
+}
+
+/// Scalars without a column, mostly none: then it is one word, which is made, asked and dropped for nothing; a map of its
+/// own in every sum was a tenth of what a decision cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::box_collection, reason = "a map is three words, and has to be looked at to be dropped")]
+struct Named(Option<Box<BTreeMap<Arc<str>, Quantity>>>);
+
+impl Named {
+    fn get(&self, name: &str) -> Quantity {
+        self.0.as_ref().and_then(|map| map.get(name).copied()).unwrap_or_default()
+    }
+
+    /// Nothing of something is not kept, and an empty map neither: equal amounts are equal values.
+    fn set(&mut self, name: &Arc<str>, amount: Quantity) {
+        if !amount.is_zero() {
+            let map = self.0.get_or_insert_default();
+            match map.get_mut(name) {
+                Some(mine) => *mine = amount,
+                None => drop(map.insert(name.clone(), amount)),
+            }
+        } else if let Some(map) = &mut self.0 {
+            map.remove(name);
+            if map.is_empty() {
+                self.0 = None;
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&Arc<str>, Quantity)> {
+        self.0.iter().flat_map(|map| map.iter().map(|(name, amount)| (name, *amount)))
+    }
 }
 
 impl Quantities {
     pub(super) fn of_columns(columns: [Quantity; COLUMN_COUNT]) -> Self {
-        Self { columns, named: BTreeMap::new() }
+        Self { columns, named: Named(None) }
     }
 
     pub(super) fn amount(&self, scalar: Scalar<'_>) -> Quantity {
         match scalar {
             Scalar::Column(column) => self.columns[column],
-            Scalar::Named(name) => self.named.get(name).copied().unwrap_or_default(),
+            Scalar::Named(name) => self.named.get(name),
         }
     }
 
@@ -65,20 +100,17 @@ impl Quantities {
     pub(super) fn each(&self, mut show: impl FnMut(Scalar<'_>, Quantity)) {
         let columns = self.columns.iter().enumerate().filter(|(_, amount)| !amount.is_zero());
         columns.for_each(|(column, amount)| show(Scalar::Column(column), *amount));
-        self.named.iter().for_each(|(name, amount)| show(Scalar::Named(name), *amount));
+        self.named.iter().for_each(|(name, amount)| show(Scalar::Named(name), amount));
     }
 
     /// Scalar by scalar, those of both.
     pub(super) fn combine(&self, other: &Self, with: impl Fn(Quantity, Quantity) -> Quantity) -> Self {
         let columns = std::array::from_fn(|column| with(self.columns[column], other.columns[column]));
-        let names =
-            self.named.keys().chain(other.named.keys().filter(|name| !self.named.contains_key(*name)));
-        let named = names.filter_map(|name| {
-            let scalar = Scalar::Named(name);
-            let amount = with(self.amount(scalar), other.amount(scalar));
-            (!amount.is_zero()).then(|| (name.clone(), amount))
-        });
-        Self { columns, named: named.collect() }
+        let mut named = Named::default();
+        for (name, _) in self.named.iter().chain(other.named.iter()) {
+            named.set(name, with(self.named.get(name), other.named.get(name)));
+        }
+        Self { columns, named }
     }
 
     pub(super) fn is_zero(&self) -> bool {
@@ -87,7 +119,9 @@ impl Quantities {
 
     pub(super) fn add(&mut self, other: &Self) {
         self.columns.iter_mut().zip(&other.columns).for_each(|(mine, theirs)| *mine += *theirs);
-        other.named.iter().for_each(|(name, amount)| self.add_named(name, *amount));
+        if !other.named.is_empty() {
+            other.named.iter().for_each(|(name, amount)| self.add_named(name, amount));
+        }
     }
 
     pub(super) fn add_scalar(&mut self, scalar: Scalar<'_>, amount: Quantity) {
@@ -101,11 +135,7 @@ impl Quantities {
     pub(super) fn add_named(&mut self, name: &Arc<str>, amount: Quantity) {
         match column(name) {
             Some(column) => self.columns[column] += amount,
-            None if amount.is_zero() => {}
-            None => match self.named.get_mut(name) {
-                Some(mine) => *mine += amount,
-                None => drop(self.named.insert(name.clone(), amount)),
-            },
+            None => self.named.set(name, self.named.get(name) + amount),
         }
     }
 
@@ -115,12 +145,9 @@ impl Quantities {
         for (mine, theirs) in self.columns.iter_mut().zip(&other.columns) {
             *mine = less(*mine, *theirs);
         }
-        for (name, amount) in &other.named {
-            let left = less(self.named.get(name).copied().unwrap_or_default(), *amount);
-            if left.is_zero() {
-                self.named.remove(name);
-            } else {
-                self.named.insert(name.clone(), left);
+        if !other.named.is_empty() {
+            for (name, amount) in other.named.iter() {
+                self.named.set(name, less(self.named.get(name), amount));
             }
         }
     }
@@ -133,10 +160,10 @@ impl Quantities {
         if self.named.is_empty() && other.named.is_empty() {
             return;
         }
-        for (name, mine) in &self.named {
-            show(*mine, other.named.get(name).copied().unwrap_or_default());
+        for (name, mine) in self.named.iter() {
+            show(mine, other.named.get(name));
         }
-        let only_there = other.named.iter().filter(|(name, _)| !self.named.contains_key(*name));
-        only_there.for_each(|(_, theirs)| show(Quantity::ZERO, *theirs));
+        let only_there = other.named.iter().filter(|(name, _)| self.named.get(name).is_zero());
+        only_there.for_each(|(_, theirs)| show(Quantity::ZERO, theirs));
     }
 }

@@ -161,10 +161,12 @@ impl RoleTree {
             }
             let lacking = books.lacking();
             let required = books.required_below.combine(&lacking, Quantity::max);
-            let before = std::mem::replace(&mut books.required, required.clone());
-            let below = &mut self.node_mut(parent).books.required_below;
-            below.subtract(&before);
-            below.add(&required);
+            if required != books.required {
+                let before = std::mem::replace(&mut books.required, required.clone());
+                let below = &mut self.node_mut(parent).books.required_below;
+                below.subtract(&before);
+                below.add(&required);
+            }
             at = parent;
         }
     }

@@ -52,8 +52,10 @@ pub(super) struct Node {
     pub(super) weight: Quantity,
     /// Of everything at and below this node; stands in the parent's `children`.
     pub(super) whole: Standing,
-    /// Of the node's own claimants; stands in this node's `children` when there are child roles.
+    /// Of the node's own claimants; stands in this node's `children` when there are child roles. Where there never were
+    /// any it is the same as `whole`, and only `eager_count` is kept.
     pub(super) own: Standing,
+    pub(super) has_own_sums: bool,
     pub(super) child_count: u32,
     /// Claimants, eager or not.
     pub(super) claimant_count: u32,
@@ -97,6 +99,20 @@ pub(super) struct RoleTree {
 pub(super) struct Policies {
     pub(super) role: Box<dyn Policy>,
     pub(super) framework: Box<dyn Policy>,
+    /// Whether ranks follow from the candidate alone. Then who is alone in a queue is not ranked until somebody joins.
+    is_role_plain: bool,
+    is_framework_plain: bool,
+}
+
+impl Policies {
+    fn new(options: &Options) -> Self {
+        let (role, framework) = (options.role_policy.policy(), options.framework_policy.policy());
+        let nobody = Standing::default();
+        let is_plain =
+            |policy: &dyn Policy| policy.again(&nobody.candidate(&nobody.allocated, ONE)).is_some();
+        let (is_role_plain, is_framework_plain) = (is_plain(&*role), is_plain(&*framework));
+        Self { role, framework, is_role_plain, is_framework_plain }
+    }
 }
 
 impl Default for RoleTree {
@@ -118,10 +134,7 @@ impl RoleTree {
             quota_count: 0,
             is_shared: false,
             changed: Bits::default(),
-            policies: Policies {
-                role: options.role_policy.policy(),
-                framework: options.framework_policy.policy(),
-            },
+            policies: Policies::new(options),
         }
     }
 }
@@ -134,6 +147,7 @@ impl Node {
             weight: ONE,
             whole: Standing::default(),
             own: Standing::default(),
+            has_own_sums: false,
             child_count: 0,
             claimant_count: 0,
             population: 0,
@@ -341,10 +355,12 @@ impl RoleTree {
         claimant.count += count;
         let (node, is_eager) = (claimant.role, claimant.is_eager());
         self.seat_claimant(id, is_eager, is_served);
-        let own = &mut self.nodes[node.0 as usize].own;
-        apply(&mut own.allocated);
-        own.count += count;
-        self.seat_own(node, is_served);
+        let here = &mut self.nodes[node.0 as usize];
+        if here.has_own_sums {
+            apply(&mut here.own.allocated);
+            here.own.count += count;
+            self.seat_own(node, is_served);
+        }
         let mut at = Some(node);
         while let Some(node) = at {
             let here = &mut self.nodes[node.0 as usize];
@@ -400,11 +416,13 @@ impl RoleTree {
         if here.child_count == 0 {
             return first_accepted(&here.claimants, accept);
         }
-        here.children.iter().find_map(|(role, child)| match role {
+        let mut enter = |(role, child): (&Option<Role>, u32)| match role {
             None => first_accepted(&here.claimants, accept),
             Some(role) if may_enter(role) => self.first_below(NodeId(child), may_enter, accept),
             Some(_) => None,
-        })
+        };
+        let first = here.children.first()?;
+        enter(first).or_else(|| here.children.iter().skip(1).find_map(enter))
     }
 
     /// The role's node; a new one if need be.
@@ -427,7 +445,12 @@ impl RoleTree {
             }
         };
         self.by_role.insert(role.clone(), id);
-        self.nodes[parent.0 as usize].child_count += 1;
+        let above = &mut self.nodes[parent.0 as usize];
+        above.child_count += 1;
+        if !std::mem::replace(&mut above.has_own_sums, true) {
+            above.own.allocated = above.whole.allocated.clone();
+            above.own.count = above.whole.count;
+        }
         self.seat_own(parent, false);
         id
     }
@@ -467,18 +490,35 @@ impl RoleTree {
     /// Moves a claimant to where its allocation puts it in its role's queue, in or out.
     fn seat_claimant(&mut self, id: ClaimantId, is_in: bool, is_served: bool) {
         let claimant = &mut self.claimants[id];
-        let why = why(claimant.rank, is_served);
+        let queue = &mut self.nodes[claimant.role.0 as usize].claimants;
         let policy = &mut self.policies.framework;
+        let is_alone = queue.len() == 1;
+        if is_alone && is_in && self.policies.is_framework_plain {
+            if claimant.rank.is_some() {
+                return;
+            }
+            let alone = queue.values().next().map(ClaimantId).expect("one sits there");
+            let claimant = &mut self.claimants[alone];
+            let was = claimant.rank.expect("who is in a queue has a rank");
+            let rank = policy.rank(&claimant.candidate(&self.ranked_by), Why::Changed(was));
+            claimant.rank = Some(rank);
+            queue.change(claimant.seat, rank);
+        }
+        let claimant = &mut self.claimants[id];
+        let why = why(claimant.rank, is_served);
         let rank = is_in.then(|| policy.rank(&claimant.candidate(&self.ranked_by), why));
         let was = std::mem::replace(&mut claimant.rank, rank);
-        let queue = &mut self.nodes[claimant.role.0 as usize].claimants;
         reseat(queue, (was, rank), &mut claimant.seat, || (claimant.sequence, id.0));
     }
 
     /// Likewise a node's own claimants among its children; they are there only when there are child roles.
     fn seat_own(&mut self, id: NodeId, is_served: bool) {
-        let node = &mut self.nodes[id.0 as usize];
+        let node = &self.nodes[id.0 as usize];
         let is_in = node.child_count > 0 && node.own.eager_count > 0;
+        if self.need_not_rank(id, node.own.rank, is_in) {
+            return;
+        }
+        let node = &mut self.nodes[id.0 as usize];
         let why = why(node.own.rank, is_served);
         let policy = &mut self.policies.role;
         let rank = is_in.then(|| policy.rank(&node.own.candidate(&self.ranked_by, ONE), why));
@@ -488,20 +528,50 @@ impl RoleTree {
 
     /// Likewise a node among its siblings.
     fn seat_whole(&mut self, id: NodeId, is_served: bool) {
-        let node = &mut self.nodes[id.0 as usize];
+        let node = &self.nodes[id.0 as usize];
         let Some(parent) = node.parent else { return };
         let is_in = node.whole.eager_count > 0;
+        if self.need_not_rank(parent, node.whole.rank, is_in) {
+            return;
+        }
+        let node = &mut self.nodes[id.0 as usize];
         let why = why(node.whole.rank, is_served);
         let policy = &mut self.policies.role;
         let rank = is_in.then(|| policy.rank(&node.whole.candidate(&self.ranked_by, node.weight), why));
         let was = std::mem::replace(&mut node.whole.rank, rank);
-        if was == rank {
+        if let (Some(was), Some(rank)) = (was, rank) {
+            if !was.is_same(&rank) {
+                let seat = node.whole.seat;
+                self.nodes[parent.0 as usize].children.change(seat, rank);
+            }
             return;
         }
         let (mut seat, role) = (node.whole.seat, was.is_none().then(|| node.role.clone()));
         let queue = &mut self.nodes[parent.0 as usize].children;
         reseat(queue, (was, rank), &mut seat, || (role, id.0));
         self.nodes[id.0 as usize].whole.seat = seat;
+    }
+
+    /// Whether somebody of that rank among the children of a node may keep it, whatever it has become, since they are
+    /// out of the queue and stay out, or alone there. Who was alone until now, and is joined, is ranked.
+    fn need_not_rank(&mut self, parent: NodeId, was: Option<Rank>, is_in: bool) -> bool {
+        let queue = &self.nodes[parent.0 as usize].children;
+        if !is_in || queue.len() != 1 || !self.policies.is_role_plain {
+            return !is_in && was.is_none();
+        }
+        if was.is_some() {
+            return true;
+        }
+        let (role, alone) = queue.iter().next().expect("one sits there");
+        let (is_own, node) = (role.is_none(), &mut self.nodes[alone as usize]);
+        let weight = if is_own { ONE } else { node.weight };
+        let standing = if is_own { &mut node.own } else { &mut node.whole };
+        let was = standing.rank.expect("who is in a queue has a rank");
+        let rank = self.policies.role.rank(&standing.candidate(&self.ranked_by, weight), Why::Changed(was));
+        standing.rank = Some(rank);
+        let seat = standing.seat;
+        self.nodes[parent.0 as usize].children.change(seat, rank);
+        false
     }
 }
 
@@ -545,7 +615,9 @@ fn first_accepted<T>(
     queue: &Order<u64>,
     accept: &mut impl FnMut(ClaimantId) -> Option<T>,
 ) -> Option<(ClaimantId, T)> {
-    queue.iter().map(|(_, id)| ClaimantId(id)).find_map(|id| accept(id).map(|answer| (id, answer)))
+    let mut accept = |(_, id)| accept(ClaimantId(id)).map(|answer| (ClaimantId(id), answer));
+    let first = queue.first()?;
+    accept(first).or_else(|| queue.iter().skip(1).find_map(accept))
 }
 
 /// Moves somebody from one rank to another; `None` is outside the queue.
@@ -556,7 +628,7 @@ fn reseat<T: Tie>(
     who: impl FnOnce() -> (T, u32),
 ) {
     match ranks {
-        (was, now) if was == now => {}
+        (Some(was), Some(now)) if was.is_same(&now) => {}
         (Some(_), Some(now)) => queue.change(*seat, now),
         (None, Some(now)) => {
             let (tie, value) = who();

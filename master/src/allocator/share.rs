@@ -4,6 +4,9 @@ use super::quantities::Quantities;
 use model::quantity::Quantity;
 use std::cmp::Ordering;
 
+/// What a prefix is in: shares closer than that are compared exactly. Of a hundred thousand agents, one is 2^-17.
+const PREFIX_BITS: u32 = 32;
+
 /// `amount / (total * weight)`. Equal when the values are, whatever the terms.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Share {
@@ -36,14 +39,22 @@ impl Share {
 
     /// Whether the terms are the same; shares may be equal though they are not.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.total != 0
-            && (self.amount, self.total, self.weight_milli) == (other.amount, other.total, other.weight_milli)
+        self.amount == other.amount
+            && self.total == other.total
+            && self.weight_milli == other.weight_milli
+            && self.total != 0
     }
 
-    /// The share in 2^-62, rounded down: of two shares the greater never has the lesser prefix.
+    /// The share, by weight 1, in 2^-32, rounded down: of two shares the greater never has the lesser prefix. One
+    /// division of a word's width, mostly: with an amount below four million units, and no weight.
     pub(super) fn prefix(&self) -> u64 {
+        const ONE_MILLI: u64 = 1000;
+        if self.weight_milli == ONE_MILLI && self.amount >> PREFIX_BITS == 0 {
+            return (self.amount << PREFIX_BITS) / self.total;
+        }
         let of = u128::from(self.total) * u128::from(self.weight_milli);
-        u64::try_from((u128::from(self.amount) << 62) / of).unwrap_or(u64::MAX)
+        let prefix = (u128::from(self.amount) << PREFIX_BITS) * u128::from(ONE_MILLI) / of;
+        u64::try_from(prefix).unwrap_or(u64::MAX)
     }
 }
 

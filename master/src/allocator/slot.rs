@@ -178,11 +178,19 @@ impl Slot {
             (self.is_overcommitted, self.free) = (false, Some(self.total.clone()));
             return;
         }
-        let mut held = Parcel::default();
-        self.held.iter().for_each(|one| held.add(&one.parcel));
-        self.is_overcommitted = !self.total.contains(&held);
+        let sum;
+        let held: &Parcel = match &self.held {
+            Holders { first: Some(only), others } if others.is_empty() => &only.parcel,
+            _ => {
+                let mut all = Parcel::default();
+                self.held.iter().for_each(|one| all.add(&one.parcel));
+                sum = all;
+                &sum
+            }
+        };
+        self.is_overcommitted = !self.total.contains(held);
         let mut free = Parcel::clone(&self.total);
-        free.subtract(&held);
+        free.subtract(held);
         self.free = (!free.is_empty()).then(|| Arc::new(free));
     }
 

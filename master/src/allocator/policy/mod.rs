@@ -21,6 +21,11 @@ pub(super) struct Rank {
 }
 
 impl Rank {
+    /// Whether all of it is the same; equal shares may be written differently.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.count == other.count && self.class == other.class && self.share.is_same(&other.share)
+    }
+
     /// A number by which most ranks can be told apart: one rank's is less than another's only if the rank is.
     pub(super) fn prefix(&self) -> u64 {
         const HALF: u64 = 1 << 63;
