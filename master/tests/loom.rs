@@ -56,6 +56,8 @@ mod allocator {
     pub(crate) mod ring;
     #[path = "../../src/allocator/role_tree.rs"]
     mod role_tree;
+    #[path = "../../src/allocator/seats.rs"]
+    mod seats;
     #[path = "../../src/allocator/shapes.rs"]
     mod shapes;
     #[path = "../../src/allocator/share.rs"]

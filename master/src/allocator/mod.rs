@@ -31,6 +31,7 @@ mod quantities;
 mod quota;
 mod ring;
 mod role_tree;
+mod seats;
 mod shapes;
 mod share;
 pub mod slice;
