@@ -11,6 +11,7 @@ mod cli;
 mod draining;
 mod executor_death;
 mod failover;
+mod lending;
 mod metrics;
 mod pymesos;
 mod restart;
