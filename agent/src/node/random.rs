@@ -63,7 +63,7 @@ fn one(t: u8, e: u8, number: usize) -> TaskInfo {
     let executor = format!("e{e}");
     let executor = if e == 0 { None } else { Some(executor.as_str()) };
     let mut task = task(&format!("t{t}-{number}"), executor);
-    if t % 2 == 0 {
+    if t.is_multiple_of(2) {
         task.resources = task.resources.revocable();
     }
     task
