@@ -12,6 +12,7 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::Duration;
 
 use super::knobs::Controller;
 use super::{CgroupError, Enforcement};
@@ -23,14 +24,18 @@ pub(super) const LEAF: &str = "executor.own";
 /// network, of huge pages and of which CPUs holds all in it.
 const CONTROLLERS: [Controller; 4] = [Controller::Cpu, Controller::Memory, Controller::Pids, Controller::Io];
 
-/// Looks at a group that forks while it is moved. Whoever was moved has its children in the leaf, so two or three do.
-const ROUNDS_MAX: u32 = 100;
+/// Looks at a group that forks while it is moved. Whoever was moved has its children in the leaf, so two or three do; but a
+/// process that is about to end cannot be moved any more and is still seen, until it gets a CPU.
+const ROUNDS_MAX: u32 = 1_000;
+/// Looks that follow each other at once; after them there is a pause before each, so that who is about to end can.
+const ROUNDS_AT_ONCE: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Makes it so that groups in this one can have limits, those that `enforcement` says can be had. Doing it again is harmless.
 /// Blocks.
 ///
 /// # Errors
-/// `Set` with EBUSY: processes are put into the group faster than they can be moved.
+/// `Set` with EBUSY: for a second processes were put into the group faster than they can be moved.
 pub(super) fn divide(group: &Path, enforcement: &Enforcement) -> Result<(), CgroupError> {
     let leaf = group.join(LEAF);
     match std::fs::create_dir(&leaf) {
@@ -43,7 +48,10 @@ pub(super) fn divide(group: &Path, enforcement: &Enforcement) -> Result<(), Cgro
     let value: Vec<String> = wanted.map(|controller| format!("+{}", controller.as_str())).collect();
     let (path, value) = (group.join("cgroup.subtree_control"), value.join(" "));
     let mut refused = ErrorKind::ResourceBusy.into();
-    for _ in 0..ROUNDS_MAX {
+    for round in 0..ROUNDS_MAX {
+        if round >= ROUNDS_AT_ONCE {
+            std::thread::sleep(PAUSE);
+        }
         if move_all(group, &leaf)? > 0 {
             continue;
         }

@@ -38,8 +38,8 @@ pub(super) struct Executor {
     pub(super) stream: Option<Caller>,
     /// What its tasks are told when its end was brought about by us.
     pub(super) termination: Option<Termination>,
-    /// It has been given work at least once.
-    pub(super) was_sent_task: bool,
+    /// It has had a task, by its own word.
+    pub(super) has_worked: bool,
     /// It lived on through a restart of the agent.
     pub(super) is_recovered: bool,
     /// Not completed. Boxed, because a map has room for eleven and most executors have one.
@@ -74,7 +74,7 @@ impl Executor {
             pid: None,
             stream: None,
             termination: None,
-            was_sent_task: false,
+            has_worked: false,
             is_recovered: false,
             tasks: BTreeMap::new(),
             completed: VecDeque::new(),
@@ -105,8 +105,9 @@ impl Executor {
         self.tasks.insert(task.task_id.clone(), Box::new(Task::new(task, group, self.task_count)));
     }
 
-    pub(super) fn has_queued(&self) -> bool {
-        self.tasks.values().any(|task| task.stage == Stage::Queued)
+    /// It never had a task and has none to come: executors such as ours would wait for their first for ever.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.has_worked && self.tasks.values().all(|task| task.stage == Stage::Over)
     }
 
     /// Its own and those of its tasks that are not over.
@@ -144,7 +145,6 @@ impl Executor {
             };
             // Those behind it may be safe already; they wait, so that tasks arrive in order.
             let Some(event) = event else { return };
-            self.was_sent_task = true;
             effects.push(Effect::Tell { caller, event });
         }
     }

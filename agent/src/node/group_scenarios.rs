@@ -176,3 +176,44 @@ fn a_group_that_runs_is_known_after_a_restart_and_not_delivered_again() {
     assert_eq!(world.states("b"), [TaskState::Finished]);
     assert_eq!(world.states("a"), [TaskState::Running, TaskState::Finished]);
 }
+
+/// Nobody would ever give it work, and nobody would ever end it.
+#[test]
+fn an_executor_whose_group_was_killed_before_it_came_ends_though_the_agent_was_started_anew() {
+    // All of it was told to be killed, or two of it when the agent was killed itself.
+    for updates_on_disk in [3, 2] {
+        let mut world = sent(true);
+        world.flush();
+        world.launch_one();
+        let container_id = world.container();
+        world.kill("a");
+        for _ in 0..updates_on_disk {
+            world.write_one();
+        }
+        world.crash();
+        world.connect();
+        world.subscribe(&container_id);
+        assert!(world.processes[&container_id].is_shut_down, "{updates_on_disk}: {:?}", world.seen);
+        world.settle();
+        for id in ["a", "b", "c"] {
+            assert!(world.states(id).last().is_some_and(|state| state.is_terminal()), "{id}");
+        }
+    }
+}
+
+/// It was sent, the stream broke, and it comes back without.
+#[test]
+fn an_executor_whose_first_task_got_lost_on_its_way_ends() {
+    let mut world = World::registered(true);
+    world.run(task("t", Some("e")));
+    world.flush();
+    world.launch_one();
+    let container_id = world.container();
+    world.subscribe(&container_id);
+    let process = world.processes.get_mut(&container_id).expect("lives");
+    (process.tasks, process.unheard) = Default::default();
+    world.subscribe(&container_id);
+    assert!(world.processes[&container_id].is_shut_down, "{:?}", world.seen);
+    world.settle();
+    assert_eq!(world.states("t").len(), 1);
+}

@@ -14,7 +14,7 @@ use model::executor::ExecutorInfo;
 use model::framework::FrameworkInfo;
 use model::id::{AgentId, ContainerId, FrameworkId, MasterId, UpdateId};
 use model::resources::Resources;
-use model::task::{Reason, TaskInfo, TaskState, TaskStatus};
+use model::task::{Reason, Source, TaskInfo, TaskState, TaskStatus};
 use model::time::Now;
 use std::collections::BTreeSet;
 
@@ -159,7 +159,8 @@ impl Node {
             task.stage = Stage::Launched;
             task.enter(status);
         }
-        executor.was_sent_task |= !recovered.updates.is_empty();
+        // Ours may be of tasks that were killed before it had them.
+        executor.has_worked |= recovered.updates.iter().any(|status| status.source == Some(Source::Executor));
         let done = |status: &TaskStatus| {
             status.state.is_terminal()
                 && status.update_id.is_some_and(|id| recovered.acknowledged.contains(&id))

@@ -78,7 +78,7 @@ impl Node {
         }
         let (framework_id, executor_id) = self.containers[container_id].clone();
         if let Some(executor) = self.executor_mut(container_id) {
-            executor.was_sent_task |= !updates.is_empty() || !known_tasks.is_empty();
+            executor.has_worked |= !updates.is_empty() || !known_tasks.is_empty();
         }
         for status in updates {
             self.executor_update(now, &framework_id, container_id, status, effects);
@@ -91,8 +91,8 @@ impl Node {
             // One of its updates was its end.
             return;
         }
-        if !executor.was_sent_task && !executor.has_queued() {
-            note(effects, "executor whose tasks were all killed before it subscribed", container_id);
+        if executor.is_idle() {
+            note(effects, "executor whose tasks were all over before it had them", container_id);
             return self.ask_to_end(now, container_id, effects);
         }
         let first = executor.tasks.values().next().map(|task| Box::new(task.info.clone()));

@@ -329,12 +329,8 @@ impl Node {
             let status = TaskStatus::made_by(Source::Agent, task_id.clone(), state, reason, why);
             self.own_update(now, framework_id, Some(container_id), status, effects);
         }
-        // Executors such as ours would wait for their first task for ever.
-        let idle = |executor: &Executor| !executor.was_sent_task && !executor.has_queued();
-        if self
-            .executor(container_id)
-            .is_some_and(|executor| executor.phase == Phase::Running && idle(executor))
-        {
+        let is_idle = |executor: &Executor| executor.phase == Phase::Running && executor.is_idle();
+        if self.executor(container_id).is_some_and(is_idle) {
             self.ask_to_end(now, container_id, effects);
         }
     }
@@ -367,6 +363,9 @@ impl Node {
             return note(effects, "update without an id", &status.task_id);
         };
         status.source = Some(Source::Executor);
+        if let Some(executor) = self.executor_mut(from) {
+            executor.has_worked = true;
+        }
         let framework = self.frameworks.get_mut(framework_id).expect("executor_call found it");
         if framework.is_ending {
             // Nobody will ever acknowledge it; but its executor need not wait until it is ended by force.

@@ -29,3 +29,40 @@ impl Changes {
         self.made.is_empty() && self.gone.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::effect::Record;
+    use crate::node::world::World;
+    use model::resources::Reservation;
+    use model::role::Role;
+    use wire::message::ToAgent;
+
+    #[test]
+    fn what_one_master_said_is_kept_though_another_admits_the_agent_before_it_is_on_disk() {
+        let mut world = World::registered(false);
+        world.flush();
+        let reserved = |part: &Resource| {
+            let mut part = part.clone();
+            part.reservations.push(Reservation {
+                role: Role::parse("eng").expect("a role"),
+                is_dynamic: true,
+                principal: None,
+                labels: Vec::new(),
+            });
+            part
+        };
+        let total: Resources = world.node.info().total.iter().map(reserved).collect();
+        world.say(ToAgent::UpdateTotal { total: total.clone() });
+        world.leader = "M2";
+        world.lose_link();
+        world.connect();
+        world.flush();
+        let agents = world.disk.iter().filter_map(|record| match record {
+            Record::Agent { info, master_id, .. } => Some((master_id.as_str(), &info.total)),
+            _ => None,
+        });
+        assert_eq!(agents.last(), Some(("M2", &total)));
+    }
+}

@@ -141,6 +141,8 @@ pub(super) struct World {
     pub(super) framework: FrameworkInfo,
     pub(super) registered: bool,
     pub(super) lent: laws::Lent,
+    /// The master that admits.
+    pub(super) leader: &'static str,
     pub(super) exited: bool,
 }
 
@@ -171,6 +173,7 @@ impl World {
             framework: framework("F", checkpoint),
             registered: false,
             lent: laws::Lent::default(),
+            leader: "M",
             exited: false,
         };
         world.input(Input::Start);
@@ -282,7 +285,7 @@ impl World {
         self.registered = true;
         let message = ToAgent::Registered {
             agent_id: AgentId::new("S0"),
-            master_id: MasterId::new("M"),
+            master_id: MasterId::new(self.leader),
             ping_timeout_ms: PING_TIMEOUT_MS,
             reconcile,
         };

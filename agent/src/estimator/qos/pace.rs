@@ -31,6 +31,8 @@ pub(super) struct Pace {
     calm_since: Option<Time>,
     /// When they last held; `None`: they were not seen to.
     held_at: Option<Time>,
+    /// They were missed, and have not held since for as long as the figures reach back.
+    is_breached: bool,
     calm_ns: u64,
     /// When the last step back was taken.
     gave_back: Option<Time>,
@@ -45,6 +47,7 @@ impl Default for Pace {
             since: Time(0),
             calm_since: None,
             held_at: None,
+            is_breached: false,
             calm_ns: CALM_MIN_NS,
             gave_back: None,
             eased: Time(0),
@@ -99,7 +102,8 @@ impl Pace {
     /// reach back is none.
     pub(super) fn missed(&mut self, now: Time) -> (Time, bool) {
         let was_calm = self.calm_since.take().is_some_and(|since| passed(now, since) >= WINDOW_NS);
-        let is_first = was_calm || self.held_at.is_none();
+        let is_first = was_calm || !self.is_breached;
+        self.is_breached = true;
         let held_at = *self.held_at.get_or_insert(now);
         if self.gave_back.is_some_and(|at| passed(now, at) < self.calm_ns) {
             self.calm_ns = (self.calm_ns * 2).min(CALM_MAX_NS);
