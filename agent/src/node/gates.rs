@@ -5,6 +5,7 @@ use crate::node::effect::{Effect, Run};
 use crate::node::updates::Key;
 use crate::node::volumes::Changes;
 use model::id::{ContainerId, FrameworkId, TaskId, UpdateId};
+use model::resources::Resources;
 use model::time::Now;
 
 pub(super) enum Gate {
@@ -29,7 +30,7 @@ pub(super) enum Gate {
         update_id: UpdateId,
     },
     TotalSaved {
-        changes: Changes,
+        total: Resources,
     },
     /// Until then the run's checkpoint is still being written to.
     RunDone {
@@ -58,8 +59,13 @@ impl Node {
             Gate::AcknowledgementSaved { key, update_id } => {
                 self.acknowledgement_saved(now, key, update_id, effects);
             }
-            Gate::TotalSaved { changes } if changes.is_empty() => {}
-            Gate::TotalSaved { changes } => effects.push(Effect::Volumes(changes)),
+            Gate::TotalSaved { total } => {
+                let changes = Changes::between(&self.info.total, &total);
+                self.info.total = total;
+                if !changes.is_empty() {
+                    effects.push(Effect::Volumes(changes));
+                }
+            }
             Gate::RunDone { run } => effects.push(Effect::Retire { run }),
         }
     }

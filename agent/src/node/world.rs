@@ -141,8 +141,6 @@ pub(super) struct World {
     pub(super) framework: FrameworkInfo,
     pub(super) registered: bool,
     pub(super) lent: laws::Lent,
-    /// The master that admits.
-    pub(super) leader: &'static str,
     pub(super) exited: bool,
 }
 
@@ -173,7 +171,6 @@ impl World {
             framework: framework("F", checkpoint),
             registered: false,
             lent: laws::Lent::default(),
-            leader: "M",
             exited: false,
         };
         world.input(Input::Start);
@@ -285,7 +282,7 @@ impl World {
         self.registered = true;
         let message = ToAgent::Registered {
             agent_id: AgentId::new("S0"),
-            master_id: MasterId::new(self.leader),
+            master_id: MasterId::new("M"),
             ping_timeout_ms: PING_TIMEOUT_MS,
             reconcile,
         };

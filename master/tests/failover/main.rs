@@ -14,6 +14,7 @@ use agent::{Agent, info};
 use master::registrar::Registrar;
 use master::registrar::registry::Registry;
 use master::registrar::storage::redb::Redb;
+use model::agent_info::AgentInfo;
 use model::id::AgentId;
 use model::resources::Resources;
 use model::role::Role;
@@ -143,12 +144,16 @@ fn back(master: SocketAddr, id: &AgentId, port: u16) -> Agent {
 }
 
 /// Registers agents from some threads until the master dies under them; the ids they were told.
-fn load(master: SocketAddr, first_port: u16) -> Vec<std::thread::JoinHandle<Vec<AgentId>>> {
-    let run = move |first: u16| {
+fn load(master: SocketAddr, first: u32) -> Vec<std::thread::JoinHandle<Vec<AgentId>>> {
+    let run = move |first: u32| {
         let mut ids = Vec::new();
-        for port in first..first + 2_000 {
+        for number in first..first + 2_000 {
+            let [_, high, mid, low] = number.to_be_bytes();
+            // An agent where another was takes its place.
+            let address = SocketAddr::from(([127, 1 + high, mid, low], 5051));
+            let info = AgentInfo { address, ..info(5051, "cpus:1") };
             let Ok(mut stream) = TcpStream::connect(master) else { break };
-            let hello = wire::encode_to_master(&ToMaster::Register { info: info(port, "cpus:1") });
+            let hello = wire::encode_to_master(&ToMaster::Register { info });
             let said = [wire::PREAMBLE.as_slice(), &hello.expect("it fits")].concat();
             if stream.write_all(&said).is_err() {
                 break;
@@ -170,7 +175,7 @@ fn load(master: SocketAddr, first_port: u16) -> Vec<std::thread::JoinHandle<Vec<
         }
         ids
     };
-    (0..4).map(|n| std::thread::spawn(move || run(first_port + n * 2_000))).collect()
+    (0..4).map(|n| std::thread::spawn(move || run(first + n * 2_000))).collect()
 }
 
 /// What the registry in that folder says. That it opens is part of the test.
@@ -202,7 +207,7 @@ fn weights(master: SocketAddr, from: u64) -> std::thread::JoinHandle<u64> {
 }
 
 /// `cargo xtask failover` wants more of them.
-fn crash_count() -> u16 {
+fn crash_count() -> u32 {
     std::env::var("INGOT_FAILOVER_CRASHES").map_or(10, |text| text.parse().expect("a number"))
 }
 
@@ -215,7 +220,7 @@ fn a_master_killed_under_load_has_everything_that_it_answered() {
     let role = Role::parse("load").expect("a role");
     for round in 0..crash_count() {
         let mut master = Master::start(&flags);
-        let clients = load(master.address, 1 + round % 4 * 8_000);
+        let clients = load(master.address, 1 + round * 8_000);
         let operator = weights(master.address, weight + 1);
         std::thread::sleep(Duration::from_millis(rng.u64(5..150))); // The moment is what is tried.
         master.kill();
