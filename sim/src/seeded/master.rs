@@ -262,11 +262,14 @@ impl World {
     fn tell_allocator(&mut self, at: usize, event: ToAllocator) {
         let (now, bug) = (self.now.time, self.plan.bug);
         let Some(lead) = &mut self.masters[at].lead else { return };
-        let verdict = lead.books.hears(&event);
         let mut allocations = Vec::new();
         if lead.allocator.deadline().is_some_and(|due| due <= now) {
             lead.allocator.expire(now, &mut allocations);
         }
+        // It did not know of the event yet.
+        self.allocated(at, std::mem::take(&mut allocations));
+        let Some(lead) = &mut self.masters[at].lead else { return };
+        let verdict = lead.books.hears(&event);
         if let Some(event) = distorted(bug, event) {
             lead.allocator.handle(now, event, &mut allocations);
         }
