@@ -209,10 +209,8 @@ impl Cluster {
             // It runs where that one ran and does not know its id: what was there is gone.
             self.remove_agent(&old, Removal::Replaced, turn);
         }
-        if let Some(old) = self.expected.at(info.address).cloned() {
-            // The same, where the master before this one admitted it.
-            self.forget_expected(&old, "a new agent registered at the same address", turn);
-        }
+        // The same, where the master before this one admitted it.
+        self.forget_expected_at(info.address, turn);
         let agent_id = AgentId::new(format!("{}-S{}", self.master.id, self.next[0]));
         self.next[0] += 1;
         let change = Change::Admit { agent_id: agent_id.clone(), info: Arc::new(info.clone()) };

@@ -28,8 +28,9 @@ const BACK_PERCENT: usize = 80;
 #[derive(Debug, Default)]
 pub(super) struct Expected {
     agents: BTreeMap<AgentId, Arc<AgentInfo>>,
-    /// Who of them is where: one that forgot its id is known by it.
-    addresses: BTreeMap<SocketAddr, AgentId>,
+    /// Who of them is where: one that forgot its id is known by it, and there is one at most. The registry has more where the
+    /// master before this one died over it.
+    addresses: BTreeSet<(SocketAddr, AgentId)>,
     /// As many as there were.
     total_count: usize,
     /// Nothing is offered before then, or before enough are back.
@@ -50,20 +51,20 @@ impl Expected {
     }
 
     fn insert(&mut self, id: AgentId, info: Arc<AgentInfo>) {
-        self.addresses.insert(info.address, id.clone());
+        self.addresses.insert((info.address, id.clone()));
         self.agents.insert(id, info);
     }
 
     pub(super) fn remove(&mut self, id: &AgentId) -> Option<Arc<AgentInfo>> {
         let info = self.agents.remove(id)?;
-        if self.addresses.get(&info.address) == Some(id) {
-            self.addresses.remove(&info.address);
-        }
+        self.addresses.remove(&(info.address, id.clone()));
         Some(info)
     }
 
-    pub(super) fn at(&self, address: SocketAddr) -> Option<&AgentId> {
-        self.addresses.get(&address)
+    fn at(&self, address: SocketAddr) -> Vec<AgentId> {
+        let from = (address, AgentId::new(""));
+        let here = self.addresses.range(from..).take_while(|(at, _)| *at == address);
+        here.map(|(_, id)| id.clone()).collect()
     }
 
     pub(super) fn holds_offers(&self) -> bool {
@@ -212,6 +213,13 @@ impl Cluster {
     }
 
     /// One that is not back need not be waited for: nothing is kept of it, and nobody runs its tasks.
+    /// An agent has come from this address: who else was there before has lost its id, and does not come back.
+    pub(super) fn forget_expected_at(&mut self, address: SocketAddr, turn: &mut Turn<'_>) {
+        for old in self.expected.at(address) {
+            self.forget_expected(&old, "another agent registered at the same address", turn);
+        }
+    }
+
     pub(super) fn forget_expected(&mut self, id: &AgentId, why: &'static str, turn: &mut Turn<'_>) {
         self.expected.remove(id);
         self.counters.slave_removals += 1;

@@ -60,6 +60,7 @@ impl Cluster {
         self.counters.slave_reregistrations += 1;
         let Reregister { agent_id, info, frameworks, executors, tasks, oversubscribed } = message;
         let was_expected = self.expected.remove(&agent_id).is_some();
+        self.forget_expected_at(info.address, turn);
         let named: BTreeSet<_> =
             tasks.iter().map(|task| (task.framework_id.clone(), task.task.task_id.clone())).collect();
         let running: BTreeSet<_> = executors

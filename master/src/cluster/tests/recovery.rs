@@ -308,6 +308,17 @@ fn an_agent_that_was_unreachable_for_the_master_before_comes_back() {
     assert_eq!(world.offer(&scheduler).len(), 1, "nobody was expected, so nothing is held back");
 }
 
+/// Seed 1829 of the simulator: the master before admitted it anew and died before it had the old one forgotten.
+#[test]
+fn of_two_expected_agents_at_one_address_the_one_that_is_back_is_it() {
+    let mut registry = registry(1);
+    registry.apply(&Change::Admit { agent_id: agent(1), info: Arc::new(info(0)) });
+    let mut world = World::after(registry, settings());
+    world.back(&agent(1), info(0), vec![], vec![]);
+    assert!(!world.registry.agents.contains_key(&agent(0)) && world.registry.agents.contains_key(&agent(1)));
+    assert_eq!(world.cluster.snapshot(world.now).unreachable_agents.len(), 0);
+}
+
 /// Seed 193 of the simulator: it was admitted, and died before it had written down its id. Its task was unreachable for ever.
 #[test]
 fn an_expected_agent_whose_address_is_anothers_now_is_not_waited_for() {
