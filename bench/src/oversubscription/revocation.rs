@@ -78,7 +78,7 @@ fn measure(arguments: &Arguments, report: &mut Report) -> anyhow::Result<()> {
             !lives(&lent.cgroup)
         });
         orders.write_all(b"0")?;
-        let gone = gone?;
+        let gone = gone.with_context(|| scene.log())?;
         let breach: Instant = breach.context("the kernel's figure never passed the target")?;
         let throttle = throttle.context("it was never throttled")?;
         // Pressure that passed the target in between two of our own looks was seen by the agent first.
