@@ -86,19 +86,30 @@ impl Lent {
     }
 }
 
+/// A lent task that runs `shell`, and beside it one that was paid for and wants all the CPUs. `None`: it has been said why they
+/// cannot be, and the test is to return.
+fn contended(test: &str, place: &Place, master: &Master, shell: &str) -> Option<(Agent, Session, Lent)> {
+    let (agent, mut session) = place.start(master);
+    session.register();
+    if !can_hold(test, &agent) {
+        return None;
+    }
+    let lent = Lent::start(&mut session, &agent, shell);
+    session.run(&framework(true), command("paid", GREEDY));
+    session.follow("paid", TaskState::Running);
+    Some((agent, session, lent))
+}
+
+fn until_frozen(agent: &Agent, lent: &Lent) {
+    until("it is frozen", || corrections(agent, "freeze") > 0 && lent.is_frozen());
+}
+
 #[test]
 fn a_task_that_was_frozen_goes_on_when_there_is_room_and_its_sum_is_right() {
     let name = "a_task_that_was_frozen_goes_on_when_there_is_room_and_its_sum_is_right";
     let (place, master) = (Place::new(&FLAGS), Master::start());
-    let (agent, mut session) = place.start(&master);
-    session.register();
-    if !can_hold(name, &agent) {
-        return;
-    }
-    let lent = Lent::start(&mut session, &agent, &summing());
-    session.run(&framework(true), command("paid", GREEDY));
-    session.follow("paid", TaskState::Running);
-    until("it is frozen", || corrections(&agent, "freeze") > 0 && lent.is_frozen());
+    let Some((agent, mut session, lent)) = contended(name, &place, &master, &summing()) else { return };
+    until_frozen(&agent, &lent);
     let qos = agent.get("/state").json()["ingot"]["qos"].clone();
     let first = qos["decisions"].as_array().unwrap().iter().find(|it| it["step"] == "throttle").unwrap();
     let cause = first["cause"].as_str().unwrap();
@@ -118,16 +129,10 @@ fn a_task_that_was_frozen_goes_on_when_there_is_room_and_its_sum_is_right() {
 fn an_agent_that_dies_while_it_holds_a_task_back_leaves_it_to_the_next_one_which_lets_it_go() {
     let name = "an_agent_that_dies_while_it_holds_a_task_back_leaves_it_to_the_next_one_which_lets_it_go";
     let (place, master) = (Place::new(&FLAGS), Master::start());
-    let (agent, mut session) = place.start(&master);
-    session.register();
-    if !can_hold(name, &agent) {
-        return;
-    }
-    let lent = Lent::start(&mut session, &agent, &summing());
-    session.run(&framework(true), command("paid", GREEDY));
-    session.follow("paid", TaskState::Running);
-    until("it is frozen", || corrections(&agent, "freeze") > 0 && lent.is_frozen());
+    let Some((agent, session, lent)) = contended(name, &place, &master, &summing()) else { return };
+    until_frozen(&agent, &lent);
     agent.kill();
+    drop(session);
     assert!(lent.is_frozen(), "nobody thawed it");
     // One that has no targets: what it does not hold back itself is not held back.
     let place = place.again_with(&["--qos-psi=0", "--qos-latency-p99=0ns", "--qos-memory-headroom=0B"]);
@@ -146,14 +151,9 @@ fn a_task_is_preempted_when_freezing_it_does_not_help_and_is_told_by_what_figure
     let name = "a_task_is_preempted_when_freezing_it_does_not_help_and_is_told_by_what_figures";
     let flags = [FLAGS[0], FLAGS[1], FLAGS[2], "--qos-kill-after=100ms"];
     let (place, master) = (Place::new(&flags), Master::start());
-    let (agent, mut session) = place.start(&master);
-    session.register();
-    if !can_hold(name, &agent) {
+    let Some((agent, mut session, lent)) = contended(name, &place, &master, "while :; do :; done") else {
         return;
-    }
-    let lent = Lent::start(&mut session, &agent, "while :; do :; done");
-    session.run(&framework(true), command("paid", GREEDY));
-    session.follow("paid", TaskState::Running);
+    };
     let told = session.follow("lent", TaskState::Failed);
     let killed = told.last().unwrap();
     assert_eq!((killed.source, killed.reason), (Some(Source::Agent), Some(Reason::CONTAINER_PREEMPTED)));
@@ -170,16 +170,9 @@ fn a_task_is_preempted_when_freezing_it_does_not_help_and_is_told_by_what_figure
 fn a_task_that_is_frozen_obeys_its_framework() {
     let name = "a_task_that_is_frozen_obeys_its_framework";
     let (place, master) = (Place::new(&FLAGS), Master::start());
-    let (agent, mut session) = place.start(&master);
-    session.register();
-    if !can_hold(name, &agent) {
-        return;
-    }
-    let lent =
-        Lent::start(&mut session, &agent, "trap 'echo obeyed; exit 0' TERM; while :; do sleep 0.01; done");
-    session.run(&framework(true), command("paid", GREEDY));
-    session.follow("paid", TaskState::Running);
-    until("it is frozen", || corrections(&agent, "freeze") > 0 && lent.is_frozen());
+    let obeys = "trap 'echo obeyed; exit 0' TERM; while :; do sleep 0.01; done";
+    let Some((agent, mut session, lent)) = contended(name, &place, &master, obeys) else { return };
+    until_frozen(&agent, &lent);
     session.kill("lent", None);
     session.follow("lent", TaskState::Killed);
     let said = std::fs::read_to_string(agent.sandbox(&lent.container_id).join("stdout")).unwrap();
