@@ -1,6 +1,6 @@
 //! What may be lent out: the estimator is told what each look at the containers found, and the node what it says of it.
 
-use crate::cgroup::knobs::FIRM_IDLE_MAX_MILLI;
+use crate::containerizer::limits::lent_cpus_milli;
 use crate::estimator::core::{Effect, Input as Told, Machine, Sample};
 use crate::node::input::Input;
 use crate::runtime::Agent;
@@ -47,23 +47,19 @@ impl Agent {
         let containers = self.containers.borrow();
         let sample =
             |(container_id, container): (&model::id::ContainerId, &Rc<super::containers::Container>)| {
-                let given = self.look(|node| {
-                    let (executor, tasks) = node.shares(container_id)?;
-                    let shares = tasks.iter().map(|task| &task.resources).chain([&executor.resources]);
-                    let mut given = Resources::default();
-                    shares.for_each(|share| given.add(share));
-                    Some(given)
-                })?;
-                let firm = given.filter(|part| !part.is_revocable);
+                let shares = self.shares(container_id);
+                if shares.is_empty() {
+                    return None;
+                }
+                let parts = shares.iter().flat_map(|share| share.resources.iter());
+                let firm: Resources = parts.filter(|part| !part.is_revocable).cloned().collect();
                 let usage = container.account.borrow().usage;
                 let is_seen = container.looked.get() == Some(looked);
                 let told =
                     |source: Source, figure: u64| (is_seen && source != Source::None).then_some(figure);
                 Some(Sample {
                     container_id: container_id.clone(),
-                    // The same ones whose group is idle.
-                    is_revocable: given.iter().any(|part| part.is_revocable && &*part.name == CPUS)
-                        && firm.scalar(CPUS).milli() <= FIRM_IDLE_MAX_MILLI,
+                    is_revocable: lent_cpus_milli(&shares).is_some_and(|milli| milli > 0),
                     cpus_milli: firm.scalar(CPUS).milli(),
                     memory_limit_bytes: bytes(firm.scalar(MEM)),
                     cpu_ns: told(usage.sources.cpu, usage.cpu_ns),
