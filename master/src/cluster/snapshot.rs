@@ -55,6 +55,12 @@ impl MasterInfo {
         let Place { region, zone } = self.domain.as_ref()?;
         Some(api::convert::agent::domain_of(region, zone))
     }
+
+    /// Its account of itself, as v1 has it.
+    pub fn to_v1(&self) -> api::v1::MasterInfo {
+        let (at, domain) = (self.address, self.domain());
+        api::convert::agent::master_info(&self.id, at, &self.hostname, self.version, domain)
+    }
 }
 
 /// The picture.

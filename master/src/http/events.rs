@@ -38,17 +38,10 @@ impl Writer {
         match event {
             Event::Subscribed { framework_id } => {
                 out.set_type(event::Type::Subscribed);
-                let master = &self.master;
                 out.subscribed = Some(event::Subscribed {
                     framework_id: framework_id.into(),
                     heartbeat_interval_seconds: Some(HEARTBEAT_INTERVAL_MS as f64 / 1000.0),
-                    master_info: Some(agent::master_info(
-                        &master.id,
-                        master.address,
-                        &master.hostname,
-                        master.version,
-                        master.domain(),
-                    )),
+                    master_info: Some(self.master.to_v1()),
                 });
             }
             Event::Heartbeat => out.set_type(event::Type::Heartbeat),

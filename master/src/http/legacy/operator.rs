@@ -281,13 +281,7 @@ fn get_weights(snapshot: &Snapshot) -> response::GetWeights {
 fn get_master(snapshot: &Snapshot) -> response::GetMaster {
     let master = &snapshot.master;
     response::GetMaster {
-        master_info: Some(agent::master_info(
-            &master.id,
-            master.address,
-            &master.hostname,
-            master.version,
-            master.domain(),
-        )),
+        master_info: Some(master.to_v1()),
         start_time: Some(time::seconds(master.started)),
         elected_time: Some(time::seconds(master.elected)),
     }
