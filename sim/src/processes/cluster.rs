@@ -1,8 +1,10 @@
 //! Starting a cluster, waiting until it stands, stopping it.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -269,13 +271,16 @@ pub(super) fn local(port: u16) -> Address {
     Address { host: Ipv4Addr::LOCALHOST.to_string(), port }
 }
 
-/// A port on which nobody listens. Below the range from which the kernel takes the ports of outgoing connections, so
-/// that none of these takes it before the daemon does.
+/// A port on which nobody listens, and which this process was not given before: who asks for several at once binds none
+/// of them meanwhile. Below the range from which the kernel takes the ports of outgoing connections, so that none of
+/// these takes it before the daemon does.
 pub fn free_port() -> Result<u16> {
     const TRIES_MAX: usize = 1_000;
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     let mut candidates = std::iter::repeat_with(|| fastrand::u16(20_000..32_000)).take(TRIES_MAX);
-    candidates.find(free).context("no free port on 127.0.0.1")
+    candidates.find(|port| free(port) && given.insert(*port)).context("no free port on 127.0.0.1")
 }
 
 fn check_free(port: u16, flag: &str) -> Result<u16> {
@@ -287,5 +292,18 @@ fn check_free(port: u16, flag: &str) -> Result<u16> {
             )
         }
         Err(error) => Err(error).with_context(|| format!("cannot listen on 127.0.0.1:{port} ({flag})")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::free_port;
+
+    /// An ensemble's ports are all taken before a server binds one of them: ZooKeeper ended when two were the same.
+    #[test]
+    fn no_port_is_given_twice() {
+        let mut ports: Vec<_> = std::iter::repeat_with(|| free_port().unwrap()).take(2_000).collect();
+        ports.sort_unstable();
+        assert!(ports.windows(2).all(|pair| pair[0] != pair[1]));
     }
 }

@@ -14,6 +14,9 @@ use super::daemon::Daemon;
 
 /// What Debian's package installs.
 const CLASSES: &str = "/usr/share/java/zookeeper.jar";
+/// Comes with it. Without one of its loggers ZooKeeper does not say why it ends.
+const LOGGER: &str = "/usr/share/java/slf4j-simple.jar";
+const LOG_LEVEL: &str = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
 const MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
 /// Memory for one server's objects.
 const HEAP: &str = "-Xmx512m";
@@ -86,7 +89,10 @@ impl Zookeeper {
     /// Starts a server, again if it was killed. It is not waited for.
     pub fn start_server(&mut self, at: usize) -> Result<()> {
         let mut command = Command::new("java");
-        command.args([HEAP, "-cp", CLASSES, MAIN]).arg(self.folder.path().join(format!("zoo-{at}.cfg")));
+        let classes = format!("{CLASSES}:{LOGGER}");
+        command
+            .args([HEAP, LOG_LEVEL, "-cp", &classes, MAIN])
+            .arg(self.folder.path().join(format!("zoo-{at}.cfg")));
         let log = self.folder.path().join(format!("server-{at}.log"));
         self.servers[at].process = Some(Daemon::start("zookeeper", command, &log)?);
         Ok(())

@@ -142,17 +142,28 @@ pub(crate) fn printed(output: &Output) -> String {
     format!("{}\n--- stdout\n{out}\n--- stderr\n{err}", output.status)
 }
 
-/// The ids of processes that work below a folder and whose command line contains a text.
+/// The ids of processes that work below a folder and whose command line contains a text. A child that was just forked
+/// and has its parent's command line still, as a shell's has before it becomes `sleep`, is not one of its own.
 pub(crate) fn processes(below: &Path, containing: &str) -> Vec<i32> {
-    let matches = |pid: &i32| {
+    struct Process {
+        pid: i32,
+        parent: i32,
+        command: String,
+    }
+    let process = |pid: i32| {
         let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
         let command = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
         let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
-        cwd.starts_with(below) && command.contains(containing)
+        let stat = String::from_utf8_lossy(&read("stat")).into_owned();
+        // After the name, which is in parentheses and may hold some: state, parent.
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        let matches = cwd.starts_with(below) && command.contains(containing);
+        matches.then_some(Process { pid, parent: parent.unwrap_or(0), command })
     };
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|it| it.file_name().to_str()?.parse().ok());
-    pids.filter(matches).collect()
+    let found: Vec<_> = entries.filter_map(|it| process(it.file_name().to_str()?.parse().ok()?)).collect();
+    let forked = |it: &&Process| found.iter().any(|of| of.pid == it.parent && of.command == it.command);
+    found.iter().filter(|it| !forked(it)).map(|it| it.pid).collect()
 }
 
 /// A framework whose every call the test makes itself.
