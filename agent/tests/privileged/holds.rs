@@ -136,7 +136,7 @@ impl Sink {
     }
 
     /// Bytes a second that come out of the interface, from the IP header up, once a second of them has passed. What this busy
-    /// process has no time to read has been sent all the same.
+    /// process has no time to read has been sent all the same. Where it had no time just as it looked, the rate is too low.
     fn rate(&mut self, time: Duration) -> u64 {
         let mut buffer = vec![0; 256 << 10];
         let mut until = |end: Instant| {
@@ -144,11 +144,14 @@ impl Sink {
                 self.take(&mut buffer);
             }
             let thread = nix::unistd::gettid().to_string();
+            let earliest = Instant::now();
             let interface = Interface::of(&thread, "here");
-            (Instant::now(), interface.rx_bytes - interface.rx_packets * ETHERNET)
+            let bytes = interface.rx_bytes - interface.rx_packets * ETHERNET;
+            (earliest..Instant::now(), bytes)
         };
         let (from, before) = until(Instant::now() + Duration::from_secs(1));
-        let (to, after) = until(from + time);
+        let (to, after) = until(from.end + time);
+        let (from, to) = (from.start, to.end);
         (u128::from(after - before) * 1_000_000 / (to - from).as_micros()) as u64
     }
 }

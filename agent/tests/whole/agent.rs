@@ -4,15 +4,17 @@ use crate::groups::Group;
 use crate::http::Answer;
 use crate::master::{Master, Session};
 use crate::needs;
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long anything may take that is waited for.
 pub fn patience() -> Duration {
-    Duration::from_secs(30) * needs::slowdown()
+    Duration::from_secs(60) * needs::slowdown()
 }
 
 /// Between two looks at what is waited for: who looks without end takes the CPU from those who are to bring it about.
@@ -81,13 +83,12 @@ impl Place {
     }
 
     fn in_directory(directory: tempfile::TempDir, flags: &[&str]) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         Self {
             group: Rc::new(Group::new()),
             directory: Rc::new(directory),
             log: Rc::new(tempfile::NamedTempFile::new().unwrap()),
             flags: flags.iter().map(ToString::to_string).collect(),
-            port: free.local_addr().unwrap().port(),
+            port: free_port(),
         }
     }
 
@@ -142,6 +143,19 @@ impl Place {
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         command
+    }
+}
+
+/// A port that nobody has, and that no other test here was given. Below those that the kernel gives to connections: while an
+/// agent is away, its executors look for it, and one of them that was given that port itself would find itself there.
+fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let port = fastrand::u16(20_000..32_000);
+        if given.insert(port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 
@@ -235,7 +249,7 @@ impl Drop for Agent {
         }
         // Its executors go with it: a failed test must not leave any behind.
         _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), nix::sys::signal::Signal::SIGUSR1);
-        let deadline = Instant::now() + Duration::from_secs(10) * needs::slowdown();
+        let deadline = Instant::now() + Duration::from_secs(30) * needs::slowdown();
         while Instant::now() < deadline {
             if self.process.try_wait().ok().flatten().is_some() {
                 return;

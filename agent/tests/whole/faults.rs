@@ -2,7 +2,7 @@
 //! is missing is said in `/state` and counted in `/metrics`. What each fault does to the figures themselves is in
 //! `privileged/faults*.rs`.
 
-use crate::agent::{Agent, Place};
+use crate::agent::{Agent, Place, until};
 use crate::master::{Master, Session, command, framework};
 use crate::needs::{self, Need};
 use model::task::TaskState;
@@ -123,9 +123,7 @@ fn a_container_that_was_made_and_not_registered_is_cleared_away() {
     std::fs::write(cgroup.join("cgroup.kill"), "1").unwrap();
     let is_populated =
         || std::fs::read_to_string(cgroup.join("cgroup.events")).unwrap().contains("populated 1");
-    while is_populated() {
-        crate::agent::pause();
-    }
+    until("its processes are gone", || !is_populated());
     let process = place.process_info(container_id.as_str());
     std::fs::remove_file(process).unwrap();
 

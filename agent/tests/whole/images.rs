@@ -357,6 +357,7 @@ fn who_is_beside_a_task_on_an_image_sees_its_files() {
         assert_eq!(std::fs::read_to_string(output).unwrap(), "up\nmine\n");
         let (out, _) = scene.session("s", "cat /made; cat here; echo $MESOS_SANDBOX", None).until_over();
         assert!(out.starts_with("mine\nup\n/mnt/mesos/sandbox\n"), "{out}");
+        assert_eq!(scene.exit_status("s"), 0);
         assert_eq!(scene.of("REMOVE_NESTED_CONTAINER", "s").status, 200);
         if !restarted {
             scene = scene.restart();
@@ -381,6 +382,7 @@ fn a_session_in_a_task_on_an_image_finds_what_the_task_has_found() {
     for name in ["before", "after"] {
         let (out, _) = scene.session(name, "id -un; pwd; echo $A $PATH $MESOS_SANDBOX", None).until_over();
         assert_eq!(out, "web\n/srv/work\nimage /bin /mnt/mesos/sandbox\n");
+        assert_eq!(scene.exit_status(name), 0);
         assert_eq!(scene.of("REMOVE_NESTED_CONTAINER", name).status, 200);
         scene = scene.restart();
     }
@@ -439,7 +441,7 @@ fn an_agent_that_is_killed_while_it_pulls_an_image_pulls_it_anew() {
     let layers = [busybox().to_vec(), vec![files.gzip()]].concat();
     layout(&scene.registry.path().join("large"), "latest", &json!({"Env": ["PATH=/bin"]}), &layers);
     let store = scene.place.work_dir().join("store/docker");
-    let staging = || crate::restart::files_if_any(&store.join("staging"));
+    let staging = || crate::restart::files(&store.join("staging")).len();
     let layers_there = || std::fs::read_dir(store.join("layers")).map_or(0, Iterator::count);
 
     let (mut agent, mut session) = scene.place.start(&scene.master);

@@ -116,7 +116,8 @@ fn no_line_is_lost_when_the_agent_is_killed_and_comes_back() {
     session.register();
     let (shell, go) = in_two_parts(&place, COUNT);
     let sandbox = run(&agent, &mut session, "t", &shell);
-    let first = logger(&place).expect("there is a logger");
+    until("there is a logger", || logger(&place).is_some());
+    let first = logger(&place).unwrap();
     agent.kill();
     // Now: without an agent the task goes on printing, and is not kept waiting.
     std::fs::write(&go, "").unwrap();
@@ -136,7 +137,9 @@ fn no_line_is_lost_when_the_logger_is_killed() {
     let (place, master) = (place(999), Master::start());
     let (agent, mut session) = place.start(&master);
     session.register();
-    let sandbox = run(&agent, &mut session, "t", &format!("seq -f 'line %.0f' 0 {}; sleep 0.2", COUNT - 1));
+    let go = place.work_dir().join("go");
+    let wait = format!("while [ ! -e {} ]; do sleep 0.01; done", go.display());
+    let sandbox = run(&agent, &mut session, "t", &format!("seq -f 'line %.0f' 0 {}; {wait}", COUNT - 1));
     let mut killed = 0;
     // As often as it comes back while there is something to write.
     while killed < 20 && !tickets(&place).is_empty() {
@@ -150,6 +153,7 @@ fn no_line_is_lost_when_the_logger_is_killed() {
         }
     }
     assert!(killed > 0);
+    std::fs::write(&go, "").unwrap();
     session.follow("t", TaskState::Finished);
     until_written(&place);
     check_lines(&sandbox, COUNT);

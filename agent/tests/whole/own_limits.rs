@@ -10,7 +10,7 @@ use crate::nested::Scene;
 use ::api::v1;
 use model::task::{Reason, Source, TaskState, TaskStatus};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use wire::message::ToAgent;
 
@@ -42,6 +42,16 @@ fn number_of_lines(path: &Path) -> usize {
     read(path).lines().count()
 }
 
+/// The processes of a group, of which some may just have begun or be about to end.
+fn members(group: &Path) -> BTreeSet<i32> {
+    read(&group.join("cgroup.procs")).lines().map(|pid| pid.parse().unwrap()).collect()
+}
+
+fn are_alive(pids: &BTreeSet<i32>) -> BTreeSet<i32> {
+    let is_alive = |pid: &i32| agent::sys::processes::stat(*pid).is_some_and(|stat| !stat.is_zombie());
+    pids.iter().copied().filter(is_alive).collect()
+}
+
 #[test]
 fn a_nested_container_has_a_group_of_its_own_and_its_outermosts_processes_move() {
     let name = "a_nested_container_has_a_group_of_its_own_and_its_outermosts_processes_move";
@@ -51,8 +61,8 @@ fn a_nested_container_has_a_group_of_its_own_and_its_outermosts_processes_move()
     let mut scene = Scene::new(&["--pids-max=100"]);
     let group = scene.agent.cgroup(&scene.root);
     assert_eq!(launch(&scene, "shares", "sleep 1000", true, &json!({})).status, 200);
-    let before = number_of_lines(&group.join("cgroup.procs"));
-    assert!(before >= 3, "init, executor and task are in the group itself: {before}");
+    until("init, executor and task are in the group itself", || are_alive(&members(&group)).len() >= 3);
+    let before = members(&group);
     let named = launch(&scene, "x", "true", true, &json!({"mem": {"value": 64}}));
     let why = "'launch_container.limits' may only be set when 'share_cgroups' is set to 'false'";
     assert_eq!((named.status, named.body.as_str()), (400, why));
@@ -60,10 +70,12 @@ fn a_nested_container_has_a_group_of_its_own_and_its_outermosts_processes_move()
 
     let busy = "while :; do i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo >> rounds; done";
     assert_eq!(launch(&scene, "own", busy, false, &json!({"cpus": {"value": 0.75}})).status, 200);
-    assert_eq!(number_of_lines(&group.join("executor.own/cgroup.procs")), before);
-    assert_eq!(number_of_lines(&group.join("cgroup.procs")), 0);
+    let moved = members(&group.join("executor.own"));
+    let stay = are_alive(&before);
+    assert!(stay.len() >= 3 && stay.is_subset(&moved), "{stay:?} of {before:?} are to be in {moved:?}");
+    assert_eq!(members(&group), BTreeSet::new());
     let own = group.join("own");
-    assert!(number_of_lines(&own.join("cgroup.procs")) >= 2);
+    until("its init and its command are in its group", || members(&own).len() >= 2);
     let enforcement = scene.agent.get("/state").json()["ingot"]["enforcement"].clone();
     let mem = (MEM_MIB << 20).to_string();
     let expected = [

@@ -78,28 +78,17 @@ fn a_task_whose_process_was_not_written_down_in_time_outlives_its_agent() {
     assert_eq!(told.last().unwrap().container.as_ref().unwrap().executor_pid, pid);
 }
 
-/// Everything below a directory; links are not followed.
+/// Everything below a directory, which may change meanwhile or not be there; links are not followed.
 pub fn files(below: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(below).unwrap().map(Result::unwrap) {
-        match entry.file_type().unwrap() {
-            kind if kind.is_dir() => found.extend(files(&entry.path())),
-            kind if kind.is_file() => found.push(entry.path()),
+    for entry in std::fs::read_dir(below).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => found.extend(files(&entry.path())),
+            Ok(kind) if kind.is_file() => found.push(entry.path()),
             _ => {}
         }
     }
     found
-}
-
-/// How many there are below a directory that changes meanwhile, and may not be there.
-pub fn files_if_any(below: &std::path::Path) -> usize {
-    let entries = std::fs::read_dir(below).into_iter().flatten().flatten();
-    let count = |entry: std::fs::DirEntry| match entry.file_type() {
-        Ok(kind) if kind.is_dir() => files_if_any(&entry.path()),
-        Ok(_) => 1,
-        Err(_) => 0,
-    };
-    entries.map(count).sum()
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn how_an_executor_ended_is_known_though_no_agent_was_there() {
 #[test]
 fn an_executor_that_never_subscribes_is_ended() {
     // It has to get as far as its trap.
-    let timeout = format!("--executor-registration-timeout={}secs", 3 * needs::slowdown());
+    let timeout = format!("--executor-registration-timeout={}secs", 10 * needs::slowdown());
     let (place, master) = (Place::new(&[&timeout]), Master::start());
     let (_agent, mut session) = place.start(&master);
     session.register();
@@ -178,7 +178,6 @@ fn an_executor_that_does_not_end_is_ended() {
     let asked = std::time::Instant::now();
     session.say(&wire::message::ToAgent::ShutdownFramework { framework_id: "F".into() });
     until_heard("\"SHUTDOWN\"");
-    assert!(is_alive(pid), "it has its grace");
     until("it is ended", || !is_alive(pid));
     assert!(asked.elapsed() >= grace, "{:?}", asked.elapsed());
 }
@@ -220,6 +219,8 @@ fn after_a_reboot_tasks_are_gone_and_sandboxes_are_left() {
     let told = session.follow("t", TaskState::Running);
     let container = told.last().unwrap().container.clone().unwrap();
     let pid = written_process(&place);
+    let stdout = agent.sandbox(container.container_id.as_str()).join("stdout");
+    until("it has printed", || std::fs::read_to_string(&stdout).is_ok_and(|text| text == "kept\n"));
     agent.kill();
     // What a reboot does: everything ends, and the kernel calls its boot otherwise.
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), nix::sys::signal::Signal::SIGKILL)

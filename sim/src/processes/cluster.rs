@@ -42,9 +42,9 @@ pub enum Ports {
 }
 
 /// How long a daemon may take to come up, and an agent to register.
-const START_MAX: Duration = Duration::from_secs(30);
+const START_MAX: Duration = Duration::from_secs(120);
 /// How long a daemon may take to end after it was asked to.
-const STOP_MAX: Duration = Duration::from_secs(10);
+const STOP_MAX: Duration = Duration::from_secs(30);
 /// How often a condition is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -271,16 +271,23 @@ pub(super) fn local(port: u16) -> Address {
     Address { host: Ipv4Addr::LOCALHOST.to_string(), port }
 }
 
+/// The ports that [`free_port`] has given.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
 /// A port on which nobody listens, and which this process was not given before: who asks for several at once binds none
-/// of them meanwhile. Below the range from which the kernel takes the ports of outgoing connections, so that none of
+/// of them meanwhile. One that was given is not even tried: its daemon may be about to listen. Below the range from which the kernel takes the ports of outgoing connections, so that none of
 /// these takes it before the daemon does.
 pub fn free_port() -> Result<u16> {
     const TRIES_MAX: usize = 1_000;
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     let mut candidates = std::iter::repeat_with(|| fastrand::u16(20_000..32_000)).take(TRIES_MAX);
-    candidates.find(|port| free(port) && given.insert(*port)).context("no free port on 127.0.0.1")
+    candidates.find(|port| given.insert(*port) && free(port)).context("no free port on 127.0.0.1")
+}
+
+/// Whether a port is one of this process's own clusters.
+pub(super) fn is_given(port: u16) -> bool {
+    GIVEN.lock().unwrap_or_else(PoisonError::into_inner).contains(&port)
 }
 
 fn check_free(port: u16, flag: &str) -> Result<u16> {

@@ -35,8 +35,8 @@ pub struct SeveralOptions {
 }
 
 /// For one step: a daemon's start, an election, agents' return.
-const STEP_MAX: Duration = Duration::from_secs(60);
-const STOP_MAX: Duration = Duration::from_secs(10);
+const STEP_MAX: Duration = Duration::from_secs(120);
+const STOP_MAX: Duration = Duration::from_secs(30);
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::cluster;
+
 /// Kills every process that works below `folder`. Repeated until there is none: what dies may have just forked.
 pub(crate) fn below(folder: &Path) {
     const ROUNDS_MAX: usize = 100;
@@ -32,7 +34,7 @@ pub fn agent_cgroup(port: u16) -> Option<PathBuf> {
 /// Removes a cgroup, and those below it. A cgroup can be removed once its
 /// last process is reaped, which takes a moment after its death. None there, or not ours to remove: nothing to do.
 pub(crate) fn cgroup(group: &Path) {
-    const PATIENCE: Duration = Duration::from_secs(2);
+    const PATIENCE: Duration = Duration::from_secs(10);
     if let Ok(metadata) = group.metadata() {
         pins(metadata.ino());
     }
@@ -56,7 +58,8 @@ fn pins(cgroup_id: u64) {
 }
 
 /// Removes the groups, and the pins, of agents that are no more, of a cluster that was killed itself. Where an agent listens,
-/// or a container runs that one may come back to, everything stays.
+/// or a container runs that one may come back to, everything stays; and what is of this process's own clusters, which see to
+/// it themselves: an agent of theirs may be about to listen.
 pub(crate) fn forgotten() {
     let entries = cgroup2_root().and_then(|root| std::fs::read_dir(root).ok());
     for entry in entries.into_iter().flatten().flatten() {
@@ -66,7 +69,7 @@ pub(crate) fn forgotten() {
         };
         let events = std::fs::read_to_string(entry.path().join("cgroup.events")).unwrap_or_default();
         let is_free = || std::net::TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, port)).is_ok();
-        if events.contains("populated 0") && is_free() {
+        if !cluster::is_given(port) && events.contains("populated 0") && is_free() {
             cgroup(&entry.path());
         }
     }
@@ -110,8 +113,13 @@ mod tests {
     fn groups_of_agents_that_are_no_more_are_removed_and_no_others() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let lives = listener.local_addr().expect("bound").port();
-        let gone = super::super::free_port().expect("another");
-        let groups = [lives, gone].map(|port| super::agent_cgroup(port).unwrap_or_default());
+        let given = super::super::free_port().expect("another");
+        // Nobody listens there any more.
+        let gone = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|it| it.local_addr())
+            .expect("a third")
+            .port();
+        let groups = [lives, given, gone].map(|port| super::agent_cgroup(port).unwrap_or_default());
         if groups.iter().any(|group| std::fs::create_dir(group).is_err()) {
             assert!(std::env::var("REQUIRE").as_deref() != Ok("all"), "no cgroup can be made");
             eprintln!("skipped: no cgroup can be made here");
@@ -120,7 +128,7 @@ mod tests {
         super::forgotten();
         let are_there = groups.each_ref().map(|group| group.exists());
         groups.iter().for_each(|group| super::cgroup(group));
-        assert_eq!(are_there, [true, false]);
+        assert_eq!(are_there, [true, true, false]);
     }
 
     #[test]

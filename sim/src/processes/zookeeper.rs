@@ -21,7 +21,11 @@ const MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
 /// Memory for one server's objects.
 const HEAP: &str = "-Xmx512m";
 /// For a server, or an ensemble, to answer. A JVM takes seconds on a busy machine.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_secs(120);
+/// How long a server may take to join its leader, and may lag behind it, in ticks: a JVM on a busy machine stands still for
+/// seconds. A server that is killed is noticed at once all the same.
+const START_TICKS: u32 = 100;
+const SYNC_TICKS: u32 = 50;
 /// ZooKeeper's own choice would be 20 ticks.
 const SESSION_MS_MAX: u32 = 60_000;
 const ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -72,7 +76,7 @@ impl Zookeeper {
         let data = self.folder.path().join(format!("data-{at}"));
         std::fs::create_dir_all(&data)?;
         let mut settings = format!(
-            "tickTime={tick_ms}\nmaxSessionTimeout={SESSION_MS_MAX}\ninitLimit=20\nsyncLimit=10\ndataDir={}\nclientPort={client_port}\n\
+            "tickTime={tick_ms}\nmaxSessionTimeout={SESSION_MS_MAX}\ninitLimit={START_TICKS}\nsyncLimit={SYNC_TICKS}\ndataDir={}\nclientPort={client_port}\n\
              clientPortAddress=127.0.0.1\nadmin.enableServer=false\n4lw.commands.whitelist=srvr\n",
             data.display()
         );
@@ -108,6 +112,18 @@ impl Zookeeper {
         self.servers
             .iter()
             .position(|it| it.mode().is_ok_and(|mode| mode == "leader" || mode == "standalone"))
+    }
+
+    /// Waits until one leads, and says which.
+    pub fn until_led(&self) -> Result<usize> {
+        let end = Instant::now() + START_MAX;
+        loop {
+            if let Some(leader) = self.leader() {
+                return Ok(leader);
+            }
+            ensure!(Instant::now() < end, "no ZooKeeper leads within {} s", START_MAX.as_secs());
+            std::thread::sleep(LOOK_AGAIN);
+        }
     }
 
     /// Waits until all that run take part.

@@ -14,7 +14,7 @@ use serde_json::Value;
 use sim::processes::{Cluster, Options, Ports};
 
 /// No single step of a test takes longer on a loaded machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A cluster to test, ours or one that is already there.
 pub(crate) struct Target {
@@ -150,15 +150,16 @@ pub(crate) fn processes(below: &Path, containing: &str) -> Vec<i32> {
         parent: i32,
         command: String,
     }
+    // `None` also for one that ends while it is read.
     let process = |pid: i32| {
         let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
         let command = String::from_utf8_lossy(&read("cmdline")).replace('\0', " ");
         let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
         let stat = String::from_utf8_lossy(&read("stat")).into_owned();
         // After the name, which is in parentheses and may hold some: state, parent.
-        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
         let matches = cwd.starts_with(below) && command.contains(containing);
-        matches.then_some(Process { pid, parent: parent.unwrap_or(0), command })
+        matches.then_some(Process { pid, parent, command })
     };
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let found: Vec<_> = entries.filter_map(|it| process(it.file_name().to_str()?.parse().ok()?)).collect();
