@@ -21,7 +21,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 /// For anything that should come at once; a test that waits this long has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Takes calls: answers them as told and hands them to the test.
 pub(crate) struct Agent {

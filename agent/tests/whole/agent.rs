@@ -159,8 +159,9 @@ fn free_port() -> u16 {
     }
 }
 
-/// The default, in which executors on a slow machine may not get as far as to subscribe again; and the most there is.
-const REREGISTRATION_S: [u32; 2] = [2, 15];
+/// Seconds: more than the default of two, in which executors on a busy machine may not get as far as to subscribe again, nor
+/// the agent as far as to see that one has died; and the most there is.
+const REREGISTRATION_S: [u32; 2] = [6, 15];
 
 impl Place {
     fn patient(&self) -> Option<String> {

@@ -10,6 +10,17 @@ use tempfile::TempDir;
 
 /// As Debian's package has it.
 const CLASSES: &str = "/usr/share/java/zookeeper.jar";
+/// Nobody listens there. Below the ports that the kernel gives to connections: other tests make thousands of these while
+/// the JVM starts.
+fn free_address() -> SocketAddr {
+    loop {
+        let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(20_000..32_000)));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
 /// Milliseconds. Sessions last two of these at least.
 pub(crate) const TICK_MS: u64 = 500;
 
@@ -33,7 +44,7 @@ impl Zookeeper {
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder");
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port");
+        let free = free_address();
         let data = folder.path().join("data");
         let settings = format!(
             "tickTime={TICK_MS}\ndataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\n\

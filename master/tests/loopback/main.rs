@@ -20,7 +20,7 @@ use master::config::Config;
 use std::time::Duration;
 
 /// How long anything may take before a test gives up: far longer than it ever does.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A master on a port of its own.
 pub(crate) fn start() -> Master {
