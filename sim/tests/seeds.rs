@@ -15,7 +15,10 @@ fn the_laws_hold_in_any_weather() {
     // The weather was bad enough to mean something.
     assert_eq!(total.launched, total.finished);
     assert!(
-        total.launched > 5_000 && total.agent_restarts > 100 && total.elections > 100,
+        total.launched > 5_000
+            && total.agent_restarts > 100
+            && total.elections > 100
+            && total.conversions > 1_000,
         "too fine a day: {total:?}"
     );
 }
@@ -49,6 +52,11 @@ fn found(bug: Bug, law: Law) -> Violation {
 #[test]
 fn an_agent_that_counts_twice_is_seen_to_be_given_away_twice() {
     found(Bug::DoubledAgents, Law::Conservation);
+}
+
+#[test]
+fn an_agent_that_never_hears_of_reservations_is_seen_to_have_something_else_than_its_master_thinks() {
+    found(Bug::TotalsUntold, Law::Conservation);
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! ```
 //! Everything that takes time is a [`world::Happening`] in one queue; the same seed gives the same run.
 
+mod appetite;
 pub mod checkers;
 mod contender;
 mod executor;
@@ -38,6 +39,8 @@ pub struct Outcome {
     pub launched: u64,
     pub finished: u64,
     pub updates: u64,
+    /// Reservations and volumes that were asked for, or their end.
+    pub conversions: u64,
     pub agent_restarts: u64,
     pub elections: u64,
     /// Of everything that happened, in its order: equal for equal runs.
@@ -52,6 +55,7 @@ impl Outcome {
         self.launched += other.launched;
         self.finished += other.finished;
         self.updates += other.updates;
+        self.conversions += other.conversions;
         self.agent_restarts += other.agent_restarts;
         self.elections += other.elections;
         self.digest ^= other.digest;

@@ -7,7 +7,9 @@ use super::network::{CLIENT, Host, LinkId, Packet};
 use super::node_disk::Disk;
 use super::plan::Bug;
 use super::world::{Happening, Who, World};
+use api::convert::volume::as_given;
 use ingot_agent::node::Node;
+use ingot_agent::node::compatibility;
 use ingot_agent::node::effect::{Answer, Effect, Ending, ExecutorEvent, Launch, Ticket};
 use ingot_agent::node::input::{Caller, ContainerEnd, ExecutorCall, Input, Session};
 use ingot_agent::node::recovery::Recovered;
@@ -390,7 +392,7 @@ impl World {
             executor.tasks.values().for_each(|resources| used.add(&resources.unallocated()));
         }
         let used = used.filter(|part| !part.is_revocable);
-        if !machine.info.total.contains(&used) {
+        if !machine.info.total.contains(&as_given(&used)) {
             let what = format!("node-{at} has {}, and {used} are used there", machine.info.total);
             self.judge(breach(Law::Conservation, what));
         }
@@ -523,7 +525,10 @@ impl World {
             Some(mut past) => {
                 past.rebooted = std::mem::take(&mut machine.has_new_boot);
                 let settings = Settings::default();
-                Node::recover(settings, machine.info.clone(), seed, past, self.now, &mut effects)
+                // What was reserved and made since stays, as where the agent's process begins.
+                let total = compatibility::total(&past.total, &machine.info.total);
+                let info = AgentInfo { total, ..machine.info.clone() };
+                Node::recover(settings, info, seed, past, self.now, &mut effects)
             }
             None => Node::new(Settings::default(), machine.info.clone(), seed),
         };

@@ -26,6 +26,8 @@ pub enum Bug {
     TasksUnnamed,
     /// Some terminal updates never leave the agent.
     EndsWithheld,
+    /// Agents are not told what was made of what they have.
+    TotalsUntold,
 }
 
 /// What a run is made of.

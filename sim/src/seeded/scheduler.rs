@@ -79,6 +79,10 @@ impl Scheduler {
         self.is_subscribed
     }
 
+    pub(super) fn role(&self) -> &Role {
+        &self.info.roles[0]
+    }
+
     pub(super) fn id(&self) -> Option<&FrameworkId> {
         self.info.framework_id.as_ref()
     }
@@ -228,7 +232,9 @@ impl World {
         } else {
             Operation::Launch { tasks: tasks.into_iter().map(Ok).collect() }
         };
-        self.call(at, Call::Accept(Accept { offer_ids, operations: vec![operation], refuse_ns }));
+        let mut operations = self.conversions(offer);
+        operations.push(operation);
+        self.call(at, Call::Accept(Accept { offer_ids, operations, refuse_ns }));
     }
 
     fn make_task(&mut self, at: usize, offer: &Arc<Offer>) -> TaskInfo {
@@ -238,6 +244,7 @@ impl World {
         let shares_executor = self.rng.u8(..3) == 0 && (!is_on_loan || self.rng.u8(..10) == 0);
         // Now and then more than there is: a mistake that must hurt nobody else.
         let cpus = if self.rng.u8(..40) == 0 { "cpus:64;mem:32" } else { "cpus:0.5;mem:32" };
+        let promised = if !is_on_loan && self.rng.bool() { Self::promised(offer) } else { None };
         let scheduler = &mut self.schedulers[at];
         scheduler.next_task += 1;
         let task_id = TaskId::new(format!("{at}-t{}", scheduler.next_task));
@@ -256,7 +263,7 @@ impl World {
             name: task_id.as_str().into(),
             task_id,
             agent_id: offer.agent_id.clone(),
-            resources,
+            resources: promised.unwrap_or(resources),
             executor,
             kill_grace_ns: None,
             body: Body::default(),

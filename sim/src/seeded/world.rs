@@ -9,6 +9,7 @@ use super::storage::Shelf;
 use super::weather::Fault;
 use super::zookeeper::Ensemble;
 use super::{Outcome, Plan};
+use api::convert::volume::as_given;
 use ingot_agent::node::input::Input as NodeInput;
 use ingot_master::registrar::Registrar;
 use model::id::ContainerId;
@@ -250,9 +251,23 @@ impl World {
             let mut offered = Resources::default();
             let held = self.schedulers[0].held.values().filter(|(of, _)| *of == agent.id);
             held.for_each(|(_, resources)| offered.add(resources));
-            if offered != agent.total {
+            // What is kept for another role is none of its business.
+            let role = self.schedulers[0].role();
+            let its = agent.total.filter(|part| part.reserved_for().is_none_or(|of| role.is_within(of)));
+            if offered != its {
                 let what = format!("of {} on {}, {offered} can be had", agent.total, agent.id);
                 self.judge(breach(Law::Conservation, what));
+            }
+            // The agent is whoever keeps reservations and volumes: the master must not think otherwise.
+            let machine = self.machines.iter().find(|it| it.node.agent_id() == Some(&agent.id));
+            let has = machine.map(|it| it.node.info().total.clone()).unwrap_or_default();
+            let is_given = machine.is_some_and(|it| as_given(&has) == it.info.total);
+            if has != agent.total {
+                let what = format!("{} has {has}, and its master thinks {}", agent.id, agent.total);
+                self.judge(breach(Law::Conservation, what));
+            }
+            if !is_given {
+                self.judge(breach(Law::Conservation, format!("{} is not what {} was given", has, agent.id)));
             }
         }
     }

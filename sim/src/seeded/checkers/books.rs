@@ -1,11 +1,13 @@
 //! Conservation and quota, held against what one leader's allocator was told and what it gave: on no agent more is given
-//! away than it has, nothing is given back that was not given, and no role gets what would put it above a limit.
+//! away than it has, nothing is given back that was not given, what is converted stays as much as it was, and no role gets
+//! what would put it above a limit.
 
 use super::{Law, Verdict, breach};
+use api::convert::volume::as_given;
 use ingot_master::allocator::event::{Allocation, Event};
 use ingot_master::allocator::key::{AgentKey, FrameworkKey};
 use model::quota::Amounts;
-use model::resources::{Resources, Value};
+use model::resources::{Resource, Resources, Value};
 use model::role::Role;
 use std::collections::BTreeMap;
 
@@ -41,6 +43,9 @@ impl Books {
                 self.held.retain(|(of, _), _| of != agent);
             }
             Event::Convert { framework, agent, consumed, converted } => {
+                if as_given(&consumed.unallocated()) != as_given(&converted.unallocated()) {
+                    return breach(Law::Conservation, format!("{consumed} becomes {converted}"));
+                }
                 self.releases(*agent, *framework, consumed)?;
                 self.held.entry((*agent, *framework)).or_default().add(converted);
                 if let Some(total) = self.totals.get_mut(agent) {
@@ -92,23 +97,26 @@ impl Books {
         self.is_within_limits(role, resources)
     }
 
-    /// The role that has just got something, and every role above it.
-    fn is_within_limits(&self, role: &Role, resources: &Resources) -> Verdict {
-        // What is on loan does not count.
-        let got = resources.filter(|part| !part.is_revocable);
+    /// The role that has just got something, and every role above it. What is reserved for a role counts, whoever has it, and
+    /// is given to it in any case; what is on loan does not count.
+    fn is_within_limits(&self, role: &Role, got: &Resources) -> Verdict {
+        let free = got.filter(|part| part.reservations.is_empty() && !part.is_revocable);
         for (limited, limits) in self.limits.iter().filter(|(limited, _)| role.is_within(limited)) {
             for (name, limit) in limits {
-                let is_charged = |of: &Option<Role>| of.as_ref().is_some_and(|of| of.is_within(limited));
-                let parts = self.held.values().flat_map(Resources::iter);
-                let charged = parts.filter(|part| {
-                    is_charged(&part.allocation) && !part.is_revocable && *part.name == **name
-                });
-                let sum = charged.map(|part| match part.value {
+                let is_within = |of: Option<&Role>| of.is_some_and(|of| of.is_within(limited));
+                let all = self.totals.values().flat_map(Resources::iter);
+                let reserved = all.filter(|part| is_within(part.reserved_for()));
+                let given = self.held.values().flat_map(Resources::iter);
+                let is_charged = |part: &&Resource| {
+                    part.reservations.is_empty() && !part.is_revocable && is_within(part.allocation.as_ref())
+                };
+                let parts = reserved.chain(given.filter(is_charged)).filter(|part| *part.name == **name);
+                let sum = parts.map(|part| match part.value {
                     Value::Scalar(amount) => amount,
                     _ => Default::default(),
                 });
                 let sum = sum.sum::<model::quantity::Quantity>();
-                if sum > *limit && !got.scalar(name).is_zero() {
+                if sum > *limit && !free.scalar(name).is_zero() {
                     let what = format!("{limited} may have {limit} {name}, and has {sum} after {got} more");
                     return breach(Law::Quota, what);
                 }
