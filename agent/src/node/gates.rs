@@ -5,7 +5,6 @@ use crate::node::effect::{Effect, Run};
 use crate::node::updates::Key;
 use crate::node::volumes::Changes;
 use model::id::{ContainerId, FrameworkId, TaskId, UpdateId};
-use model::resources::Resources;
 use model::time::Now;
 
 pub(super) enum Gate {
@@ -30,7 +29,7 @@ pub(super) enum Gate {
         update_id: UpdateId,
     },
     TotalSaved {
-        total: Resources,
+        changes: Changes,
     },
     /// Until then the run's checkpoint is still being written to.
     RunDone {
@@ -59,13 +58,8 @@ impl Node {
             Gate::AcknowledgementSaved { key, update_id } => {
                 self.acknowledgement_saved(now, key, update_id, effects);
             }
-            Gate::TotalSaved { total } => {
-                let changes = Changes::between(&self.info.total, &total);
-                self.info.total = total;
-                if !changes.is_empty() {
-                    effects.push(Effect::Volumes(changes));
-                }
-            }
+            Gate::TotalSaved { changes } if changes.is_empty() => {}
+            Gate::TotalSaved { changes } => effects.push(Effect::Volumes(changes)),
             Gate::RunDone { run } => effects.push(Effect::Retire { run }),
         }
     }

@@ -7,8 +7,8 @@ use crate::node::executors::Phase;
 use crate::node::gates::Gate;
 use crate::node::input::Session;
 use crate::node::tasks::{Order, Stage};
+use crate::node::volumes::Changes;
 use api::convert::volume::as_given;
-use model::agent_info::AgentInfo;
 use model::framework::{Capabilities, FrameworkInfo};
 use model::id::{AgentId, ExecutorId, FrameworkId, MasterId, TaskId};
 use model::resources::Resources;
@@ -161,9 +161,11 @@ impl Node {
             ToAgent::UpdateTotal { total } if as_given(&total) != as_given(&self.info.total) => {
                 note(effects, "another total than the operator's, whoever it is reserved for", total);
             }
+            // From now on: another master may admit us before the record is durable, and would not hear of it after that.
             ToAgent::UpdateTotal { total } => {
-                let info = AgentInfo { total: total.clone(), ..self.info.clone() };
-                self.save_agent(now, info, Gate::TotalSaved { total }, effects);
+                let changes = Changes::between(&self.info.total, &total);
+                self.info.total = total;
+                self.save_agent(now, Gate::TotalSaved { changes }, effects);
             }
         }
     }
@@ -184,7 +186,7 @@ impl Node {
             return effects.push(Effect::Exit(Ending::WrongId { expected, got }));
         }
         if self.registration.admitted(now.time, own, ping_timeout_ms) {
-            self.save_agent(now, self.info.clone(), Gate::AgentSaved, effects);
+            self.save_agent(now, Gate::AgentSaved, effects);
         } else {
             self.registered(now, effects);
         }
@@ -193,7 +195,8 @@ impl Node {
         }
     }
 
-    fn save_agent(&mut self, now: Now, info: AgentInfo, gate: Gate, effects: &mut Vec<Effect>) {
+    fn save_agent(&mut self, now: Now, gate: Gate, effects: &mut Vec<Effect>) {
+        let info = self.info.clone();
         let (agent_id, master_id) = self.registration.own().expect("only an admitted agent is saved").clone();
         self.persist(now, true, Record::Agent { agent_id, master_id, info }, gate, effects);
     }

@@ -29,3 +29,40 @@ impl Changes {
         self.made.is_empty() && self.gone.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::effect::Record;
+    use crate::node::world::World;
+    use model::resources::Reservation;
+    use model::role::Role;
+    use wire::message::ToAgent;
+
+    #[test]
+    fn what_one_master_said_is_told_the_next_one_though_it_is_not_on_disk_yet() {
+        let mut world = World::registered(false);
+        world.flush();
+        let reserved = |part: &Resource| {
+            let mut part = part.clone();
+            part.reservations.push(Reservation {
+                role: Role::parse("eng").expect("a role"),
+                is_dynamic: true,
+                principal: None,
+                labels: Vec::new(),
+            });
+            part
+        };
+        let total: Resources = world.node.info().total.iter().map(reserved).collect();
+        world.say(ToAgent::UpdateTotal { total: total.clone() });
+        world.lose_link();
+        assert_eq!(world.node.info().total, total, "which is what it introduces itself with");
+        world.connect();
+        world.flush();
+        let agents = world.disk.iter().filter_map(|record| match record {
+            Record::Agent { info, .. } => Some(&info.total),
+            _ => None,
+        });
+        assert_eq!(agents.last(), Some(&total));
+    }
+}
