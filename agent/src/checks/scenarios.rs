@@ -312,7 +312,8 @@ async fn silence_and_nonsense_are_no_result() {
 
 #[tokio::test]
 async fn nobody_listens() {
-    let port = TcpListener::bind("127.0.0.1:0").await.expect("loopback").local_addr().expect("bound").port();
+    // None of those that other tests are given meanwhile.
+    let port: u16 = 1;
     assert_eq!(
         outcome(Target::Tcp { address: LOOPBACK, port: port.into() }, None).await,
         Outcome::Connected(false)
