@@ -41,7 +41,6 @@ pub(super) struct Machine {
     launching: BTreeMap<ContainerId, Launch>,
     /// The kernel was started anew since the last life.
     pub(super) is_rebooted: bool,
-    has_new_boot: bool,
 }
 
 fn agent_info(index: usize) -> AgentInfo {
@@ -71,7 +70,6 @@ impl Machine {
             executors: BTreeMap::new(),
             launching: BTreeMap::new(),
             is_rebooted: false,
-            has_new_boot: false,
         }
     }
 }
@@ -514,16 +512,17 @@ impl World {
         let machine = &mut self.machines[at];
         machine.is_up = true;
         let (life, seed) = (machine.life, self.plan.seed ^ machine.life << 8 ^ at as u64);
-        if std::mem::take(&mut machine.is_rebooted) {
+        // Of this life alone: where the disk tells of none before, the next one comes back under the same boot.
+        let rebooted = std::mem::take(&mut machine.is_rebooted);
+        if rebooted {
             machine.info.boot_id = format!("boot-{at}-{life}").into();
-            machine.has_new_boot = true;
         }
         let survivors: BTreeSet<ContainerId> = machine.executors.keys().cloned().collect();
         let mut effects = Vec::new();
         let machine = &mut self.machines[at];
         machine.node = match Recovered::replay(&machine.disk.records) {
             Some(mut past) => {
-                past.rebooted = std::mem::take(&mut machine.has_new_boot);
+                past.rebooted = rebooted;
                 let settings = Settings::default();
                 // What was reserved and made since stays, as where the agent's process begins.
                 let total = compatibility::total(&past.total, &machine.info.total);
