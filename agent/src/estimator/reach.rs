@@ -1,36 +1,53 @@
 //! Our predictor: how far the node may reach within the next hour. Where it is now, plus what it lately grew in an hour,
-//! plus what its containers move by when each moves for itself:
+//! plus what its containers move by when each moves for itself, less what a node that has been here before does not do
+//! again:
 //!
 //! ```text
-//!   now + (growth + trend) / 2 + own peaks / 10 + MARGIN * sqrt(sum of the containers' variances)
+//!   now + growth / 2 + trend / 4 + own peaks * 0.15 - above low / 8 - below high / 4 + MARGIN * d
 //! ```
-//! and no less than the node itself used within the window, nor than half the way from `now` to the sum of percentiles.
+//! and no less than `now + growth + 1.5 * d`, nor than three quarters of the way from `now` to the node's own peak of the
+//! window; `d` is the square root of the sum of the containers' variances.
 //!
 //! - *now*: the mean of the last three steps of the sum.
 //! - *growth*: how far the peak of an hour lay above `now` at its begin, the mean over the window. It is the forecast's own error, fed
 //!   back: in a morning's rise all containers grow together, which their variances, added up as if they were
 //!   independent, do not tell.
 //! - *trend*: how far the last hour's mean is above that of the last three. It tells of a rise before the first hour's
-//!   growth is known. Both overlap, and rises end: half of each.
+//!   growth is known. Both overlap, and rises end: a part of each.
 //! - *own peaks*: how far each container is below its peak of a day, summed. That all return to it at once does not
 //!   happen; that some do, does.
+//! - *above low*: how far the node is above its quietest hour of a day. What went up comes down, more often than it goes
+//!   on; near the bottom there is only one way.
+//! - *below high*: how far it is below its busiest hour of the last six. A node that has fallen owes its growth, its peaks
+//!   and its variances to what is over, and seldom returns within the hour.
 //! - *variances*: of independent movements the variances add up, not the deviations. The sum of percentiles adds deviations,
 //!   which is why it reserves too much on large nodes and, being noisy, too little on small ones. A variance of a few
 //!   steps is a poor estimate: each is drawn towards that of a container that moves by a twentieth of its limit, as if
 //!   that had been seen for an hour.
+//!
+//! The lower bound is for nodes whose containers all rise together: there the two that are subtracted are wrong, and what the
+//! last forecasts missed is the best that is known.
 
 use crate::estimator::predictor::{Predictor, View};
-use crate::estimator::published::P99;
-use crate::estimator::series::{AHEAD, RECENT, Series, WINDOW};
+use crate::estimator::series::{AHEAD, HOURS, RECENT, Series, WINDOW};
 
 /// Deviations of what is independent that are kept free, in hundredths.
-const MARGIN_PERCENT: u64 = 250;
-/// Part of the recent growth and of the trend that is expected again.
-const GROWTH_PER_MILLE: u64 = 500;
+const MARGIN_PERCENT: u64 = 275;
+/// The same where nothing but the growth is counted on.
+const LEAST_MARGIN_PERCENT: u64 = 150;
+/// Parts, per mille, of each: see the module's head.
+const GROWTH: u64 = 500;
+const TREND: u64 = 250;
+const PEAKS: u64 = 150;
+const LOW: u64 = 125;
+const HIGH: u64 = 250;
+/// Part of the way to the peak of the window, per mille. All of it would go on reserving for a node that has long fallen; none
+/// of it would forget bursts that all containers make together, of which the variances know nothing.
+const LATELY: u64 = 750;
 /// Steps that the last hour is compared with, itself among them.
-const TREND: usize = 3 * AHEAD;
-/// Part of the containers' distance from their own peaks.
-const PEAKS_PER_MILLE: u64 = 100;
+const TREND_STEPS: usize = 3 * AHEAD;
+/// Hours within which the busiest counts.
+const HIGH_HOURS: usize = 6;
 /// What a container moves by that nothing is known of, in parts of its limit...
 const PRIOR_PART: u64 = 20;
 /// ...and the steps that this counts as much as.
@@ -41,15 +58,24 @@ pub(super) struct Reach;
 impl Predictor for Reach {
     fn peak(&self, view: &View<'_>) -> u64 {
         let now = mean(view.last(RECENT));
-        let margin = MARGIN_PERCENT * deviation(view) / 100;
-        let reach = now
-            + part(growth(&view.sums) + trend(view), GROWTH_PER_MILLE)
-            + part(below_peaks(view), PEAKS_PER_MILLE)
-            + margin;
-        let halfway = (now + P99.peak(view)).div_ceil(2);
+        let (growth, deviation) = (growth(&view.sums), deviation(view));
+        let up = part(growth, GROWTH) + part(trend(view), TREND) + part(below_peaks(view), PEAKS);
+        let (above_low, below_high) = place(view, now);
+        let down = part(above_low, LOW) + part(below_high, HIGH);
+        let reach = (now + up + deviation * MARGIN_PERCENT / 100).saturating_sub(down);
+        let least = now + growth + deviation * LEAST_MARGIN_PERCENT / 100;
         let lately = view.last(WINDOW).iter().copied().max().unwrap_or(0);
-        reach.max(halfway).max(lately)
+        reach.max(least).max(now + part(lately.saturating_sub(now), LATELY))
     }
+}
+
+/// How far `now` is above the quietest hour of a day, and below the busiest of the last few.
+fn place(view: &View<'_>, now: u64) -> (u64, u64) {
+    let hour = |ago| view.tasks.iter().map(|(_, series)| series.hour(ago)).sum::<u64>();
+    let hours: [u64; HOURS] = std::array::from_fn(hour);
+    let low = hours.iter().copied().min().unwrap_or(now);
+    let high = hours[..HIGH_HOURS].iter().copied().max().unwrap_or(now);
+    (now.saturating_sub(low), high.saturating_sub(now))
 }
 
 fn part(value: u64, per_mille: u64) -> u64 {
@@ -77,7 +103,7 @@ fn growth(sums: &[u64]) -> u64 {
 
 /// Zero when the last hour was no busier than the hours before.
 fn trend(view: &View<'_>) -> u64 {
-    mean(view.last(AHEAD)).saturating_sub(mean(view.last(TREND)))
+    mean(view.last(AHEAD)).saturating_sub(mean(view.last(TREND_STEPS)))
 }
 
 fn below_peaks(view: &View<'_>) -> u64 {
@@ -126,12 +152,30 @@ mod laws {
     }
 
     #[test]
-    fn it_is_never_below_what_the_node_used_within_the_window() {
+    fn of_a_peak_within_the_window_three_quarters_are_kept() {
         let mut values = vec![100; 40];
         values[20] = 900;
         let burst = series(values);
         let calm = series([100; 40]);
         let view = View::new(vec![(1000, &burst), (1000, &calm)]);
-        assert!(Reach.peak(&view) >= 1000);
+        assert!(Reach.peak(&view) >= 200 + 800 * 3 / 4);
+    }
+
+    #[test]
+    fn its_place_is_between_the_quietest_hour_and_the_busiest() {
+        let fallen = series((0..54).map(|step| if step < 36 { 800 } else { 400 }));
+        let view = View::new(vec![(1000, &fallen)]);
+        assert_eq!(place(&view, 400), (0, 400));
+        let risen = series((0..54).map(|step| if step < 36 { 400 } else { 800 }));
+        assert_eq!(place(&View::new(vec![(1000, &risen)]), 800), (400, 0));
+    }
+
+    #[test]
+    fn where_all_rise_together_the_last_misses_count_in_full() {
+        let rising = series((0..40).map(|step| 1000 + step * 100));
+        let view = View::new(vec![(100_000, &rising); 50]);
+        let (now, growth) = (mean(view.last(RECENT)), growth(&view.sums));
+        assert_eq!(growth, 50 * 1300);
+        assert!(Reach.peak(&view) >= now + growth, "an hour on, the rise has come so far");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Forty numbers of four bytes, for three hours of five-minute steps, are smaller than a histogram fine enough to tell a
 //! percentile by, forget what is old without decaying what is new, and keep the order, without which containers that peak
-//! together look like ones that do not. What is older is kept as the greatest of each twelve steps, for a day.
+//! together look like ones that do not. What is older is kept as the greatest and the mean of each twelve steps, for a day.
 
 /// Steps that a peak is predicted for: one hour of five-minute steps.
 pub const AHEAD: usize = 12;
@@ -12,10 +12,10 @@ pub const WINDOW: usize = 24;
 pub const KEPT: usize = WINDOW + AHEAD + RECENT + 1;
 /// Steps whose mean is "now": one alone is noise.
 pub const RECENT: usize = 3;
-/// Greatest values kept of what is older, each of [`AHEAD`] steps: a day of five-minute steps.
-const BLOCKS: usize = 24;
+/// Hours, of [`AHEAD`] steps each, of which the greatest value and the mean are kept: a day of five-minute steps.
+pub const HOURS: usize = 24;
 /// Steps over which what is long ago has no weight any more: a day of five-minute steps.
-const LONG: u64 = (BLOCKS * AHEAD) as u64;
+const LONG: u64 = (HOURS * AHEAD) as u64;
 
 /// The steps of one container, or a value of them all. The unit is its owner's: milli-CPUs, KiB.
 #[derive(Clone, Debug)]
@@ -23,9 +23,11 @@ pub struct Series {
     /// Oldest first; `len` of them.
     steps: [u32; KEPT],
     len: usize,
-    /// The greatest of each dozen of steps, the newest, unfinished, one first.
-    blocks: [u32; BLOCKS],
-    in_block: usize,
+    /// The greatest of each hour, the newest, unfinished, one first.
+    peaks: [u32; HOURS],
+    /// The mean of each hour; the first is that of the last [`AHEAD`] steps.
+    means: [u32; HOURS],
+    in_hour: usize,
     /// Mean of the window's variance, over a day; squared units.
     long_variance: u64,
     /// Steps ever seen, as far as that matters.
@@ -34,7 +36,15 @@ pub struct Series {
 
 impl Default for Series {
     fn default() -> Self {
-        Self { steps: [0; KEPT], len: 0, blocks: [0; BLOCKS], in_block: 0, long_variance: 0, age: 0 }
+        Self {
+            steps: [0; KEPT],
+            len: 0,
+            peaks: [0; HOURS],
+            means: [0; HOURS],
+            in_hour: 0,
+            long_variance: 0,
+            age: 0,
+        }
     }
 }
 
@@ -46,12 +56,15 @@ impl Series {
         }
         self.steps[self.len] = value;
         self.len += 1;
-        if self.in_block == AHEAD {
-            self.blocks.copy_within(..BLOCKS - 1, 1);
-            (self.blocks[0], self.in_block) = (0, 0);
+        if self.in_hour == AHEAD {
+            self.peaks.copy_within(..HOURS - 1, 1);
+            self.means.copy_within(..HOURS - 1, 1);
+            (self.peaks[0], self.in_hour) = (0, 0);
         }
-        self.blocks[0] = self.blocks[0].max(value);
-        self.in_block += 1;
+        self.peaks[0] = self.peaks[0].max(value);
+        // A mean of numbers of four bytes is no greater than they.
+        self.means[0] = mean(self.last(AHEAD)) as u32;
+        self.in_hour += 1;
         self.age = LONG.min(self.age + 1);
         let (before, now) = (u128::from(self.long_variance), u128::from(self.window_variance()));
         let age = u128::from(self.age);
@@ -84,7 +97,14 @@ impl Series {
 
     /// The greatest of about a day; of a step at least.
     pub fn day_peak(&self) -> u64 {
-        self.blocks.iter().copied().max().unwrap_or(0).into()
+        self.peaks.iter().copied().max().unwrap_or(0).into()
+    }
+
+    /// The mean of an hour so many hours ago, 0 being the last [`AHEAD`] steps; beyond what is known, or a day, the oldest
+    /// that is. Zero for one that was never seen.
+    pub fn hour(&self, ago: usize) -> u64 {
+        let known = (self.age as usize).div_ceil(AHEAD);
+        self.means[ago.min(known.saturating_sub(1))].into()
     }
 
     /// Of the last [`WINDOW`] steps.
@@ -164,6 +184,22 @@ mod laws {
         assert_eq!(variance(&[1, 2, 3, 4, 10]), 10);
         assert_eq!(variance(&[]), 0);
         assert_eq!(variance(&[u32::MAX; 24]), 0, "no overflow");
+    }
+
+    #[test]
+    fn it_is_as_large_as_the_documentation_says() {
+        assert_eq!(size_of::<Series>(), 384);
+    }
+
+    #[test]
+    fn hours_are_means_and_the_oldest_known_stands_for_what_was_before() {
+        let mut series = of(&[600; AHEAD]);
+        (0..AHEAD / 2).for_each(|_| series.push(1200));
+        assert_eq!([series.hour(0), series.hour(1), series.hour(9)], [900, 600, 600]);
+        let whole = of(&(0..40 * AHEAD as u32).collect::<Vec<_>>());
+        assert_eq!(whole.hour(0) - whole.hour(HOURS - 1), ((HOURS - 1) * AHEAD) as u64);
+        assert_eq!(whole.hour(1000), whole.hour(HOURS - 1), "a day is kept");
+        assert_eq!(Series::default().hour(3), 0);
     }
 
     #[test]
