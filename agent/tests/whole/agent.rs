@@ -250,7 +250,7 @@ impl Drop for Agent {
         }
         // Its executors go with it: a failed test must not leave any behind.
         _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), nix::sys::signal::Signal::SIGUSR1);
-        let deadline = Instant::now() + Duration::from_secs(30) * needs::slowdown();
+        let deadline = Instant::now() + Duration::from_secs(10) * needs::slowdown();
         while Instant::now() < deadline {
             if self.process.try_wait().ok().flatten().is_some() {
                 return;
